@@ -1,0 +1,42 @@
+/**
+ * The one error class for mistakes a user can act on. Everything else is a bug and keeps its stack.
+ *
+ * A message says what happened and where (file:line, tensor name, byte offset); the hint says what to do.
+ */
+export class UserError extends Error {
+  /** What to do about it, one line. */
+  readonly hint?: string;
+  /** 1: the work could not be done. 2: the command line or the configuration is wrong. */
+  readonly exitCode: 1 | 2;
+
+  constructor(message: string, options: { hint?: string; exitCode?: 1 | 2; cause?: unknown } = {}) {
+    super(message, { cause: options.cause });
+    this.name = "UserError";
+    this.hint = options.hint;
+    this.exitCode = options.exitCode ?? 1;
+  }
+}
+
+/** The candidate nearest to `word` by edit distance, or undefined when none is near enough to be a typing mistake. */
+export function nearest(word: string, candidates: Iterable<string>): string | undefined {
+  let best: string | undefined;
+  let bestDistance = Math.max(2, Math.ceil(word.length / 2));
+  for (const candidate of candidates) {
+    const distance = editDistance(word.toLowerCase(), candidate.toLowerCase());
+    if (distance < bestDistance) [best, bestDistance] = [candidate, distance];
+  }
+  return best;
+}
+
+/** Levenshtein distance: insertions, deletions and replacements that turn `a` into `b`. */
+function editDistance(a: string, b: string): number {
+  let previous = Array.from({ length: b.length + 1 }, (_, j) => j);
+  for (let i = 1; i <= a.length; i++) {
+    const row = [i];
+    for (let j = 1; j <= b.length; j++) {
+      row[j] = Math.min(previous[j] + 1, row[j - 1] + 1, previous[j - 1] + (a[i - 1] === b[j - 1] ? 0 : 1));
+    }
+    previous = row;
+  }
+  return previous[b.length];
+}

@@ -1,0 +1,155 @@
+/**
+ * The vocabulary the model is written in. `lib/model/forward.ts` and `backward.ts` are call lists against `Ops`;
+ * each executor implements it: ONNX Runtime (lib/onnx), float64 loops (tests/reference), WebGPU.
+ *
+ * There is no autograd: only LoRA's A and B (and DoRA's magnitude) get gradients, so every backward operation that is
+ * needed stands here by name. All values are f32 row-major unless said otherwise.
+ *
+ * Shape letters: T tokens of a packed batch (all rows one after the other, no padding), B rows, L the longest row,
+ * N labelled positions, D width, H query heads, G key/value heads, S head size, F feed-forward width, V vocabulary,
+ * R LoRA rank, O and I a projection's outputs and inputs.
+ */
+
+/** A handle to a tensor of an executor. */
+export interface Value {
+  readonly shape: readonly number[];
+}
+
+/**
+ * Where the rows of a packed batch lie, as the executor's values.
+ * Position l of row b in a padded [B, L] layout is `gather[b*L + l]` (any real token where `live` is 0), and packed
+ * token t is padded position `scatter[t]`.
+ */
+export interface Rows<V extends Value> {
+  /** i32 [B, L]: packed token of each padded position. */
+  gather: V;
+  /** i32 [T]: flat padded position b*L + l of each packed token. */
+  scatter: V;
+  /** f32 [B, L]: 1 where a padded position holds a token, 0 where it is padding. */
+  live: V;
+  /** f32 [L, L]: added to the scores; 0 where query l may see key m (m <= l, and within the window), else -1e30. */
+  mask: V;
+}
+
+export interface AttentionOptions {
+  heads: number;
+  kvHeads: number;
+  /** Factor of q.k, 1/sqrt(S) unless the model says otherwise. */
+  scale: number;
+}
+
+export type Activation = "silu" | "gelu_tanh";
+
+export interface Ops<V extends Value> {
+  /** y[n] = table[index[n]]. table [M, D], index i32 [N] -> [N, D]. */
+  gatherRows(table: V, index: V): V;
+  /** y[index[n]] = x[n], all other rows 0; indices are distinct. x [N, D], index i32 [N], `like` [M, D] -> [M, D]. */
+  scatterRows(x: V, index: V, like: V): V;
+  /** a + b; b has a's shape, or is a vector over a's last axis. */
+  add(a: V, b: V): V;
+  /** a * b, elementwise; b has a's shape, or is a vector over a's last axis. */
+  mul(a: V, b: V): V;
+  /** a / b, elementwise, same shapes. */
+  div(a: V, b: V): V;
+  /** factor * x. */
+  scale(x: V, factor: number): V;
+  /** Sum over the first axis. [T, O] -> [O]. */
+  sumRows(x: V): V;
+
+  /**
+   * y = x / sqrt(mean(x^2) + eps) * weight over groups of weight.length along the last axis: the whole width for a
+   * layer norm, one head for q and k norms. x [T, n*S], weight [S] -> [T, n*S].
+   */
+  rmsNorm(x: V, weight: V, options: { eps: number }): V;
+  /** dx of rmsNorm: with r = 1/sqrt(mean(x^2)+eps), dx = r*(w*dy - x*r^2*mean(w*dy*x)). */
+  rmsNormBackward(dy: V, x: V, weight: V, options: { eps: number }): V;
+
+  /** y = x * W^T. x [T, I], weight [O, I] f32 or NF4 -> [T, O]. */
+  linear(x: V, weight: V): V;
+  /** dx = dy * W. dy [T, O], weight [O, I] f32 or NF4 -> [T, I]. */
+  linearBackward(dy: V, weight: V): V;
+  /** scale * op(a) * op(b), op transposing a 2-D value when its flag is set. */
+  matmul(a: V, b: V, options?: { transA?: boolean; transB?: boolean; scale?: number }): V;
+  /** L2 norm of each row of W + scale*B*A (DoRA). weight [O, I] f32 or NF4, a [R, I], b [O, R] -> [O]. */
+  adaptedRowNorm(weight: V, a: V, b: V, options: { scale: number }): V;
+
+  /**
+   * Rotary embedding in the half-split form: for each head (x1, x2) -> (x1*cos - x2*sin, x2*cos + x1*sin).
+   * x [T, n*S], cos and sin [T, S/2] -> [T, n*S]. `inverse` rotates back, which is the gradient.
+   */
+  rope(x: V, cos: V, sin: V, options: { heads: number; inverse?: boolean }): V;
+  /**
+   * softmax(scale * q*k^T + mask) * v within each row, query head h reading key head floor(h*G/H).
+   * q [T, H*S], k and v [T, G*S] -> [T, H*S].
+   */
+  attention(q: V, k: V, v: V, rows: Rows<V>, options: AttentionOptions): V;
+  /** Gradients of attention, the probabilities recomputed from q and k. */
+  attentionBackward(
+    dy: V,
+    q: V,
+    k: V,
+    v: V,
+    rows: Rows<V>,
+    options: AttentionOptions,
+  ): { dq: V; dk: V; dv: V };
+  /**
+   * One new token for each of B sequences against their caches. q [B, H*S], keys and values [B, C, G*S],
+   * mask f32 [B, C] (0 or -1e30) -> [B, H*S].
+   */
+  attentionCached(q: V, keys: V, values: V, mask: V, options: AttentionOptions): V;
+
+  /** act(gate) * up, [T, F]; silu(x) = x*sigmoid(x), gelu_tanh is the tanh approximation. */
+  gated(gate: V, up: V, activation: Activation): V;
+  /** Gradients of gated. */
+  gatedBackward(dy: V, gate: V, up: V, activation: Activation): { dgate: V; dup: V };
+
+  /**
+   * Softmax cross-entropy of the head h*W^T against targets, with dh = scale * (softmax - onehot) * W, so that logits
+   * live only inside. h [N, D], weight f32 [V, D], targets i32 [N] -> loss [N] (nats, unscaled), dh [N, D].
+   */
+  crossEntropy(h: V, weight: V, targets: V, options: { scale: number }): { loss: V; dh: V };
+}
+
+/**
+ * A piece of the model that an executor may compile once and run often: `build` is called with the executor's own
+ * Ops and must depend on nothing but its arguments and what `key` says.
+ */
+export interface Segment {
+  /** Unique for everything `build` bakes in (shapes of weights, flags, scalar constants). */
+  key: string;
+  build<V extends Value>(ops: Ops<V>, inputs: Record<string, V>): Record<string, V>;
+}
+
+/** A frozen weight as it is stored: f32, or NF4 with block size 64. */
+export type WeightData =
+  | { kind: "f32"; shape: [number, number]; data: Float32Array }
+  | {
+    kind: "nf4";
+    shape: [number, number];
+    /** Codes, two to a byte, even index in the high nibble, row-major. */
+    packed: Uint8Array;
+    /** f32 per 64 elements, recovered from double quantisation. */
+    absmax: Float32Array;
+  };
+
+/** Runs segments. One is made per process; every Value belongs to the executor that made it. */
+export interface Executor {
+  /** Says which engine this is, for the log: "ONNX Runtime 1.30.0, 2 threads". */
+  readonly description: string;
+  /** Makes a value of host data. On the CPU it shares the memory: later writes to `data` are seen. */
+  tensor(data: Float32Array | Int32Array, shape: readonly number[]): Value;
+  /** Makes a value of a frozen weight. */
+  weight(data: WeightData): Value;
+  /** Runs a segment. Outputs named in `into` are written there, the others are new values, to be released. */
+  run(
+    segment: Segment,
+    inputs: Record<string, Value>,
+    into?: Record<string, Value>,
+  ): Promise<Record<string, Value>>;
+  /** Host copy (or view) of an f32 value; valid until the value is released. */
+  read(value: Value): Promise<Float32Array>;
+  /** Gives values back for reuse. */
+  release(...values: Value[]): void;
+  /** Frees everything. */
+  dispose(): Promise<void>;
+}
