@@ -68,8 +68,8 @@ export interface Ops<V extends Value> {
   linear(x: V, weight: V): V;
   /** dx = dy * W. dy [T, O], weight [O, I] f32 or NF4 -> [T, I]. */
   linearBackward(dy: V, weight: V): V;
-  /** scale * op(a) * op(b), op transposing a 2-D value when its flag is set. */
-  matmul(a: V, b: V, options?: { transA?: boolean; transB?: boolean; scale?: number }): V;
+  /** scale * op(a) * op(b) + plus, op transposing a 2-D value when its flag is set. */
+  matmul(a: V, b: V, options?: { transA?: boolean; transB?: boolean; scale?: number; plus?: V }): V;
   /** L2 norm of each row of W + scale*B*A (DoRA). weight [O, I] f32 or NF4, a [R, I], b [O, R] -> [O]. */
   adaptedRowNorm(weight: V, a: V, b: V, options: { scale: number }): V;
 
@@ -83,7 +83,7 @@ export interface Ops<V extends Value> {
    * q [T, H*S], k and v [T, G*S] -> [T, H*S].
    */
   attention(q: V, k: V, v: V, rows: Rows<V>, options: AttentionOptions): V;
-  /** Gradients of attention, the probabilities recomputed from q and k. */
+  /** Gradients of attention, the probabilities recomputed from q and k; y, the output, falls out again on the way. */
   attentionBackward(
     dy: V,
     q: V,
@@ -91,7 +91,7 @@ export interface Ops<V extends Value> {
     v: V,
     rows: Rows<V>,
     options: AttentionOptions,
-  ): { dq: V; dk: V; dv: V };
+  ): { y: V; dq: V; dk: V; dv: V };
   /**
    * One new token for each of B sequences against their caches. q [B, H*S], keys and values [B, C, G*S],
    * mask f32 [B, C] (0 or -1e30) -> [B, H*S].

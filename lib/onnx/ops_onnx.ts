@@ -1,0 +1,253 @@
+/**
+ * `Ops` that records: every operation appends ONNX nodes to a graph and returns the name of the result with the shape
+ * it will have for the inputs at hand. The graph itself fixes no number of tokens: reshapes use 0 and -1, so that one
+ * session serves every batch. Only ONNX's standard operators and ONNX Runtime's own CPU kernels are used.
+ */
+import type { Activation, AttentionOptions, Ops, Rows, Value } from "../ops.ts";
+import type { Graph, NodeOptions } from "./graph.ts";
+
+export interface Recorded extends Value {
+  /** Name in the graph; for NF4 the packed codes. */
+  name: string;
+  /** Set for NF4 weights: name of the absmax input. */
+  absmax?: string;
+}
+
+const microsoft = "com.microsoft";
+
+export function recordingOps(graph: Graph): Ops<Recorded> {
+  const make = (name: string, shape: readonly number[]): Recorded => ({ name, shape });
+  const node = (op: string, inputs: string[], options?: NodeOptions) => graph.node(op, inputs, options)[0];
+  const scalar = (value: number) => graph.constant("float", [value], []);
+  const axes = (...values: number[]) => graph.constant("int64", values);
+  const reshape = (x: string, ...shape: number[]) => node("Reshape", [x, graph.constant("int64", shape)]);
+  const transpose = (x: string, ...perm: number[]) => node("Transpose", [x], { attributes: { perm: { ints: perm } } });
+  const binary = (op: string) => (a: Recorded, b: Recorded) => make(node(op, [a.name, b.name]), a.shape);
+  const [add, mul, div] = [binary("Add"), binary("Mul"), binary("Div")];
+
+  /** op(a)*op(b)*scale over the last two axes. */
+  const product = (a: string, b: string, options: { transA?: boolean; transB?: boolean; scale?: number } = {}) =>
+    node("FusedMatMul", [a, b], {
+      domain: microsoft,
+      attributes: {
+        transA: { int: options.transA ? 1 : 0 },
+        transB: { int: options.transB ? 1 : 0 },
+        alpha: options.scale ?? 1,
+      },
+    });
+
+  const nf4Product = (x: Recorded, weight: Recorded, backward: boolean) => {
+    const [outputs, inputs] = weight.shape;
+    return node("MatMulBnb4", [x.name, weight.name, weight.absmax!], {
+      domain: microsoft,
+      attributes: {
+        K: { int: inputs },
+        N: { int: outputs },
+        block_size: { int: 64 },
+        quant_type: { int: 1 },
+        // transB=0 with training_mode multiplies by W itself: the input gradient.
+        ...(backward ? { transB: { int: 0 }, training_mode: { int: 1 } } : { transB: { int: 1 } }),
+      },
+    });
+  };
+  const linear = (x: Recorded, weight: Recorded) =>
+    make(
+      weight.absmax ? nf4Product(x, weight, false) : product(x.name, weight.name, { transB: true }),
+      [x.shape[0], weight.shape[0]],
+    );
+  const linearBackward = (dy: Recorded, weight: Recorded) =>
+    make(
+      weight.absmax ? nf4Product(dy, weight, true) : product(dy.name, weight.name),
+      [dy.shape[0], weight.shape[1]],
+    );
+  const matmul: Ops<Recorded>["matmul"] = (a, b, options = {}) => {
+    const shape = [a.shape[options.transA ? 1 : 0], b.shape[options.transB ? 0 : 1]];
+    if (!options.plus) return make(product(a.name, b.name, options), shape);
+    const flags = { transA: { int: options.transA ? 1 : 0 }, transB: { int: options.transB ? 1 : 0 } };
+    const attributes = { ...flags, alpha: options.scale ?? 1, beta: 1 };
+    return make(node("Gemm", [a.name, b.name, options.plus.name], { attributes }), shape);
+  };
+
+  // Attention. H query heads share G key heads, M = H/G each; the M heads of a group are folded into the rows of one
+  // matrix, so that products over keys need no repetition and dk, dv sum over the group by themselves.
+
+  /** [T, G*M*S] -> [B, G, M*L, S]. */
+  function fold(x: Recorded, rows: Rows<Recorded>, groups: { G: number; M: number }): string {
+    const size = x.shape[1] / (groups.G * groups.M);
+    const padded = node("Gather", [x.name, rows.gather.name], { attributes: { axis: { int: 0 } } });
+    const split = reshape(padded, 0, 0, groups.G, groups.M, size);
+    return reshape(transpose(split, 0, 2, 3, 1, 4), 0, 0, -1, size);
+  }
+  /** [B, G, M*L, S] -> [T, G*M*S]. */
+  function unfold(x: string, rows: Rows<Recorded>, groups: { G: number; M: number; S: number }): Recorded {
+    const width = groups.G * groups.M * groups.S;
+    const split = transpose(reshape(x, 0, 0, groups.M, -1, groups.S), 0, 3, 1, 2, 4);
+    const packed = node("Gather", [reshape(split, -1, width), rows.scatter.name], { attributes: { axis: { int: 0 } } });
+    return make(packed, [rows.scatter.shape[0], width]);
+  }
+  function probabilities(q: string, k: string, rows: Rows<Recorded>, options: AttentionOptions): string {
+    const M = options.heads / options.kvHeads;
+    const mask = M === 1 ? rows.mask.name : node("Concat", Array(M).fill(rows.mask.name), {
+      attributes: { axis: { int: 0 } },
+    });
+    const scores = node("Add", [product(q, k, { transB: true, scale: options.scale }), mask]);
+    return node("Softmax", [scores], { attributes: { axis: { int: -1 } } });
+  }
+
+  return {
+    add,
+    mul,
+    div,
+    linear,
+    linearBackward,
+    matmul,
+    gatherRows(table, index) {
+      const y = node("Gather", [table.name, index.name], { attributes: { axis: { int: 0 } } });
+      return make(y, [index.shape[0], table.shape[1]]);
+    },
+    scatterRows(x, index, like) {
+      const zeros = node("ConstantOfShape", [node("Shape", [like.name])]);
+      const index64 = node("Cast", [index.name], { attributes: { to: { int: 7 } } });
+      return make(node("ScatterND", [zeros, reshape(index64, -1, 1), x.name]), like.shape);
+    },
+    scale: (x, factor) => make(node("Mul", [x.name, scalar(factor)]), x.shape),
+    sumRows(x) {
+      const y = node("ReduceSum", [x.name, axes(0)], { attributes: { keepdims: { int: 0 } } });
+      return make(y, [x.shape[1]]);
+    },
+
+    rmsNorm(x, weight, { eps }) {
+      const width = weight.shape[0];
+      const grouped = width === x.shape[1] ? x.name : reshape(x.name, -1, width);
+      const y = node("SimplifiedLayerNormalization", [grouped, weight.name], {
+        attributes: { axis: { int: -1 }, epsilon: eps },
+      });
+      return make(width === x.shape[1] ? y : reshape(y, -1, x.shape[1]), x.shape);
+    },
+    rmsNormBackward(dy, x, weight, { eps }) {
+      const width = weight.shape[0], whole = width === x.shape[1];
+      const xs = whole ? x.name : reshape(x.name, -1, width);
+      const g = node("Mul", [whole ? dy.name : reshape(dy.name, -1, width), weight.name]);
+      // ReduceL2 is sqrt(sum x^2): mean square = (L2)^2 / width.
+      const square = node("ReduceSumSquare", [xs, axes(1)]);
+      const r = node("Reciprocal", [
+        node("Sqrt", [node("Add", [node("Mul", [square, scalar(1 / width)]), scalar(eps)])]),
+      ]);
+      const dot = node("ReduceSum", [node("Mul", [g, xs]), axes(1)]);
+      const factor = node("Mul", [node("Mul", [dot, scalar(1 / width)]), node("Mul", [r, r])]);
+      const dx = node("Mul", [node("Sub", [g, node("Mul", [xs, factor])]), r]);
+      return make(whole ? dx : reshape(dx, -1, x.shape[1]), x.shape);
+    },
+
+    adaptedRowNorm(weight, a, b, { scale }) {
+      // ||W + sBA||^2 by rows = ||W||^2 + 2s <W A^T, B> + s^2 <B A A^T, B>; W itself comes from linear(identity).
+      const inputs = weight.shape[1];
+      const eye = node("EyeLike", [node("ConstantOfShape", [graph.constant("int64", [inputs, inputs])])]);
+      const transposed = linear(make(eye, [inputs, inputs]), weight); // [I, O]
+      const adapted = matmul(a, b, { transA: true, transB: true, scale, plus: transposed });
+      const norm = node("ReduceL2", [adapted.name, axes(0)], { attributes: { keepdims: { int: 0 } } });
+      return make(norm, [weight.shape[0]]);
+    },
+
+    rope(x, cos, sin, { heads, inverse }) {
+      const turned = inverse ? node("Neg", [sin.name]) : sin.name;
+      // The tables already hold one row a token, so that the positions are simply 0, 1, 2, ...: one base position 0.
+      const y = node("RotaryEmbedding", [
+        node("Unsqueeze", [x.name, axes(0)]),
+        graph.constant("int64", [0]),
+        cos.name,
+        turned,
+      ], { domain: microsoft, attributes: { num_heads: { int: heads }, rotary_embedding_dim: { int: 0 } } });
+      return make(node("Squeeze", [y, axes(0)]), x.shape);
+    },
+
+    attention(q, k, v, rows, options) {
+      const G = options.kvHeads, M = options.heads / G, S = q.shape[1] / options.heads;
+      const p = probabilities(fold(q, rows, { G, M }), fold(k, rows, { G, M: 1 }), rows, options);
+      return unfold(product(p, fold(v, rows, { G, M: 1 })), rows, { G, M, S });
+    },
+    attentionBackward(dy, q, k, v, rows, options) {
+      const G = options.kvHeads, M = options.heads / G, S = q.shape[1] / options.heads;
+      const [qf, kf, vf] = [fold(q, rows, { G, M }), fold(k, rows, { G, M: 1 }), fold(v, rows, { G, M: 1 })];
+      const p = probabilities(qf, kf, rows, options);
+      const y = unfold(product(p, vf), rows, { G, M, S });
+      // Padding must give no gradient: its dy is a copy of some token's, so it is set to zero.
+      const padded = node("Gather", [dy.name, rows.gather.name], { attributes: { axis: { int: 0 } } });
+      const lived = node("Mul", [padded, node("Unsqueeze", [rows.live.name, axes(2)])]);
+      const dyf = reshape(transpose(reshape(lived, 0, 0, G, M, S), 0, 2, 3, 1, 4), 0, 0, -1, S);
+      const dv = product(p, dyf, { transA: true });
+      const dp = product(dyf, vf, { transB: true });
+      const pdp = node("Mul", [p, dp]);
+      // ds = p*(dp - sum(p*dp))
+      const ds = node("Sub", [pdp, node("Mul", [p, node("ReduceSum", [pdp, axes(3)])])]);
+      const dq = product(ds, kf, { scale: options.scale });
+      const dk = product(ds, qf, { transA: true, scale: options.scale });
+      return {
+        y,
+        dq: unfold(dq, rows, { G, M, S }),
+        dk: unfold(dk, rows, { G, M: 1, S }),
+        dv: unfold(dv, rows, { G, M: 1, S }),
+      };
+    },
+    attentionCached(q, keys, values, mask, options) {
+      const G = options.kvHeads, M = options.heads / G, S = q.shape[1] / options.heads;
+      const qf = reshape(q.name, 0, G, M, S);
+      const kf = transpose(reshape(keys.name, 0, 0, G, S), 0, 2, 1, 3); // [B, G, C, S]
+      const vf = transpose(reshape(values.name, 0, 0, G, S), 0, 2, 1, 3);
+      const scores = node("Add", [
+        product(qf, kf, { transB: true, scale: options.scale }),
+        node("Unsqueeze", [mask.name, axes(1, 2)]),
+      ]);
+      const p = node("Softmax", [scores], { attributes: { axis: { int: -1 } } });
+      return make(reshape(product(p, vf), -1, q.shape[1]), q.shape);
+    },
+
+    gated(gate, up, activation) {
+      return make(node("Mul", [activate(gate.name, activation), up.name]), gate.shape);
+    },
+    gatedBackward(dy, gate, up, activation) {
+      if (activation === "silu") {
+        // a = g*s; da/dg = s + a - a*s
+        const s = node("Sigmoid", [gate.name]);
+        const a = node("Mul", [gate.name, s]);
+        const slope = node("Add", [s, node("Sub", [a, node("Mul", [a, s])])]);
+        const dgate = node("Mul", [node("Mul", [dy.name, up.name]), slope]);
+        return { dgate: make(dgate, gate.shape), dup: make(node("Mul", [dy.name, a]), up.shape) };
+      }
+      // gelu_tanh: a = g*h with h = (1 + tanh(c*(g + k*g^3)))/2; da/dg = h + 2*c*g*h*(1-h)*(1 + 3k*g^2)
+      const c = Math.sqrt(2 / Math.PI), k = 0.044715;
+      const square = node("Mul", [gate.name, gate.name]);
+      const inner = node("Mul", [
+        gate.name,
+        node("Add", [node("Mul", [square, scalar(c * k)]), scalar(c)]),
+      ]);
+      const h = node("Sigmoid", [node("Mul", [inner, scalar(2)])]); // (1 + tanh(z))/2 = sigmoid(2z)
+      const a = node("Mul", [gate.name, h]);
+      const slope = node("Add", [node("Mul", [square, scalar(6 * c * k)]), scalar(2 * c)]);
+      const tail = node("Mul", [node("Sub", [a, node("Mul", [a, h])]), slope]);
+      const dgate = node("Mul", [node("Mul", [dy.name, up.name]), node("Add", [h, tail])]);
+      return { dgate: make(dgate, gate.shape), dup: make(node("Mul", [dy.name, a]), up.shape) };
+    },
+
+    crossEntropy(h, weight, targets, { scale }) {
+      const N = h.shape[0];
+      const z = product(h.name, weight.name, { transB: true });
+      const p = node("Softmax", [z], { attributes: { axis: { int: -1 } } });
+      // log-sum-exp from the largest logit m and its probability: lse = m - log(p_max), exact where p_target underflows.
+      const largest = node("ReduceMax", [z, axes(1)]);
+      const lse = node("Sub", [largest, node("Log", [node("ReduceMax", [p, axes(1)])])]);
+      const chosen = node("GatherElements", [z, reshape(targets.name, -1, 1)], { attributes: { axis: { int: 1 } } });
+      const loss = reshape(node("Sub", [lse, chosen]), -1);
+      const label = node("Gather", [weight.name, targets.name], { attributes: { axis: { int: 0 } } });
+      const dh = node("Sub", [product(p, weight.name, { scale }), node("Mul", [label, scalar(scale)])]);
+      return { loss: make(loss, [N]), dh: make(dh, h.shape) };
+    },
+  };
+
+  /** act(g), by ONNX Runtime's fused kernels. */
+  function activate(gate: string, activation: Activation): string {
+    return activation === "silu"
+      ? node("QuickGelu", [gate], { domain: microsoft, attributes: { alpha: 1 } })
+      : node("Gelu", [gate], { attributes: { approximate: { string: "tanh" } } });
+  }
+}
