@@ -1,0 +1,97 @@
+/**
+ * One question to real llama.cpp (npm node-llama-cpp, CPU binary): JSON on stdin, JSON on stdout, logs on stderr.
+ * Run by tests/helpers/llama_cpp.ts as a process of its own, so that a crash of the native code fails one test only.
+ * The package is not among the project's dependencies: it is imported from the folder beside this file.
+ */
+import type { LlamaCppAnswer, LlamaCppRequest } from "../helpers/llama_cpp.ts";
+
+// deno-lint-ignore no-explicit-any
+type Untyped = any;
+
+const { getLlama, LlamaLogLevel }: Untyped = await import(
+  new URL("node_modules/node-llama-cpp/dist/index.js", import.meta.url).href
+);
+
+const request: LlamaCppRequest = JSON.parse(
+  await new Response(Deno.stdin.readable).text(),
+);
+const llama = await getLlama({
+  gpu: false,
+  build: "never",
+  skipDownload: true,
+  progressLogs: false,
+  maxThreads: 2,
+  logLevel: LlamaLogLevel.warn,
+  logger: (_level: unknown, message: string) => console.error(message),
+});
+const model = await llama.loadModel({ modelPath: request.gguf });
+
+const answer: LlamaCppAnswer = {
+  bos: model.tokens.bos,
+  eos: model.tokens.eos,
+  addsBos: model.tokens.shouldPrependBosToken,
+  endTokens: (request.endTokens ?? []).map((id) => model.isEogToken(id)),
+  tokenize: (request.tokenize ?? []).map((
+    text,
+  ) => [...model.tokenize(text, request.parseSpecial ?? false)]),
+  greedy: [],
+  logits: [],
+};
+
+if (request.greedy || request.logits) {
+  const context = await model.createContext({
+    contextSize: request.contextSize ?? 512,
+    threads: 2,
+    flashAttention: false,
+    swaFullCache: true,
+    // The default cache is F16; F32 where logits are compared with an exact reference.
+    ...(request.exact
+      ? {
+        experimentalKvCacheKeyType: "F32",
+        experimentalKvCacheValueType: "F32",
+      }
+      : {}),
+    ...(request.lora
+      ? { lora: { adapters: [{ filePath: request.lora }] } }
+      : {}),
+  });
+  const sequence = context.getSequence();
+  for (const { tokens, count } of request.greedy ?? []) {
+    await sequence.clearHistory();
+    const produced: number[] = [];
+    let input = tokens;
+    while (produced.length < count) {
+      const items = input.map((id, i) =>
+        i === input.length - 1 ? [id, { generateNext: { token: true } }] : id
+      );
+      const results = await sequence.controlledEvaluate(items);
+      const next = results.at(-1)?.next.token;
+      if (next === undefined || next === null) break;
+      produced.push(next);
+      input = [next];
+    }
+    answer.greedy.push(produced);
+  }
+  for (const { tokens, positions } of request.logits ?? []) {
+    await sequence.clearHistory();
+    const wanted = new Set(positions ?? [tokens.length - 1]);
+    const items = tokens.map((id, i) =>
+      wanted.has(i) ? [id, { generateNext: { logits: true } }] : id
+    );
+    const results = await sequence.controlledEvaluate(items);
+    answer.logits.push(
+      [...wanted].map((i) => base64OfLogits(results[i].next.logits)),
+    );
+  }
+}
+await new Response(JSON.stringify(answer) + "\n").body!.pipeTo(
+  Deno.stdout.writable,
+);
+Deno.exit(0);
+
+/** Map of token id to logit -> f32 little-endian by id, base64. */
+function base64OfLogits(logits: Map<number, number>): string {
+  const values = new Float32Array(logits.size).fill(NaN);
+  for (const [id, logit] of logits) values[id] = logit;
+  return new Uint8Array(values.buffer).toBase64();
+}
