@@ -30,7 +30,10 @@ export interface NodeOptions {
 }
 
 export function createGraph(name: string): Graph {
-  const nodes: Uint8Array[] = [], inputs: Uint8Array[] = [], outputs: Uint8Array[] = [], initializers: Uint8Array[] = [];
+  const nodes: Uint8Array[] = [],
+    inputs: Uint8Array[] = [],
+    outputs: Uint8Array[] = [],
+    initializers: Uint8Array[] = [];
   const constants = new Map<string, string>();
   let counter = 0;
 

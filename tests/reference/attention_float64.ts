@@ -88,11 +88,11 @@ export function attentionBackward(
   v: HostValue,
   rows: Rows<HostValue>,
   options: AttentionOptions,
-): { dq: HostValue; dk: HostValue; dv: HostValue } {
+): { y: HostValue; dq: HostValue; dk: HostValue; dv: HostValue } {
   const { heads: H, kvHeads: G, scale } = options;
   expectShape("attentionBackward dy", dy, [...q.shape]);
   const { S, visible } = layout(q, k, v, rows, options);
-  const [dq, dk, dv] = [q, k, v].map((x) => host(new Float64Array(x.data.length), x.shape));
+  const [y, dq, dk, dv] = [q, q, k, v].map((x) => host(new Float64Array(x.data.length), x.shape));
   visible.forEach((keys, t) => {
     for (let h = 0; h < H; h++) {
       const g = Math.floor(h * G / H), at = (t * H + h) * S;
@@ -101,13 +101,14 @@ export function attentionBackward(
       const mean = p.reduce((sum, weight, i) => sum + weight * dp[i], 0);
       keys.forEach(([u], i) => {
         const other = (u * G + g) * S, ds = p[i] * (dp[i] - mean);
+        addTo(y, at, p[i], v, other, S);
         addTo(dv, other, p[i], dy, at, S);
         addTo(dq, at, scale * ds, k, other, S);
         addTo(dk, other, scale * ds, q, at, S);
       });
     }
   });
-  return { dq, dk, dv };
+  return { y, dq, dk, dv };
 }
 
 export function attentionCached(

@@ -97,12 +97,13 @@ function rmsNormBackward(dy: HostValue, x: HostValue, weight: HostValue, { eps }
 function matmul(
   a: HostValue,
   b: HostValue,
-  { transA = false, transB = false, scale = 1 }: { transA?: boolean; transB?: boolean; scale?: number } = {},
+  { transA = false, transB = false, scale = 1, plus }: Parameters<Ops<HostValue>["matmul"]>[2] = {},
 ): HostValue {
   expectShape("matmul a", a, [null, null]);
   expectShape("matmul b", b, transB ? [null, a.shape[transA ? 0 : 1]] : [a.shape[transA ? 0 : 1], null]);
   const [M, K] = transA ? [a.shape[1], a.shape[0]] : a.shape;
   const N = transB ? b.shape[0] : b.shape[1];
+  if (plus) expectShape("matmul plus", plus, [M, N]);
   const y = zeros(M, N);
   for (let m = 0; m < M; m++) {
     for (let n = 0; n < N; n++) {
@@ -110,7 +111,7 @@ function matmul(
       for (let k = 0; k < K; k++) {
         sum += a.data[transA ? k * M + m : m * K + k] * b.data[transB ? n * K + k : k * N + n];
       }
-      y.data[m * N + n] = scale * sum;
+      y.data[m * N + n] = scale * sum + (plus ? plus.data[m * N + n] : 0);
     }
   }
   return y;
