@@ -1,0 +1,91 @@
+/**
+ * Writing a file so that its name never shows half of it: the bytes go to a temporary name beside it, are forced to
+ * disk, and the rename comes last. A crash leaves the old file, or the new one, and at worst a `.part` file.
+ */
+import { fileError } from "./file_error.ts";
+
+/** Writes `chunks` one after the other; they may be produced lazily. UserError for a full disk and the like. */
+export function writeAtomic(path: string, chunks: Iterable<Uint8Array> | Uint8Array): void {
+  const part = openPart(path);
+  try {
+    for (const chunk of chunks instanceof Uint8Array ? [chunks] : chunks) part.write(chunk);
+    part.commit();
+  } catch (error) {
+    part.abandon();
+    throw error;
+  }
+}
+
+/** The same for a producer that may wait between writes. Nothing appears when it throws. */
+export async function writeAtomicStream(
+  path: string,
+  produce: (write: (bytes: Uint8Array) => void) => void | Promise<void>,
+): Promise<void> {
+  const part = openPart(path);
+  try {
+    await produce(part.write);
+    part.commit();
+  } catch (error) {
+    part.abandon();
+    throw error;
+  }
+}
+
+/** A number per process and file, so that two writers of one path never share a temporary name. */
+let parts = 0;
+
+/** A temporary file beside `path`. Only errors of the file itself become UserErrors, not the producer's. */
+function openPart(path: string) {
+  const temporary = `${path}.${Deno.pid}-${++parts}.part`;
+  const guard = <T>(action: () => T): T => {
+    try {
+      return action();
+    } catch (error) {
+      throw fileError(error, { action: "write", path });
+    }
+  };
+  const file = guard(() => Deno.openSync(temporary, { write: true, createNew: true }));
+  let open = true;
+  const close = () => {
+    if (open) file.close();
+    open = false;
+  };
+  return {
+    write(bytes: Uint8Array): void {
+      guard(() => {
+        for (let done = 0; done < bytes.length;) done += file.writeSync(bytes.subarray(done));
+      });
+    },
+    commit(): void {
+      guard(() => {
+        file.syncSync();
+        close();
+        Deno.renameSync(temporary, path);
+        syncFolder(path);
+      });
+    },
+    abandon(): void {
+      try {
+        close();
+        Deno.removeSync(temporary);
+      } catch {
+        // The failure that led here is the one to report.
+      }
+    },
+  };
+}
+
+/** Forces the rename itself to disk, where folders can be opened (not on Windows). */
+function syncFolder(path: string): void {
+  const folder = path.slice(0, path.lastIndexOf("/") + 1) || ".";
+  try {
+    const handle = Deno.openSync(folder, { read: true });
+    try {
+      handle.syncSync();
+    } finally {
+      handle.close();
+    }
+  } catch {
+    // The data is safe under one name or the other; only the moment of the rename is not.
+  }
+}

@@ -1,0 +1,50 @@
+/** What the operating system said about a file, as a message with a hint. Used by everything in this folder. */
+import { UserError } from "../errors.ts";
+
+/**
+ * `error` as a UserError where its cause is the user's to change; anything else comes back as it is.
+ * `action` completes "Cannot ...", for example "read".
+ */
+export function fileError(error: unknown, options: { action: string; path: string }): unknown {
+  if (!(error instanceof Error) || error instanceof UserError) return error;
+  const cause = causeOf(error);
+  if (!cause) return error;
+  return new UserError(`Cannot ${options.action} ${options.path}: ${cause.what}`, { hint: cause.hint, cause: error });
+}
+
+function causeOf(error: Error): { what: string; hint: string } | undefined {
+  const code = (error as { code?: string }).code;
+  const is = (name: string) => code === name || error.message.includes(`(${name})`);
+  const osError = /\(os error (\d+)\)/.exec(error.message)?.[1];
+  if (error instanceof Deno.errors.NotFound || is("ENOENT")) {
+    return { what: "no such file or directory", hint: "Check the path; relative paths start at the current folder." };
+  }
+  if (error instanceof Deno.errors.AlreadyExists || is("EEXIST")) {
+    return { what: "it exists already", hint: "Choose another name or remove it." };
+  }
+  if (error instanceof Deno.errors.IsADirectory || is("EISDIR") || osError === "21") {
+    return { what: "it is a directory", hint: "Name a file." };
+  }
+  if (error instanceof Deno.errors.NotADirectory || is("ENOTDIR") || osError === "20") {
+    return { what: "part of the path is a file", hint: "Check the path." };
+  }
+  if (is("ENOSPC") || osError === "28" || osError === "112") {
+    return { what: "the disk is full", hint: "Free some space or choose a folder on another disk, then run it again." };
+  }
+  if (is("EDQUOT") || osError === "122") {
+    return { what: "your disk quota is used up", hint: "Free some space or choose another folder, then run it again." };
+  }
+  if (is("EROFS") || osError === "30") {
+    return { what: "the file system is read-only", hint: "Choose a folder on another disk." };
+  }
+  if (is("EFBIG") || osError === "27") {
+    return { what: "the file system allows no file this large", hint: "Choose a folder on another disk." };
+  }
+  if (
+    error instanceof Deno.errors.PermissionDenied || error instanceof Deno.errors.NotCapable || is("EACCES") ||
+    is("EPERM")
+  ) {
+    return { what: "permission denied", hint: "Change the permissions or choose another folder." };
+  }
+  return undefined;
+}
