@@ -1,0 +1,166 @@
+/**
+ * Text to token ids and back, from a tokenizer.json or from the metadata of a GGUF file.
+ *
+ * The work is done by @huggingface/tokenizers; this module gives it the right object, decides about BOS and EOS, and
+ * turns what can go wrong into one clear line. Special tokens written out in the text are always read as such, as
+ * Hugging Face's tokenizers do. Not here: chat templates (chat_template.ts), training rows (lib/data).
+ */
+import { Tokenizer as Library } from "@huggingface/tokenizers";
+import { UserError } from "../errors.ts";
+import { endOfTurnTokens, rebuildTokenizer } from "./gguf_tokenizer.ts";
+
+/** A tokenizer. Ids are 0..vocabSize-1. */
+export interface Tokenizer {
+  /** Number of ids, added tokens included. */
+  readonly vocabSize: number;
+  readonly bosId: number | null;
+  /** The one to append to a text first, then all others that end a turn or a text; may be empty. */
+  readonly eosIds: number[];
+  /** Whether this model's texts begin with BOS. */
+  readonly addBos: boolean;
+  /** Ids of `text`. With `addSpecial`, BOS first if the model's texts begin with it; the default is without. */
+  encode(text: string, options?: { addSpecial?: boolean }): number[];
+  /** Text of the ids; a character cut in the middle becomes U+FFFD. `skipSpecial` leaves special tokens out. */
+  decode(ids: Iterable<number>, options?: { skipSpecial?: boolean }): string;
+  /** The piece as the vocabulary stores it, for example `Ġthe`; empty for an id without one. */
+  tokenText(id: number): string;
+  idOf(token: string): number | undefined;
+  /** Jinja source of the model's own chat template. */
+  readonly chatTemplate: string | null;
+  /** Whether the id is a mark such as `<|im_end|>` rather than text. */
+  isSpecial(id: number): boolean;
+}
+
+/**
+ * The tokenizer of a Hugging Face folder. All arguments but `source` are contents of the files of those names.
+ * Errors: UserError when a file is not JSON or the tokenizer is of a kind the library does not know.
+ */
+export function tokenizerFromJson(files: {
+  tokenizerJson: string;
+  tokenizerConfig?: string;
+  chatTemplate?: string;
+  generationConfig?: string;
+  source: string;
+}): Tokenizer {
+  const { source } = files;
+  const json = parseObject(files.tokenizerJson, `${source}/tokenizer.json`);
+  const config = files.tokenizerConfig ? parseObject(files.tokenizerConfig, `${source}/tokenizer_config.json`) : {};
+  const generation = files.generationConfig
+    ? parseObject(files.generationConfig, `${source}/generation_config.json`)
+    : {};
+  const library = construct(json, source);
+  const addedIds = library.get_added_tokens_decoder();
+  const specialIds = new Set([...addedIds].filter(([, token]) => token.special).map(([id]) => id));
+  const idOfToken = (value: unknown) => {
+    const content = typeof value === "object" && value !== null ? (value as { content?: unknown }).content : value;
+    return typeof content === "string" ? library.token_to_id(content) : undefined;
+  };
+  const eosIds = new Set<number>();
+  const named = idOfToken(config.eos_token);
+  if (named !== undefined) eosIds.add(named);
+  for (const id of [generation.eos_token_id].flat()) if (Number.isInteger(id)) eosIds.add(id as number);
+  for (const id of specialIds) if (endOfTurnTokens.includes(addedIds.get(id)!.content)) eosIds.add(id);
+  // What the post-processor puts before an empty text is BOS, whatever the configuration calls it.
+  const first = library.encode("", { add_special_tokens: true }).ids[0];
+  const bosId = idOfToken(config.bos_token) ?? (first !== undefined && !eosIds.has(first) ? first : null);
+  const says = config.add_bos_token;
+  return wrap(library, {
+    bosId,
+    eosIds: [...eosIds],
+    addBos: bosId !== null && (typeof says === "boolean" ? says : first === bosId),
+    specialIds,
+    chatTemplate: files.chatTemplate ?? templateOf(config.chat_template),
+  });
+}
+
+/**
+ * The tokenizer inside a GGUF file; `metadata` maps the file's keys to their values.
+ * Errors: UserError when there is none or it is of an unknown kind.
+ */
+export function tokenizerFromGguf(metadata: Map<string, unknown>, source: string): Tokenizer {
+  const { json, tokens, ...facts } = rebuildTokenizer(metadata, source);
+  return wrap(construct(json, source), { ...facts, tokens });
+}
+
+interface Facts {
+  bosId: number | null;
+  eosIds: number[];
+  addBos: boolean;
+  specialIds: Set<number>;
+  chatTemplate: string | null;
+  /** Pieces by id where the library's own list is not complete (equal pieces at two ids). */
+  tokens?: string[];
+}
+
+function wrap(library: Library, facts: Facts): Tokenizer {
+  const pieces: (string | undefined)[] = facts.tokens ?? piecesOf(library);
+  return {
+    vocabSize: pieces.length,
+    bosId: facts.bosId,
+    eosIds: facts.eosIds,
+    addBos: facts.addBos,
+    chatTemplate: facts.chatTemplate,
+    encode(text, options = {}) {
+      const ids = library.encode(text, { add_special_tokens: false }).ids;
+      return options.addSpecial && facts.addBos ? [facts.bosId!, ...ids] : ids;
+    },
+    decode(ids, options = {}) {
+      const kept = [...ids].filter((id) =>
+        pieces[id] !== undefined && !(options.skipSpecial && facts.specialIds.has(id))
+      );
+      return kept.length === 0 ? "" : library.decode(kept, { clean_up_tokenization_spaces: false });
+    },
+    tokenText: (id) => pieces[id] ?? "",
+    idOf: (token) => library.token_to_id(token),
+    isSpecial: (id) => facts.specialIds.has(id),
+  };
+}
+
+function piecesOf(library: Library): string[] {
+  const pieces: string[] = [];
+  for (const [piece, id] of library.get_vocab()) if (piece !== undefined) pieces[id] = piece;
+  return pieces;
+}
+
+function construct(json: Record<string, unknown>, source: string): Library {
+  try {
+    // The library insists on all five keys being there; files may leave out those that are null.
+    return new Library({
+      normalizer: null,
+      pre_tokenizer: null,
+      post_processor: null,
+      decoder: null,
+      added_tokens: [],
+      ...json,
+    }, {});
+  } catch (error) {
+    throw new UserError(`${source}: cannot build the tokenizer: ${(error as Error).message}`, {
+      hint: "The tokenizer is damaged or of a kind not supported.",
+      cause: error,
+    });
+  }
+}
+
+function parseObject(text: string, path: string): Record<string, unknown> {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (error) {
+    throw new UserError(`${path}: not JSON: ${(error as Error).message}`, {
+      hint: "Fetch the file again.",
+      cause: error,
+    });
+  }
+  if (typeof value !== "object" || value === null || Array.isArray(value)) {
+    throw new UserError(`${path}: expected a JSON object`, { hint: "Fetch the file again." });
+  }
+  return value as Record<string, unknown>;
+}
+
+/** A chat template is a string, or a list of named ones of which "default" counts. */
+function templateOf(value: unknown): string | null {
+  if (typeof value === "string") return value;
+  if (!Array.isArray(value)) return null;
+  const entry = value.find((item) => item?.name === "default") ?? value[0];
+  return typeof entry?.template === "string" ? entry.template : null;
+}
