@@ -30,23 +30,41 @@ export interface NodeOptions {
 }
 
 export function createGraph(name: string): Graph {
-  const nodes: Uint8Array[] = [],
-    inputs: Uint8Array[] = [],
-    outputs: Uint8Array[] = [],
-    initializers: Uint8Array[] = [];
+  const nodes: { inputs: string[]; outputs: string[]; bytes: Uint8Array }[] = [];
+  const inputs: Uint8Array[] = [];
+  const outputs: Uint8Array[] = [];
+  const initializers: Uint8Array[] = [];
   const constants = new Map<string, string>();
+  const outputNames: string[] = [];
   let counter = 0;
 
   function node(op: string, nodeInputs: string[], options: NodeOptions = {}): string[] {
     const names = Array.from({ length: options.outputs ?? 1 }, () => `${op}_${counter++}`);
-    nodes.push(message([
+    push(op, nodeInputs, names, options);
+    return names;
+  }
+
+  function push(op: string, nodeInputs: string[], names: string[], options: NodeOptions): void {
+    const encoded = message([
       ...nodeInputs.map((x) => text(1, x)),
       ...names.map((x) => text(2, x)),
       text(4, op),
       ...Object.entries(options.attributes ?? {}).map(([key, value]) => bytes(5, attribute(key, value))),
       ...(options.domain ? [text(7, options.domain)] : []),
-    ]));
-    return names;
+    ]);
+    nodes.push({ inputs: nodeInputs, outputs: names, bytes: encoded });
+  }
+
+  /** Nodes that an output depends on, in order: what was recorded and is not asked for must not run. */
+  function needed(): Uint8Array[] {
+    const wanted = new Set(outputNames);
+    const kept: Uint8Array[] = [];
+    for (const each of nodes.toReversed()) {
+      if (!each.outputs.some((name) => wanted.has(name))) continue;
+      each.inputs.forEach((name) => wanted.add(name));
+      kept.push(each.bytes);
+    }
+    return kept.reverse();
   }
 
   return {
@@ -74,12 +92,13 @@ export function createGraph(name: string): Graph {
       return constantName;
     },
     output(value, outputName, type = "float") {
-      nodes.push(message([text(1, value), text(2, outputName), text(4, "Identity")]));
+      push("Identity", [value], [outputName], {});
+      outputNames.push(outputName);
       outputs.push(valueInfo(outputName, type));
     },
     bytes() {
       const graph = message([
-        ...nodes.map((x) => bytes(1, x)),
+        ...needed().map((x) => bytes(1, x)),
         text(2, name),
         ...initializers.map((x) => bytes(5, x)),
         ...inputs.map((x) => bytes(11, x)),

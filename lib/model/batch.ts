@@ -1,0 +1,144 @@
+/**
+ * A packed batch on the host: rows laid one after the other without padding, and where they lie. Linear layers, norms
+ * and the head see only real tokens; attention finds its rows through the index arrays (`Rows` in lib/ops.ts).
+ */
+import type { Executor, Rows, Value } from "../ops.ts";
+import type { ModelConfig, Rope } from "./config.ts";
+import type { Row } from "./trainable.ts";
+
+/** Added to a score that must not be seen: finite, so that a row of padding stays free of NaN. */
+export const hidden = -1e30;
+
+export interface Batch {
+  /** i32 [T]. */
+  tokens: Int32Array;
+  /** Position of each token in its row, [T]. */
+  positions: Int32Array;
+  /** Number of rows B and length of the longest, L. */
+  count: number;
+  longest: number;
+  gather: Int32Array;
+  scatter: Int32Array;
+  live: Float32Array;
+  /** [N]: packed tokens whose successor is a target, that successor, and the row it belongs to. */
+  labelled: Int32Array;
+  labels: Int32Array;
+  labelRow: Int32Array;
+}
+
+export function makeBatch(rows: Pick<Row, "tokens" | "targets">[]): Batch {
+  const T = rows.reduce((sum, row) => sum + row.tokens.length, 0);
+  const B = rows.length, L = rows.reduce((max, row) => Math.max(max, row.tokens.length), 1);
+  const batch = {
+    tokens: new Int32Array(T),
+    positions: new Int32Array(T),
+    count: B,
+    longest: L,
+    gather: new Int32Array(B * L),
+    scatter: new Int32Array(T),
+    live: new Float32Array(B * L),
+  };
+  const labelled: number[] = [], labels: number[] = [], labelRow: number[] = [];
+  let start = 0;
+  rows.forEach((row, b) => {
+    batch.gather.fill(start, b * L, (b + 1) * L);
+    for (let l = 0; l < row.tokens.length; l++) {
+      const t = start + l;
+      batch.tokens[t] = row.tokens[l];
+      batch.positions[t] = l;
+      batch.gather[b * L + l] = t;
+      batch.scatter[t] = b * L + l;
+      batch.live[b * L + l] = 1;
+      if (l + 1 < row.tokens.length && row.targets[l + 1]) {
+        labelled.push(t);
+        labels.push(row.tokens[l + 1]);
+        labelRow.push(b);
+      }
+    }
+    start += row.tokens.length;
+  });
+  return {
+    ...batch,
+    labelled: Int32Array.from(labelled),
+    labels: Int32Array.from(labels),
+    labelRow: Int32Array.from(labelRow),
+  };
+}
+
+/** The batch as values: what every layer of one type reads besides its weights. */
+export interface BatchValues {
+  full: Record<string, Value>;
+  sliding: Record<string, Value>;
+}
+
+export function batchValues(executor: Executor, batch: Batch, config: ModelConfig): BatchValues {
+  const { count: B, longest: L } = batch, T = batch.tokens.length;
+  const shared = {
+    "rows.gather": executor.tensor(batch.gather, [B, L]),
+    "rows.scatter": executor.tensor(batch.scatter, [T]),
+    "rows.live": executor.tensor(batch.live, [B, L]),
+  };
+  const layer = (rope: Rope, window: number) => {
+    const { cos, sin } = ropeTables(rope, config.headDim, batch.positions);
+    return {
+      ...shared,
+      "rows.mask": executor.tensor(causalMask(L, window), [L, L]),
+      cos: executor.tensor(cos, [T, config.headDim / 2]),
+      sin: executor.tensor(sin, [T, config.headDim / 2]),
+    };
+  };
+  const full = layer(config.rope, Infinity);
+  const slides = config.layerTypes.includes("sliding");
+  return { full, sliding: slides ? layer(config.ropeLocal, config.slidingWindow) : full };
+}
+
+export function rowsOf<V extends Value>(inputs: Record<string, V>): Rows<V> {
+  return {
+    gather: inputs["rows.gather"],
+    scatter: inputs["rows.scatter"],
+    live: inputs["rows.live"],
+    mask: inputs["rows.mask"],
+  };
+}
+
+/** [L, L]: 0 where key m <= query l and l - m < window, else `hidden`. */
+export function causalMask(L: number, window: number): Float32Array {
+  const mask = new Float32Array(L * L).fill(hidden);
+  for (let l = 0; l < L; l++) mask.fill(0, l * L + Math.max(0, l - window + 1), l * L + l + 1);
+  return mask;
+}
+
+/** cos and sin of position * frequency, [positions, headDim/2], f32. */
+export function ropeTables(
+  rope: Rope,
+  headDim: number,
+  positions: ArrayLike<number>,
+): { cos: Float32Array; sin: Float32Array } {
+  const half = headDim / 2, frequencies = ropeFrequencies(rope, headDim);
+  const cos = new Float32Array(positions.length * half), sin = new Float32Array(positions.length * half);
+  for (let t = 0; t < positions.length; t++) {
+    for (let i = 0; i < half; i++) {
+      // PyTorch multiplies in f32; with the same rounding of the angle long positions agree too.
+      const angle = Math.fround(positions[t] * frequencies[i]);
+      cos[t * half + i] = Math.cos(angle);
+      sin[t * half + i] = Math.sin(angle);
+    }
+  }
+  return { cos, sin };
+}
+
+/** theta^(-2i/headDim), scaled. llama3: transformers' modeling_rope_utils.py, _compute_llama3_parameters. */
+export function ropeFrequencies({ theta, scaling }: Rope, headDim: number): Float32Array {
+  const frequencies = Float32Array.from({ length: headDim / 2 }, (_, i) => 1 / Math.pow(theta, 2 * i / headDim));
+  if (scaling.type === "linear") return frequencies.map((f) => f / scaling.factor);
+  if (scaling.type === "factors") return frequencies.map((f, i) => f / scaling.factors[i]);
+  if (scaling.type === "none") return frequencies;
+  const { factor, lowFreqFactor, highFreqFactor, originalMaxPositions } = scaling;
+  return frequencies.map((f) => {
+    const wavelength = 2 * Math.PI / f;
+    if (wavelength < originalMaxPositions / highFreqFactor) return f;
+    if (wavelength > originalMaxPositions / lowFreqFactor) return f / factor;
+    const smooth = (originalMaxPositions / wavelength - lowFreqFactor) / (highFreqFactor - lowFreqFactor);
+    return (1 - smooth) * f / factor + smooth * f;
+  });
+}

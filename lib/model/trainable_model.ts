@@ -1,0 +1,232 @@
+/**
+ * A decoder with LoRA on it as the training loop sees it: batches in, losses and gradients out. Runs the segments of
+ * forward.ts and backward.ts on any executor and decides nothing but the order; how many layers keep their values for
+ * the backward (the others are computed again, gradient checkpointing) is given by the memory plan.
+ */
+import type { Executor, Value } from "../ops.ts";
+import { headSegment, layerBackwardSegment } from "./backward.ts";
+import { type Batch, batchValues, makeBatch } from "./batch.ts";
+import type { ModelConfig } from "./config.ts";
+import { dropoutMasks } from "./dropout.ts";
+import {
+  embedSegment,
+  layerInferenceSegment,
+  type LayerOptions,
+  layerSegment,
+  lossSegment,
+  type Projection,
+} from "./forward.ts";
+import type { Parameter, Row, RowLoss, Trainable } from "./trainable.ts";
+
+/** The frozen model as values of an executor. */
+export interface LoadedWeights {
+  embed_tokens: Value;
+  norm: Value;
+  /** The embedding table again where they are tied. */
+  lm_head: Value;
+  /** By module name, as the segments name their inputs. */
+  layers: Record<string, Value>[];
+}
+
+export interface TrainableOptions {
+  executor: Executor;
+  config: ModelConfig;
+  weights: LoadedWeights;
+  parameters: Parameter[];
+  /** alpha/r, or alpha/sqrt(r) with rsLoRA. */
+  loraScale: number;
+  /** Probability of dropping an input of a LoRA branch while training. */
+  loraDropout?: number;
+  /** Layers, counted from the last, that keep their values for the backward. 0 is full gradient checkpointing. */
+  keepLayers: number;
+  /** Labelled positions whose logits exist at one time. */
+  headChunk?: number;
+}
+
+/** A parameter's place: layer, module and kind, from PEFT's name. */
+interface Place {
+  layer: number;
+  module: Projection;
+  kind: "lora_A" | "lora_B" | "magnitude";
+}
+
+export function makeTrainable(options: TrainableOptions): Trainable {
+  const { executor, config, weights, parameters, keepLayers } = options;
+  const layerOptions: LayerOptions = { config, loraScale: options.loraScale };
+  const segments = {
+    embed: embedSegment(config),
+    forward: layerSegment(layerOptions),
+    inference: layerInferenceSegment(layerOptions),
+    backward: layerBackwardSegment(layerOptions),
+    head: headSegment(config),
+    loss: lossSegment(config),
+  };
+  const headChunk = options.headChunk ?? 128;
+  const layers = weights.layers.map((layer) => ({ ...layer }));
+  const gradients: Record<string, { value: Value; parameter: Parameter }>[] = layers.map(() => ({}));
+  for (const parameter of parameters) {
+    const { layer, module, kind } = placeOf(parameter.name);
+    layers[layer][`${module}.${kind}`] = executor.tensor(parameter.value, parameter.shape);
+    const value = executor.tensor(parameter.grad, parameter.shape);
+    gradients[layer][`${module}.${kind}.grad`] = { value, parameter };
+  }
+
+  const layerInputs = (l: number, batch: ReturnType<typeof batchValues>, x: Value) => ({
+    ...layers[l],
+    ...(config.layerTypes[l] === "sliding" ? batch.sliding : batch.full),
+    x,
+  });
+
+  async function embed(batch: Batch): Promise<Value> {
+    const tokens = executor.tensor(batch.tokens, [batch.tokens.length]);
+    return (await executor.run(segments.embed, { embed_tokens: weights.embed_tokens, tokens })).x;
+  }
+
+  /** Chunks of labelled positions, as inputs of the head. */
+  function* labelChunks(batch: Batch) {
+    for (let start = 0; start < batch.labelled.length; start += headChunk) {
+      const end = Math.min(start + headChunk, batch.labelled.length);
+      const shape = [end - start];
+      yield {
+        start,
+        inputs: {
+          index: executor.tensor(batch.labelled.slice(start, end), shape),
+          labels: executor.tensor(batch.labels.slice(start, end), shape),
+          norm: weights.norm,
+          lm_head: weights.lm_head,
+        },
+      };
+    }
+  }
+
+  async function addLosses(losses: RowLoss[], batch: Batch, { start, loss }: { start: number; loss: Value }) {
+    const values = await executor.read(loss);
+    for (let i = 0; i < values.length; i++) {
+      const row = losses[batch.labelRow[start + i]];
+      row.loss += values[i];
+      row.targets++;
+    }
+    executor.release(loss);
+  }
+
+  /** DoRA: norms of the rows of W + s*B*A as they are now. */
+  async function refreshNorms(): Promise<void> {
+    for (const layer of layers) {
+      for (const name of Object.keys(layer).filter((key) => key.endsWith(".magnitude"))) {
+        const module = name.slice(0, -".magnitude".length);
+        const { norm } = await executor.run({
+          key: `adapted_row_norm|${options.loraScale}`,
+          build: (ops, { weight, a, b }) => ({ norm: ops.adaptedRowNorm(weight, a, b, { scale: options.loraScale }) }),
+        }, { weight: layer[module], a: layer[`${module}.lora_A`], b: layer[`${module}.lora_B`] });
+        if (layer[`${module}.norm`]) executor.release(layer[`${module}.norm`]);
+        layer[`${module}.norm`] = norm;
+      }
+    }
+  }
+
+  async function accumulate(
+    rows: Row[],
+    { scale, first, dropoutSeed }: { scale: number; first: boolean; dropoutSeed?: number },
+  ): Promise<RowLoss[]> {
+    await refreshNorms();
+    const batch = makeBatch(rows), values = batchValues(executor, batch, config);
+    const losses = rows.map(() => ({ loss: 0, targets: 0 }));
+    const T = batch.tokens.length;
+    const masks = (l: number) =>
+      options.loraDropout && dropoutSeed !== undefined
+        ? dropoutMasks({ executor, layer: l, inputs: layers[l], tokens: T, p: options.loraDropout, seed: dropoutSeed })
+        : {};
+
+    const firstKept = config.layers - keepLayers;
+    const inputs: Value[] = [], kept: Record<string, Value>[] = [];
+    let x = await embed(batch);
+    for (let l = 0; l < config.layers; l++) {
+      inputs.push(x);
+      const segment = l < firstKept ? segments.inference : segments.forward;
+      const outputs = await executor.run(segment, { ...layerInputs(l, values, x), ...masks(l) });
+      x = outputs.y;
+      kept.push(l < firstKept ? {} : outputs);
+    }
+
+    const factor = executor.tensor(new Float32Array(config.hiddenSize).fill(scale), [config.hiddenSize]);
+    let dx: Value | undefined;
+    for (const chunk of labelChunks(batch)) {
+      const before: Record<string, Value> = dx ? { dx } : {};
+      const head = await executor.run(segments.head, { ...chunk.inputs, x, scale: factor, ...before });
+      if (dx) executor.release(dx);
+      dx = head.dx;
+      await addLosses(losses, batch, { start: chunk.start, loss: head.loss });
+    }
+    executor.release(x);
+
+    for (let l = config.layers - 1; l >= 0; l--) {
+      const layer = { ...layerInputs(l, values, inputs[l]), ...masks(l) };
+      if (!dx) { // no row has a target
+        executor.release(inputs[l], ...withoutY(kept[l]));
+        if (first) { for (const { parameter } of Object.values(gradients[l])) parameter.grad.fill(0); }
+        continue;
+      }
+      if (l < firstKept) {
+        kept[l] = await executor.run(segments.forward, layer);
+        executor.release(kept[l].y);
+      }
+      const into = first ? Object.fromEntries(Object.entries(gradients[l]).map(([name, g]) => [name, g.value])) : {};
+      const outputs = await executor.run(segments.backward, { ...layer, ...saved(kept[l]), dy: dx }, into);
+      executor.release(dx, inputs[l], ...withoutY(kept[l]));
+      dx = outputs.dx;
+      if (!first) await addGradients(executor, outputs, gradients[l]);
+    }
+    if (dx) executor.release(dx);
+    return losses;
+  }
+
+  async function evaluate(rows: Row[]): Promise<RowLoss[]> {
+    await refreshNorms();
+    const batch = makeBatch(rows), values = batchValues(executor, batch, config);
+    const losses = rows.map(() => ({ loss: 0, targets: 0 }));
+    let x = await embed(batch);
+    for (let l = 0; l < config.layers; l++) {
+      const { y } = await executor.run(segments.inference, layerInputs(l, values, x));
+      executor.release(x);
+      x = y;
+    }
+    for (const chunk of labelChunks(batch)) {
+      const { loss } = await executor.run(segments.loss, { ...chunk.inputs, x });
+      await addLosses(losses, batch, { start: chunk.start, loss });
+    }
+    executor.release(x);
+    return losses;
+  }
+
+  return { parameters, accumulate, evaluate };
+}
+
+function placeOf(name: string): Place {
+  const match = /\.layers\.(\d+)\.(?:self_attn|mlp)\.(\w+)\.(lora_A|lora_B|lora_magnitude_vector)\b/.exec(name);
+  if (!match) throw new Error(`not a LoRA parameter: ${name}`);
+  const kind = match[3] === "lora_magnitude_vector" ? "magnitude" : match[3] as Place["kind"];
+  return { layer: Number(match[1]), module: match[2] as Projection, kind };
+}
+
+/** What the backward reads: all a layer kept but its y, which is the next layer's x. */
+function saved(outputs: Record<string, Value>): Record<string, Value> {
+  const { y: _, ...rest } = outputs;
+  return rest;
+}
+
+function withoutY(outputs: Record<string, Value>): Value[] {
+  return Object.values(saved(outputs));
+}
+
+/** Adds a pass's gradients to those before, for windows of several passes. */
+async function addGradients(
+  executor: Executor,
+  outputs: Record<string, Value>,
+  gradients: Record<string, { parameter: Parameter }>,
+): Promise<void> {
+  for (const [name, { parameter }] of Object.entries(gradients)) {
+    const added = await executor.read(outputs[name]), { grad } = parameter;
+    for (let i = 0; i < grad.length; i++) grad[i] += added[i];
+    executor.release(outputs[name]);
+  }
+}
