@@ -24,16 +24,15 @@ export function dynamicMap(signed: boolean): Float32Array<ArrayBuffer> {
   return new Float32Array(values).sort();
 }
 
-/** torch.linspace in f32: `steps` + 1 points, the upper half counted back from the end. */
+/**
+ * torch.linspace in f32: `steps` + 1 points, the upper half counted back from the end, each with one rounding as a fused
+ * multiply-add gives it.
+ */
 function linspaceF32(start: number, end: number, steps: number): Float32Array {
   const first = Math.fround(start), last = Math.fround(end);
   const step = Math.fround(Math.fround(last - first) / steps);
   const points = new Float32Array(steps + 1);
-  for (let i = 0; i <= steps; i++) {
-    points[i] = i < (steps + 1) / 2
-      ? Math.fround(first + Math.fround(step * i))
-      : Math.fround(last - Math.fround(step * (steps - i)));
-  }
+  for (let i = 0; i <= steps; i++) points[i] = 2 * i < steps ? first + step * i : last - step * (steps - i);
   return points;
 }
 
