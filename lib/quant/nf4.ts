@@ -25,58 +25,58 @@ export interface Nf4 {
 }
 
 /**
- * The 15 thresholds lie more than 1/32 apart, so a cell of width 1/32 holds at most one: the code of y is the number of
- * thresholds below y's cell, plus one if y is above the cell's own. The cell index is monotonic in y, so this equals
- * the 15 comparisons `y > threshold` exactly, ties included (an exact tie takes the lower code).
+ * y in [-1, 1] -> code, by the cell of width 1/2048 that y falls into. The cell index is monotonic in y and no cell
+ * holds two of the 15 thresholds, so this equals the 15 comparisons `y > threshold` exactly: a cell without threshold
+ * has one code; the 15 others store 16 + the lower code and take one comparison, a tie giving the lower code.
  */
-const cells = 32;
-const cellBase = new Uint8Array(2 * cells + 1);
-const cellThreshold = new Float64Array(2 * cells + 1).fill(Infinity);
-for (let i = 0; i < 15; i++) {
-  const threshold = Math.fround(Math.fround(nf4Codebook[i] + nf4Codebook[i + 1]) / 2);
+const cells = 2048;
+const cellCode = new Uint8Array(2 * cells + 1);
+const cellThreshold = new Float64Array(2 * cells + 1);
+for (let code = 0; code < 15; code++) {
+  const threshold = Math.fround(Math.fround(nf4Codebook[code] + nf4Codebook[code + 1]) / 2);
   const cell = (threshold * cells + cells) | 0;
   cellThreshold[cell] = threshold;
-  cellBase.fill(i + 1, cell + 1);
+  cellCode[cell] = 16 + code;
+  cellCode.fill(code + 1, cell + 1);
 }
+
+/** Pattern of infinity; finite magnitudes are below, and order as integers like the floats they are. */
+const infinityBits = 0x7f800000;
+/** bitsandbytes clamps the maximum from below before it takes the reciprocal. */
+const smallestMax = Math.fround(1e-38);
 
 /**
  * x [N] row-major -> NF4. Each element is multiplied by the f32 reciprocal of its block's maximum; a block of zeros
  * gets code 7 (0) and maximum 0, as on bitsandbytes' portable backend.
- * UserError when x holds NaN or infinity, with the index of the first; `name` goes into the message.
+ * UserError when x holds NaN or infinity, with the index of the first; `name` (of the tensor) goes into the message.
  */
 export function quantizeNf4(x: Float32Array, options: { name?: string } = {}): Nf4 {
   const count = x.length;
   const packed = new Uint8Array((count + 1) >> 1);
   const absmax = new Float32Array(Math.ceil(count / nf4Block));
+  const bits = new Uint32Array(x.buffer, x.byteOffset, count);
+  const maxBits = new Uint32Array(absmax.buffer);
   for (let block = 0, start = 0; start < count; block++, start += nf4Block) {
     const end = start + nf4Block < count ? start + nf4Block : count;
-    let max = 0, sum = 0;
+    let max = 0;
     for (let i = start; i < end; i++) {
-      const a = Math.abs(x[i]);
-      if (a > max) max = a;
-      sum += a;
+      const magnitude = bits[i] & 0x7fffffff;
+      if (magnitude > max) max = magnitude;
     }
-    if (!(sum < Infinity)) throw notFinite(x, { start, name: options.name });
-    absmax[block] = max;
-    const inverse = Math.fround(1 / (max < smallestMax ? smallestMax : max));
-    let i = start;
-    for (; i + 1 < end; i += 2) {
-      const a = Math.fround(x[i] * inverse), b = Math.fround(x[i + 1] * inverse);
-      const ca = (a * cells + cells) | 0, cb = (b * cells + cells) | 0;
-      const high = cellBase[ca] + (a > cellThreshold[ca] ? 1 : 0);
-      const low = cellBase[cb] + (b > cellThreshold[cb] ? 1 : 0);
+    if (max >= infinityBits) throw notFinite(x, { start, name: options.name });
+    maxBits[block] = max;
+    const inverse = Math.fround(1 / Math.max(absmax[block], smallestMax));
+    for (let i = start; i < end; i += 2) {
+      const a = Math.fround(x[i] * inverse), b = i + 1 < end ? Math.fround(x[i + 1] * inverse) : -1;
+      const cellA = (a * cells + cells) | 0, cellB = (b * cells + cells) | 0;
+      let high = cellCode[cellA], low = cellCode[cellB];
+      if (high > 15) high = (high & 15) + (a > cellThreshold[cellA] ? 1 : 0);
+      if (low > 15) low = (low & 15) + (b > cellThreshold[cellB] ? 1 : 0);
       packed[i >> 1] = (high << 4) | low;
-    }
-    if (i < end) {
-      const a = Math.fround(x[i] * inverse), ca = (a * cells + cells) | 0;
-      packed[i >> 1] = (cellBase[ca] + (a > cellThreshold[ca] ? 1 : 0)) << 4;
     }
   }
   return { packed, absmax };
 }
-
-/** bitsandbytes clamps the maximum from below before it takes the reciprocal. */
-const smallestMax = Math.fround(1e-38);
 
 function notFinite(x: Float32Array, where: { start: number; name?: string }): UserError {
   let index = where.start;
