@@ -8,17 +8,27 @@ import * as ort from "onnxruntime-node";
 import type { Executor, Segment, Value, WeightData } from "../ops.ts";
 import { createGraph } from "./graph.ts";
 import { type Recorded, recordingOps } from "./ops_onnx.ts";
+import { nf4Codebook as nf4Code } from "../quant/nf4.ts";
 import { createPool } from "./pool.ts";
 
 interface Held extends Value {
   data: Float32Array | Int32Array | Uint8Array;
   tensor: ort.Tensor;
+  /** NF4 weights. */
   absmax?: ort.Tensor;
   pooled: boolean;
 }
 
+/** A weight in f32, made of the NF4 weight it holds at the moment. */
+interface Dequantized {
+  of?: Held;
+  tensor: ort.Tensor;
+}
+
 interface Compiled {
   session: ort.InferenceSession;
+  /** NF4 inputs that the graph also wants in f32. */
+  dequantized: string[];
   /** Shapes of the outputs by the signature of the input shapes. */
   shapes: Map<string, Record<string, number[]>>;
 }
@@ -34,6 +44,8 @@ export function createOnnxExecutor(options: OnnxOptions = {}): Executor & { pool
   const threads = options.threads ?? navigator.hardwareConcurrency;
   const sessions = new Map<string, Promise<Compiled>>();
   const pool = createPool();
+  /** By input name and shape: the layers' weights of one module take turns in one buffer. */
+  const scratch = new Map<string, Dequantized>();
 
   const hold = (data: Held["data"], shape: readonly number[], pooled: boolean): Held => ({
     data,
@@ -45,11 +57,16 @@ export function createOnnxExecutor(options: OnnxOptions = {}): Executor & { pool
   /** Records the segment for inputs like these. */
   function record(segment: Segment, inputs: Record<string, Held>) {
     const graph = createGraph(segment.key);
-    const recorded: Record<string, Recorded> = {};
+    const recorded: Record<string, Recorded> = {}, dequantized: string[] = [];
     for (const [name, value] of Object.entries(inputs)) {
       const type = value.data instanceof Float32Array ? "float" : value.data instanceof Int32Array ? "int32" : "uint8";
       recorded[name] = { name: graph.input(name, type), shape: value.shape };
-      if (value.absmax) recorded[name].absmax = graph.input(`${name}.absmax`, "float");
+      if (!value.absmax) continue;
+      recorded[name].absmax = graph.input(`${name}.absmax`, "float");
+      recorded[name].dequantized = () => {
+        if (!dequantized.includes(name)) dequantized.push(graph.input(`${name}.f32`, "float").slice(0, -4));
+        return `${name}.f32`;
+      };
     }
     const outputs = segment.build(recordingOps(graph), recorded);
     const shapes: Record<string, number[]> = {};
@@ -57,11 +74,31 @@ export function createOnnxExecutor(options: OnnxOptions = {}): Executor & { pool
       graph.output(value.name, name);
       shapes[name] = [...value.shape];
     }
-    return { graph, shapes };
+    return { graph, shapes, dequantized };
+  }
+
+  /** W in f32 for the products that need it whole. */
+  function dequantize(name: string, weight: Held): ort.Tensor {
+    const key = `${name}|${weight.shape}`;
+    let held = scratch.get(key);
+    if (!held) {
+      held = { tensor: new ort.Tensor("float32", new Float32Array(count(weight.shape)), weight.shape) };
+      scratch.set(key, held);
+    }
+    if (held.of !== weight) {
+      dequantizeNf4Into(
+        weight.data as Uint8Array,
+        weight.absmax!.data as Float32Array,
+        held.tensor.data as Float32Array,
+      );
+      held.of = weight;
+    }
+    return held.tensor;
   }
 
   async function compile(segment: Segment, inputs: Record<string, Held>): Promise<Compiled> {
-    const session = await ort.InferenceSession.create(record(segment, inputs).graph.bytes(), {
+    const { graph, dequantized } = record(segment, inputs);
+    const session = await ort.InferenceSession.create(graph.bytes(), {
       executionProviders: ["cpu"],
       // Constant folding and fusions only cost start-up here: the graphs are already what should run.
       graphOptimizationLevel: "disabled",
@@ -74,7 +111,7 @@ export function createOnnxExecutor(options: OnnxOptions = {}): Executor & { pool
         ? { enableProfiling: true, profileFilePrefix: `${options.profilePrefix}_${segment.key.split("|")[0]}` }
         : {}),
     });
-    return { session, shapes: new Map() };
+    return { session, dequantized, shapes: new Map() };
   }
 
   return {
@@ -109,6 +146,7 @@ export function createOnnxExecutor(options: OnnxOptions = {}): Executor & { pool
       let shapes = compiled.shapes.get(signature);
       if (!shapes) compiled.shapes.set(signature, shapes = record(segment, held).shapes);
 
+      for (const name of compiled.dequantized) feeds[`${name}.f32`] = dequantize(name, held[name]);
       const outputs: Record<string, Held> = {}, fetches: Record<string, ort.Tensor> = {};
       for (const name in shapes) {
         const given = into[name] as Held | undefined;
@@ -129,9 +167,25 @@ export function createOnnxExecutor(options: OnnxOptions = {}): Executor & { pool
         await session.release();
       }
       sessions.clear();
+      scratch.clear();
       pool.clear();
     },
   };
+}
+
+const nf4High = new Float32Array(256), nf4Low = new Float32Array(256);
+for (let byte = 0; byte < 256; byte++) [nf4High[byte], nf4Low[byte]] = [nf4Code[byte >> 4], nf4Code[byte & 15]];
+
+/** code * absmax for every element; the last block may be shorter than 64. */
+function dequantizeNf4Into(packed: Uint8Array, absmax: Float32Array, out: Float32Array): void {
+  for (let block = 0, i = 0; block < absmax.length; block++) {
+    const scale = absmax[block], end = Math.min(i + 32, packed.length);
+    for (; i < end; i++) {
+      const byte = packed[i];
+      out[2 * i] = nf4High[byte] * scale;
+      out[2 * i + 1] = nf4Low[byte] * scale;
+    }
+  }
 }
 
 function count(shape: readonly number[]): number {

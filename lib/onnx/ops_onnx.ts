@@ -11,6 +11,8 @@ export interface Recorded extends Value {
   name: string;
   /** Set for NF4 weights: name of the absmax input. */
   absmax?: string;
+  /** Set for NF4 weights: declares the input that holds the same weight in f32, and names it. */
+  dequantized?: () => string;
 }
 
 const microsoft = "com.microsoft";
@@ -36,30 +38,20 @@ export function recordingOps(graph: Graph): Ops<Recorded> {
       },
     });
 
-  const nf4Product = (x: Recorded, weight: Recorded, backward: boolean) => {
+  const linear = (x: Recorded, weight: Recorded) => {
     const [outputs, inputs] = weight.shape;
-    return node("MatMulBnb4", [x.name, weight.name, weight.absmax!], {
-      domain: microsoft,
-      attributes: {
-        K: { int: inputs },
-        N: { int: outputs },
-        block_size: { int: 64 },
-        quant_type: { int: 1 },
-        // transB=0 with training_mode multiplies by W itself: the input gradient.
-        ...(backward ? { transB: { int: 0 }, training_mode: { int: 1 } } : { transB: { int: 1 } }),
-      },
-    });
+    const y = weight.absmax
+      ? node("MatMulBnb4", [x.name, weight.name, weight.absmax], {
+        domain: microsoft,
+        attributes: { K: { int: inputs }, N: { int: outputs }, block_size: { int: 64 }, quant_type: { int: 1 } },
+      })
+      : product(x.name, weight.name, { transB: true });
+    return make(y, [x.shape[0], outputs]);
   };
-  const linear = (x: Recorded, weight: Recorded) =>
-    make(
-      weight.absmax ? nf4Product(x, weight, false) : product(x.name, weight.name, { transB: true }),
-      [x.shape[0], weight.shape[0]],
-    );
+  // MatMulBnb4 has a transB=0 form that looks like dy*W, but ONNX Runtime 1.30's CPU kernel multiplies by a transposed
+  // reading of the codes: wrong for square weights, out of bounds for others. So W is dequantised by the executor.
   const linearBackward = (dy: Recorded, weight: Recorded) =>
-    make(
-      weight.absmax ? nf4Product(dy, weight, true) : product(dy.name, weight.name),
-      [dy.shape[0], weight.shape[1]],
-    );
+    make(product(dy.name, weight.dequantized?.() ?? weight.name), [dy.shape[0], weight.shape[1]]);
   const matmul: Ops<Recorded>["matmul"] = (a, b, options = {}) => {
     const shape = [a.shape[options.transA ? 1 : 0], b.shape[options.transB ? 0 : 1]];
     if (!options.plus) return make(product(a.name, b.name, options), shape);
