@@ -1,0 +1,107 @@
+/**
+ * Prompt templates in Go's text/template, as Ollama reads them, made from what training rendered.
+ *
+ * Texts stand in the template as they are: no trim markers are used, so that whitespace is never guessed. Ollama hands
+ * a chat template `.Messages` and the joined `.System`, and an instruction template `.System`, `.Prompt` and `.Response`
+ * of one turn at a time, deleting everything behind `.Response` in the last (ollama: template/template.go).
+ */
+import { convertGGUFTemplateToOllama } from "@huggingface/ollama-utils";
+import { type ChatTemplate, type Turns, turnsOf } from "./turns.ts";
+
+export interface GoTemplate {
+  text: string;
+  /** Texts at which generation must end besides the end tokens; may be empty. */
+  stops: string[];
+  /** False when the template could only be converted approximately. */
+  exact: boolean;
+}
+
+/**
+ * The Go template of a chat template, or null when there is no way to express it. `dropBos` leaves out a BOS that the
+ * template writes itself, for models where the runtime adds it.
+ */
+export function goTemplateOfChat(chat: ChatTemplate, options: { dropBos: boolean }): GoTemplate | null {
+  const turns = turnsOf(chat);
+  if (turns) {
+    const bos = options.dropBos ? chat.bosToken ?? "" : "";
+    return { text: templateOfTurns(withoutStart(turns, bos)), stops: startMarks(turns), exact: true };
+  }
+  const { template, bosToken, eosToken } = chat;
+  const found = convertGGUFTemplateToOllama({ chat_template: template, bos_token: bosToken, eos_token: eosToken });
+  if (!found) return null;
+  return { text: found.ollama.template, stops: found.ollama.params?.stop ?? [], exact: false };
+}
+
+function templateOfTurns(turns: Turns): string {
+  const content = "{{ .Content }}";
+  const first = around(turns.first, content);
+  const opening = turns.firstWithSystem
+    ? `{{ if $.System }}${around(turns.firstWithSystem, "{{ $.System }}", content)}{{ else }}${first}{{ end }}`
+    : first;
+  return [
+    "{{ range $i, $_ := .Messages }}",
+    // System messages stay in Ollama's list, so the first user message may be the second message.
+    `{{ if and (eq .Role "user") (or (eq $i 0) (and $.System (eq $i 1))) }}`,
+    opening,
+    '{{ else if eq .Role "user" }}',
+    around(turns.later, content),
+    '{{ else if eq .Role "assistant" }}',
+    around([turns.answer, ""], content),
+    "{{ end }}",
+    '{{ if and (eq .Role "user") (eq (len (slice $.Messages $i)) 1) }}',
+    literal(turns.generation),
+    "{{ end }}{{ end }}",
+  ].join("");
+}
+
+/** Texts with one action between each two of them. */
+function around(texts: readonly string[], ...actions: string[]): string {
+  return texts.map((text, i) => literal(text) + (actions[i] ?? "")).join("");
+}
+
+/**
+ * The Go template of an instruction prompt whose text has the slots `{instruction}`, `{input}` and `{output}`.
+ * The user's prompt is the instruction, the system message the input; `withoutInput` is the text where there is none.
+ * `end` is the end token that training appended.
+ */
+export function goTemplateOfInstruction(
+  texts: { withInput: string; withoutInput: string },
+  options: { end: string },
+): GoTemplate {
+  const [withInput, without] = [promptPart(texts.withInput), promptPart(texts.withoutInput)];
+  const withSlots = (text: string) =>
+    text.split(/(\{instruction\}|\{input\})/).map((part) => slots[part] ?? literal(part)).join("");
+  // With no input and one text for both cases, an empty system message leaves the slot empty by itself. `.Response`
+  // must stand once and outside of any branch: Ollama deletes what follows it in the last turn.
+  const prompt = withInput === without
+    ? withSlots(withInput)
+    : `{{ if .System }}${withSlots(withInput)}{{ else }}${withSlots(without)}{{ end }}`;
+  const heading = /(?:^|\n)(#+ [^\n{]*)\n\{instruction\}/.exec(withInput)?.[1];
+  return { text: `${prompt}{{ .Response }}${literal(options.end)}`, stops: heading ? [heading] : [], exact: true };
+}
+
+const slots: Record<string, string> = { "{instruction}": "{{ .Prompt }}", "{input}": "{{ .System }}" };
+
+/** What stands before the answer. */
+function promptPart(text: string): string {
+  const at = text.indexOf("{output}");
+  if (at < 0 || at + "{output}".length !== text.length) throw new Error("a prompt text ends with {output}");
+  return text.slice(0, at);
+}
+
+/** Text that Go's parser takes as text: its own delimiters, and the quotes that end a Modelfile's TEMPLATE, escaped. */
+function literal(text: string): string {
+  return text.replace(/\{\{|"""|\r/g, (found) => `{{ ${JSON.stringify(found)} }}`);
+}
+
+function withoutStart(turns: Turns, start: string): Turns {
+  const cut = <T extends string[]>(parts: T): T =>
+    start !== "" && parts[0].startsWith(start) ? [parts[0].slice(start.length), ...parts.slice(1)] as T : parts;
+  return { ...turns, first: cut(turns.first), firstWithSystem: turns.firstWithSystem && cut(turns.firstWithSystem) };
+}
+
+/** The marks that open a turn, such as `<|im_start|>`: a model that writes one has begun to speak for the user. */
+function startMarks(turns: Turns): string[] {
+  const marks = turns.generation.match(/<[|_A-Za-z0-9]+>|\[[A-Z]+\]/g) ?? [];
+  return [...new Set(marks)].slice(0, 1);
+}
