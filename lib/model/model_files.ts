@@ -1,0 +1,172 @@
+/**
+ * Finds the files of a model: a folder of Hugging Face safetensors, whole or in shards, or one GGUF file. Opens them and
+ * reads the small texts beside the weights; nothing here knows what a tensor means.
+ */
+import { UserError } from "../errors.ts";
+import { openFile } from "../files/file_source.ts";
+import type { ByteSource } from "../formats/byte_source.ts";
+import { openSafetensors } from "../formats/safetensors.ts";
+import type { TensorFile, TensorInfo } from "../formats/tensor_file.ts";
+
+/** Texts that make a tokenizer, as lib/text takes them. */
+export interface TokenizerFiles {
+  tokenizerJson: string;
+  tokenizerConfig?: string;
+  chatTemplate?: string;
+  generationConfig?: string;
+  source: string;
+}
+
+/** Whether a path is a folder, a file or nothing. */
+export function kindOfPath(path: string): "folder" | "file" | "nothing" {
+  try {
+    return Deno.statSync(path).isDirectory ? "folder" : "file";
+  } catch {
+    return "nothing";
+  }
+}
+
+/** A text file as a string. UserError when it is missing or not UTF-8. */
+export function readText(path: string): string {
+  const file = openFile(path);
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(file.read(0, file.size));
+  } catch (error) {
+    if (error instanceof UserError) throw error;
+    throw new UserError(`Cannot read ${path}: it is not UTF-8 text`, { hint: "Fetch or copy the file again." });
+  } finally {
+    file.close();
+  }
+}
+
+/** A JSON file as a value. UserError with the parser's position when it is malformed. */
+export function readJson(path: string): unknown {
+  try {
+    return JSON.parse(readText(path));
+  } catch (error) {
+    if (error instanceof UserError) throw error;
+    throw new UserError(`Cannot read ${path}: ${(error as Error).message}`, { hint: "Fetch or copy the file again." });
+  }
+}
+
+function optionalText(path: string): string | undefined {
+  return kindOfPath(path) === "file" ? readText(path) : undefined;
+}
+
+/** A folder's generation_config.json as a value, or undefined when there is none. */
+export function readGenerationConfig(folder: string): unknown {
+  const path = `${folder}/generation_config.json`;
+  return kindOfPath(path) === "file" ? readJson(path) : undefined;
+}
+
+/** The texts that make a folder's tokenizer. UserError when tokenizer.json is missing. */
+export function tokenizerFiles(folder: string): TokenizerFiles {
+  const path = `${folder}/tokenizer.json`;
+  if (kindOfPath(path) !== "file") {
+    throw new UserError(`Cannot find the tokenizer: ${path} does not exist`, {
+      hint: kindOfPath(`${folder}/tokenizer.model`) === "file"
+        ? "tokenizer.model alone is not read: fetch tokenizer.json of the same model too"
+        : "copy tokenizer.json and tokenizer_config.json of the model into the folder",
+    });
+  }
+  return {
+    tokenizerJson: readText(path),
+    tokenizerConfig: optionalText(`${folder}/tokenizer_config.json`),
+    chatTemplate: optionalText(`${folder}/chat_template.jinja`),
+    generationConfig: optionalText(`${folder}/generation_config.json`),
+    source: folder,
+  };
+}
+
+/** A folder's chat template: chat_template.jinja, or the (default) one in tokenizer_config.json, or null. */
+export function folderChatTemplate(folder: string): string | null {
+  const own = optionalText(`${folder}/chat_template.jinja`);
+  if (own !== undefined) return own;
+  const path = `${folder}/tokenizer_config.json`;
+  if (kindOfPath(path) !== "file") return null;
+  const found = (readJson(path) as { chat_template?: unknown } | null)?.chat_template;
+  if (typeof found === "string") return found;
+  if (!Array.isArray(found)) return null;
+  return found.find((entry) => entry?.name === "default")?.template ?? null;
+}
+
+export interface OpenTensors extends TensorFile {
+  /** The files, with the number of bytes before the first tensor's data. */
+  readonly files: { source: ByteSource; headerBytes: number }[];
+  close(): void;
+}
+
+/** What opens a file of tensors and must be closed when something after it fails. */
+export function openTensors<F extends TensorFile>(path: string, open: (source: ByteSource) => F): F & OpenTensors {
+  const source = openFile(path);
+  try {
+    const file = open(source);
+    const first = Math.min(source.size, ...Array.from(file.tensors.values(), (info) => info.offset));
+    return { ...file, files: [{ source, headerBytes: first }], close: () => source.close() };
+  } catch (error) {
+    source.close();
+    throw error;
+  }
+}
+
+/** The tensors of a folder: model.safetensors, or the shards that model.safetensors.index.json lists. */
+export function openFolderTensors(folder: string): OpenTensors {
+  if (kindOfPath(`${folder}/model.safetensors`) === "file") {
+    return openTensors(`${folder}/model.safetensors`, openSafetensors);
+  }
+  const index = `${folder}/model.safetensors.index.json`;
+  if (kindOfPath(index) !== "file") throw noWeights(folder);
+  const map = (readJson(index) as { weight_map?: unknown } | null)?.weight_map;
+  if (typeof map !== "object" || map === null || Array.isArray(map)) {
+    throw new UserError(`Cannot read ${index}: weight_map is missing`, { hint: "Fetch or copy the file again." });
+  }
+  return openShards(folder, { index, map: map as Record<string, unknown> });
+}
+
+function openShards(folder: string, { index, map }: { index: string; map: Record<string, unknown> }): OpenTensors {
+  const shards = new Map<string, OpenTensors>();
+  const close = () => shards.forEach((shard) => shard.close());
+  try {
+    const tensors = new Map<string, TensorInfo>(), shardOf = new Map<string, OpenTensors>();
+    for (const [name, file] of Object.entries(map)) {
+      if (typeof file !== "string" || !/^[^/\\]+\.safetensors$/.test(file)) {
+        throw new UserError(
+          `Cannot read ${index}: tensor "${name}" is in ${JSON.stringify(file)}, not a file beside it`,
+        );
+      }
+      const shard = shards.get(file) ?? openTensors(`${folder}/${file}`, openSafetensors);
+      shards.set(file, shard);
+      const info = shard.tensors.get(name);
+      if (!info) throw new UserError(`Cannot find tensor "${name}" in ${folder}/${file}, where ${index} says it is`);
+      tensors.set(name, info);
+      shardOf.set(name, shard);
+    }
+    return {
+      source: folder,
+      tensors,
+      bytes(name) {
+        const shard = shardOf.get(name);
+        if (!shard) throw new UserError(`Cannot find tensor "${name}" in ${folder}`);
+        return shard.bytes(name);
+      },
+      files: [...shards.values()].flatMap((shard) => shard.files),
+      close,
+    };
+  } catch (error) {
+    close();
+    throw error;
+  }
+}
+
+function noWeights(folder: string): UserError {
+  const has = (file: string) => kindOfPath(`${folder}/${file}`) === "file";
+  const gguf = Array.from(Deno.readDirSync(folder), (entry) => entry.name).sort().find((name) => name.endsWith(".gguf"));
+  const hint = has("adapter_config.json")
+    ? "this folder holds an adapter: name its base model instead"
+    : has("pytorch_model.bin") || has("pytorch_model.bin.index.json")
+    ? "pytorch_model.bin is not read: fetch the safetensors version of the model"
+    : gguf
+    ? `name the file itself: ${folder}/${gguf}`
+    : "a model is a folder with config.json and model.safetensors, or one .gguf file";
+  return new UserError(`Cannot find model.safetensors in ${folder}`, { hint });
+}

@@ -1,0 +1,230 @@
+/**
+ * A model on disk, whatever its format: configuration, and weights one tensor at a time by Hugging Face name, as they
+ * are meant in memory (row-major f32, q and k with the halves of a head apart, norms as the full factor).
+ *
+ * Opening reads headers only, and checks every tensor's name and shape against the configuration. Nothing keeps more
+ * than the tensor asked for. Numbers of GGUF's block formats are rounded to float16 on the way, so that they are the
+ * numbers which transformers gets from the same file.
+ */
+import { createHash } from "node:crypto";
+import { nearest, UserError } from "../errors.ts";
+import { f16ToF32, f32ToF16 } from "../formats/float16.ts";
+import { openGguf } from "../formats/gguf.ts";
+import { elementCount } from "../formats/tensor_file.ts";
+import { blockTypes, toFloat32 } from "../quant/decode.ts";
+import type { ModelConfig } from "./config.ts";
+import {
+  folderChatTemplate,
+  kindOfPath,
+  openFolderTensors,
+  type OpenTensors,
+  openTensors,
+  readGenerationConfig,
+  readJson,
+  type TokenizerFiles,
+  tokenizerFiles,
+} from "./model_files.ts";
+import { type ModelTensor, modelTensors, reorderHeads } from "./names.ts";
+import { configFromHf } from "./parse_config.ts";
+import { configFromGguf } from "./parse_gguf_config.ts";
+
+export type TokenizerSource =
+  | { kind: "json"; files: TokenizerFiles }
+  | { kind: "gguf"; metadata: Map<string, unknown>; source: string };
+
+export interface ModelSource {
+  readonly kind: "safetensors" | "gguf";
+  /** As it was given. */
+  readonly path: string;
+  readonly config: ModelConfig;
+  /** The model's tensors in the order of a forward pass. */
+  readonly tensors: ModelTensor[];
+  /** The model's own chat template, or null. */
+  readonly chatTemplate: string | null;
+  /**
+   * A tensor by Hugging Face name as f32, row-major, in memory's convention. UserError when it holds NaN or infinity,
+   * with the element's index, or is of a type that is not read.
+   */
+  float32(name: string): Float32Array;
+  /** How the file stores a tensor: "BF16", "Q4_1". */
+  precision(name: string): string;
+  /** A tensor's bytes as the file stores them: its own precision and its own order of rows. */
+  bytesOf(name: string): Uint8Array;
+  /** What makes the tokenizer. UserError when the model has none. */
+  tokenizer(): TokenizerSource;
+  /** Changes when the files do: names, sizes, times of change, and a digest of the headers. */
+  fingerprint(): string;
+  close(): void;
+}
+
+/** Opens a folder with config.json and safetensors, or a GGUF file. UserError for everything that cannot be used. */
+export function openModel(path: string): ModelSource {
+  const kind = kindOfPath(path);
+  if (kind === "nothing") {
+    throw new UserError(`Cannot open model ${path}: no such file or directory`, {
+      hint: "give a folder with config.json and model.safetensors, or a .gguf file",
+    });
+  }
+  if (kind === "folder") return openFolder(path);
+  if (/\.(safetensors|bin|pt|pth|json)$/i.test(path)) {
+    throw new UserError(`Cannot open model ${path}: it is one file of a model`, { hint: "give the folder it is in" });
+  }
+  return openGgufModel(path);
+}
+
+function openFolder(path: string): ModelSource {
+  const folder = path.replace(/(?<=.)\/+$/, "");
+  const configPath = `${folder}/config.json`;
+  const file = openFolderTensors(folder);
+  try {
+    const config = configFromHf(readJson(configPath), {
+      source: configPath,
+      name: folder.slice(folder.lastIndexOf("/") + 1),
+      generationConfig: readGenerationConfig(folder),
+    });
+    return makeSource(file, {
+      kind: "safetensors",
+      path,
+      config,
+      chatTemplate: folderChatTemplate(folder),
+      tokenizer: () => ({ kind: "json", files: tokenizerFiles(folder) }),
+    });
+  } catch (error) {
+    file.close();
+    throw error;
+  }
+}
+
+function openGgufModel(path: string): ModelSource {
+  const file = openTensors(path, openGguf);
+  try {
+    const factors = file.tensors.get("rope_freqs.weight");
+    const config = configFromGguf(file.metadata, {
+      source: path,
+      tensors: file.tensors,
+      ropeFactors: factors && toFloat32(file.bytes(factors.name), {
+        dtype: factors.dtype,
+        count: elementCount(factors.shape),
+        name: factors.name,
+      }),
+    });
+    const template = file.metadata.get("tokenizer.chat_template");
+    return makeSource(file, {
+      kind: "gguf",
+      path,
+      config,
+      chatTemplate: typeof template === "string" ? template : null,
+      tokenizer() {
+        if (!file.metadata.has("tokenizer.ggml.tokens")) {
+          throw new UserError(`Cannot find the tokenizer: ${path} has no tokenizer.ggml.tokens`, {
+            hint: "use a GGUF file of the whole model, with its vocabulary",
+          });
+        }
+        return { kind: "gguf", metadata: file.metadata, source: path };
+      },
+    });
+  } catch (error) {
+    file.close();
+    throw error;
+  }
+}
+
+function makeSource(
+  file: OpenTensors,
+  about: Pick<ModelSource, "kind" | "path" | "config" | "chatTemplate" | "tokenizer">,
+): ModelSource {
+  const { kind, config } = about;
+  const tensors = modelTensors(config);
+  const storedName = (tensor: ModelTensor) => kind === "gguf" ? tensor.gguf : tensor.name;
+  checkTensors(file, { kind, config, tensors: tensors.map((t) => ({ name: storedName(t), shape: t.shape })) });
+  const byName = new Map(tensors.map((tensor) => [tensor.name, tensor]));
+
+  function find(name: string): ModelTensor {
+    const tensor = byName.get(name);
+    if (!tensor) throw new Error(`no tensor "${name}" in a model of ${config.architecture}`);
+    return tensor;
+  }
+
+  function float32(name: string): Float32Array {
+    const tensor = find(name), stored = storedName(tensor), { dtype } = file.tensors.get(stored)!;
+    let x: Float32Array = toFloat32(file.bytes(stored), { dtype, count: elementCount(tensor.shape), name: stored });
+    if (kind === "gguf" && blockTypes[dtype].block > 1) roundToHalf(x);
+    checkFinite(x, { name: stored, source: file.source });
+    if (kind === "gguf" && tensor.interleavedInGguf) {
+      x = reorderHeads(x, { headDim: config.headDim, width: tensor.shape[1] ?? 1 });
+    }
+    if (kind === "safetensors" && tensor.role === "norm" && config.normPlusOne) {
+      for (let i = 0; i < x.length; i++) x[i] += 1;
+    }
+    return x;
+  }
+
+  return {
+    ...about,
+    tensors,
+    float32,
+    precision: (name) => file.tensors.get(storedName(find(name)))!.dtype,
+    bytesOf: (name) => file.bytes(storedName(find(name))),
+    fingerprint: () => fingerprint(file),
+    close: () => file.close(),
+  };
+}
+
+/** Every tensor of the model is there with its shape, and nothing else is that could matter. */
+function checkTensors(
+  file: OpenTensors,
+  { kind, config, tensors }: { kind: string; config: ModelConfig; tensors: { name: string; shape: number[] }[] },
+): void {
+  const missing = tensors.filter(({ name }) => !file.tensors.has(name));
+  if (missing.length > 0) {
+    const [{ name }] = missing, near = nearest(name, file.tensors.keys());
+    const others = missing.length > 1 ? ` and ${missing.length - 1} others` : "";
+    throw new UserError(`Cannot find tensor "${name}"${others} in ${file.source}, which has ${file.tensors.size}`, {
+      hint: `the configuration says ${config.architecture} with ${config.layers} layers` +
+        (near ? `; the nearest name is "${near}"` : ""),
+    });
+  }
+  for (const { name, shape } of tensors) {
+    const found = file.tensors.get(name)!.shape;
+    if (found.length !== shape.length || found.some((size, i) => size !== shape[i])) {
+      throw new UserError(
+        `Tensor "${name}" in ${file.source} has shape [${found.join(", ")}], expected [${shape.join(", ")}]`,
+        { hint: "the configuration and the weights contradict each other: they are of different models" },
+      );
+    }
+  }
+  const expected = new Set(tensors.map(({ name }) => name));
+  const harmless = kind === "gguf" ? /^rope_freqs\.weight$/ : /(^lm_head\.weight|\.rotary_emb\.inv_freq)$/;
+  for (const name of file.tensors.keys()) {
+    if (!expected.has(name) && !harmless.test(name)) {
+      throw new UserError(`Tensor "${name}" in ${file.source} is not part of a ${config.architecture} model`, {
+        hint: "this variant of the architecture is not supported: its result would be wrong without that tensor",
+      });
+    }
+  }
+}
+
+function roundToHalf(x: Float32Array): void {
+  f16ToF32(f32ToF16(x), x);
+}
+
+/** Throws UserError at the first NaN or infinity. */
+function checkFinite(x: Float32Array, { name, source }: { name: string; source: string }): void {
+  let sum = 0;
+  for (let i = 0; i < x.length; i++) sum += x[i] - x[i];
+  if (sum === 0) return;
+  const index = x.findIndex((value) => !Number.isFinite(value));
+  throw new UserError(`Tensor "${name}" in ${source} holds ${x[index]} at element ${index} of ${x.length}`, {
+    hint: "the file is damaged or its training diverged: fetch it again or take another model",
+  });
+}
+
+function fingerprint(file: OpenTensors): string {
+  const hash = createHash("sha256");
+  for (const { source, headerBytes } of file.files) {
+    const changed = Deno.statSync(source.name).mtime?.getTime() ?? 0;
+    hash.update(`${Deno.realPathSync(source.name)}\n${source.size}\n${changed}\n`);
+    hash.update(source.read(0, headerBytes));
+  }
+  return hash.digest("hex");
+}

@@ -1,0 +1,133 @@
+/**
+ * Quantised weights kept on disk: one safetensors file per model and setting, with packed codes, block maxima, and a
+ * digest of each at the end. Only ever a shortcut: whatever does not match (source changed, format changed, bytes
+ * damaged, file cut short) reads as "not there", and a folder that cannot be written to is left alone.
+ */
+import { createHash } from "node:crypto";
+import { UserError } from "../errors.ts";
+import { writeAtomic } from "../files/atomic.ts";
+import { openFile } from "../files/file_source.ts";
+import { type LazyTensor, openSafetensors, writeSafetensors } from "../formats/safetensors.ts";
+import { elementCount } from "../formats/tensor_file.ts";
+import { type Nf4, nf4Block } from "../quant/nf4.ts";
+import type { ModelTensor } from "./names.ts";
+
+export interface CachedWeights {
+  cacheDir: string;
+  /** The model's path: one file is kept for each, and written anew when the model changes. */
+  path: string;
+  /** Changes when the model's files do. */
+  fingerprint: string;
+  doubleQuant: boolean;
+  tensors: ModelTensor[];
+}
+
+/** Raised whenever the same model would give other bytes than before. */
+const formatVersion = "1";
+const digests = "sha256";
+
+const sha256 = (bytes: Uint8Array | string) => createHash("sha256").update(bytes).digest();
+
+function cachePath({ cacheDir, path, doubleQuant }: CachedWeights): string {
+  const key = sha256(`${Deno.realPathSync(path)}\n${doubleQuant}`).toString("hex").slice(0, 24);
+  return `${cacheDir}/${key}.nf4.safetensors`;
+}
+
+function sizes(tensor: ModelTensor): { packed: number; blocks: number } {
+  const count = elementCount(tensor.shape);
+  return { packed: (count + 1) >> 1, blocks: Math.ceil(count / nf4Block) };
+}
+
+/**
+ * Hands every tensor to `use` as it is read; false when the cache is not there or not good, which may show after some
+ * tensors were handed over already (they are then to be given again).
+ */
+export function readWeightCache(about: CachedWeights, use: (tensor: ModelTensor, nf4: Nf4) => void): boolean {
+  let source;
+  try {
+    source = openFile(cachePath(about));
+    const file = openSafetensors(source);
+    const { version, fingerprint } = file.metadata;
+    if (version !== formatVersion || fingerprint !== about.fingerprint) return false;
+    const expected = file.bytes(digests);
+    if (expected.length !== 64 * about.tensors.length) return false;
+    for (const [i, tensor] of about.tensors.entries()) {
+      const packed = file.bytes(`${tensor.name}.packed`), absmax = file.bytes(`${tensor.name}.absmax`);
+      const { packed: packedBytes, blocks } = sizes(tensor);
+      if (packed.length !== packedBytes || absmax.length !== 4 * blocks) return false;
+      const found = [sha256(packed), sha256(absmax)];
+      if (!found.every((digest, part) => digest.equals(expected.subarray(64 * i + 32 * part).subarray(0, 32)))) {
+        return false;
+      }
+      use(tensor, { packed: exact(packed), absmax: new Float32Array(exact(absmax).buffer) });
+    }
+    return true;
+  } catch (error) {
+    if (error instanceof UserError) return false;
+    throw error;
+  } finally {
+    source?.close();
+  }
+}
+
+/** The bytes alone in their buffer. */
+function exact(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
+  const alone = bytes.byteOffset === 0 && bytes.byteLength === bytes.buffer.byteLength;
+  return (alone ? bytes : bytes.slice()) as Uint8Array<ArrayBuffer>;
+}
+
+/** Quantises every tensor, hands it to `use`, and writes it to the cache if that can be written. */
+export function writeWeightCache(
+  about: CachedWeights,
+  { quantize, use }: { quantize: (tensor: ModelTensor) => Nf4; use: (tensor: ModelTensor, nf4: Nf4) => void },
+): void {
+  let failure: unknown;
+  const found = new Uint8Array(64 * about.tensors.length);
+  const entries = about.tensors.flatMap((tensor, i): LazyTensor[] => {
+    const { packed, blocks } = sizes(tensor);
+    let nf4: Nf4;
+    const digested = (bytes: Uint8Array, part: number) => {
+      found.set(sha256(bytes), 64 * i + 32 * part);
+      return bytes;
+    };
+    const first = () => {
+      try {
+        use(tensor, nf4 = quantize(tensor));
+      } catch (error) {
+        failure = error;
+        throw error;
+      }
+      return digested(nf4.packed, 0);
+    };
+    const second = () => digested(new Uint8Array(nf4.absmax.buffer), 1);
+    return [
+      { name: `${tensor.name}.packed`, dtype: "U8", shape: [packed], byteLength: packed, data: first },
+      { name: `${tensor.name}.absmax`, dtype: "F32", shape: [blocks], byteLength: 4 * blocks, data: second },
+    ];
+  });
+  const last: LazyTensor = {
+    name: digests,
+    dtype: "U8",
+    shape: [found.length],
+    byteLength: found.length,
+    data: () => found,
+  };
+  const metadata = { version: formatVersion, fingerprint: about.fingerprint };
+  const chunks = writeSafetensors([...entries, last], metadata)[Symbol.iterator]();
+  try {
+    Deno.mkdirSync(about.cacheDir, { recursive: true });
+    // An iterable without `return`: when a write fails, the chunks go on below.
+    writeAtomic(cachePath(about), { [Symbol.iterator]: () => ({ next: () => chunks.next() }) });
+  } catch (error) {
+    if (failure !== undefined) throw failure;
+    if (!(error instanceof UserError || error instanceof Deno.errors.PermissionDenied || isFileError(error))) {
+      throw error;
+    }
+    while (!chunks.next().done); // what was not written still has to be loaded
+  }
+}
+
+function isFileError(error: unknown): boolean {
+  return error instanceof Error &&
+    (typeof (error as { code?: unknown }).code === "string" || /os error/.test(error.message));
+}

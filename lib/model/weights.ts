@@ -1,0 +1,91 @@
+/**
+ * Loads a model's frozen weights into an executor: projections as NF4 or f32, everything else as f32.
+ *
+ * One tensor is in host memory at a time besides what the executor keeps. Quantising takes seconds, so the result may be
+ * kept in a folder (weight_cache.ts); a cache that is stale, damaged or cannot be written costs time, never an error.
+ */
+import type { Executor, Value } from "../ops.ts";
+import { quantizeAbsmax, recoverAbsmax } from "../quant/double_quant.ts";
+import { type Nf4, quantizeNf4 } from "../quant/nf4.ts";
+import type { ModelTensor } from "./names.ts";
+import type { ModelSource } from "./source.ts";
+import { readWeightCache, writeWeightCache } from "./weight_cache.ts";
+
+export interface LoadedWeights {
+  /** f32 [V, D], not scaled. */
+  embed_tokens: Value;
+  /** f32 [D]. */
+  norm: Value;
+  /** f32 [V, D]; the same value as embed_tokens where they are tied. */
+  lm_head: Value;
+  /** By key of the layer's tensors: "q_proj" [O, I], "q_proj.bias" [O], "input_layernorm" [D], "q_norm" [S] ... */
+  layers: Record<string, Value>[];
+}
+
+export interface LoadOptions {
+  /** How projections are kept. */
+  linear: "nf4" | "f32";
+  /** Block maxima of NF4 pass through 8-bit quantisation, as QLoRA does. Default true. */
+  doubleQuant?: boolean;
+  /** A folder for quantised weights, made when missing. Without it nothing is kept. */
+  cacheDir?: string;
+  /** Called after each tensor. */
+  progress?: (done: number, total: number) => void;
+}
+
+/** Loads every tensor of the model. UserError for damaged weights. */
+export function loadWeights(source: ModelSource, executor: Executor, options: LoadOptions): LoadedWeights {
+  const { tensors, config } = source;
+  const values = new Map<string, Value>();
+  const put = (tensor: ModelTensor, value: Value) => {
+    const before = values.get(tensor.name);
+    if (before) executor.release(before);
+    values.set(tensor.name, value);
+    options.progress?.(values.size, tensors.length);
+  };
+  const shape = (tensor: ModelTensor) => tensor.shape as [number, number];
+  const linear = tensors.filter(({ role }) => role === "linear");
+  for (const tensor of tensors) {
+    if (tensor.role !== "linear") put(tensor, executor.tensor(source.float32(tensor.name), tensor.shape));
+  }
+  if (options.linear === "nf4") {
+    const use = (tensor: ModelTensor, nf4: Nf4) =>
+      put(tensor, executor.weight({ kind: "nf4", shape: shape(tensor), ...nf4 }));
+    loadNf4(source, linear, { use, ...options });
+  } else {
+    for (const tensor of linear) {
+      const data = source.float32(tensor.name);
+      put(tensor, executor.weight({ kind: "f32", shape: shape(tensor), data }));
+    }
+  }
+  const whole = (key: string) => values.get(tensors.find((tensor) => tensor.key === key)!.name)!;
+  const layers = Array.from({ length: config.layers }, (): Record<string, Value> => ({}));
+  for (const { layer, key, name } of tensors) if (layer !== undefined) layers[layer][key] = values.get(name)!;
+  const embed_tokens = whole("embed_tokens");
+  return { embed_tokens, norm: whole("norm"), lm_head: config.tied ? embed_tokens : whole("lm_head"), layers };
+}
+
+/** Hands every listed tensor to `use`, from the cache where it is good, else quantised now (and then cached). */
+function loadNf4(
+  source: ModelSource,
+  tensors: ModelTensor[],
+  options: { use: (tensor: ModelTensor, nf4: Nf4) => void; doubleQuant?: boolean; cacheDir?: string },
+): void {
+  const { use, doubleQuant = true, cacheDir } = options;
+  const quantize = (tensor: ModelTensor): Nf4 => {
+    const { packed, absmax } = quantizeNf4(source.float32(tensor.name), { name: tensor.name });
+    return { packed, absmax: doubleQuant ? recoverAbsmax(quantizeAbsmax(absmax)) : absmax };
+  };
+  if (cacheDir === undefined) {
+    for (const tensor of tensors) use(tensor, quantize(tensor));
+    return;
+  }
+  const about = { cacheDir, path: source.path, fingerprint: source.fingerprint(), doubleQuant, tensors };
+  if (!readWeightCache(about, use)) writeWeightCache(about, { quantize, use });
+}
+
+/** Gives every value back. */
+export function releaseWeights(executor: Executor, weights: LoadedWeights): void {
+  const values = [weights.embed_tokens, weights.norm, weights.lm_head, ...weights.layers.flatMap(Object.values)];
+  executor.release(...new Set(values));
+}
