@@ -8,21 +8,17 @@
 import type { ByteSource } from "./byte_source.ts";
 import { ggmlTypes } from "./ggml_types.ts";
 import { type Cursor, openCursor } from "./gguf_cursor.ts";
-import {
-  defaultAlignment,
-  ggufMagic,
-  type GgufNumbers,
-  type GgufValue,
-  typeNameById,
-  valueTypes,
-} from "./gguf_values.ts";
+import { readMetadata } from "./gguf_metadata.ts";
+import { defaultAlignment, ggufMagic, type GgufType, type GgufValue } from "./gguf_values.ts";
 import { type TensorFile, tensorFile, type TensorInfo } from "./tensor_file.ts";
 
-export type { GgufNumbers, GgufValue } from "./gguf_values.ts";
+export type { GgufNumbers, GgufType, GgufValue } from "./gguf_values.ts";
 
 export interface GgufFile extends TensorFile {
   /** Keys in the file's order. */
   readonly metadata: Map<string, GgufValue>;
+  /** How each value of `metadata` is stored, for writing it again as it was. */
+  readonly types: Map<string, GgufType>;
   readonly version: number;
   /** Of tensor data, bytes. */
   readonly alignment: number;
@@ -32,7 +28,6 @@ const typeNames = new Map(Object.entries(ggmlTypes).map(([name, { id }]) => [id,
 const maxDimensions = 4;
 /** ggml keeps names in 64 bytes, the last one zero. */
 const maxTensorName = 63;
-const maxKey = 65535;
 const maxAlignment = 1 << 20;
 
 /** Reads header and descriptions; shapes are row-major (GGUF's ne reversed). UserError for every malformed file. */
@@ -41,21 +36,7 @@ export function openGguf(source: ByteSource): GgufFile {
   const version = readVersion(cursor);
   const tensorCount = cursor.count("tensors", 8 + 1 + 4 + 4 + 8);
   const keyCount = cursor.count("metadata keys", 8 + 1 + 4 + 1);
-  const metadata = new Map<string, GgufValue>();
-  for (let i = 0; i < keyCount; i++) {
-    const at = cursor.position(), key = cursor.string(`metadata key ${i}`);
-    if (key.length === 0 || key.length > maxKey) {
-      throw cursor.refuse(`metadata key ${i} at offset ${at} has ${key.length} characters, wanted 1 to ${maxKey}`);
-    }
-    if (metadata.has(key)) throw cursor.refuse(`metadata key "${key}" occurs twice, again at offset ${at}`);
-    const type = cursor.u32();
-    if (key === "general.alignment" && type !== valueTypes.uint32.id) {
-      throw cursor.refuse(
-        `general.alignment at offset ${at} must have type uint32, it has ${typeNameById[type] ?? type}`,
-      );
-    }
-    metadata.set(key, readValue(cursor, { key, type }));
-  }
+  const { values: metadata, types } = readMetadata(cursor, keyCount);
   const alignment = metadata.get("general.alignment") as number | undefined ?? defaultAlignment;
   if (alignment < 1 || alignment > maxAlignment || (alignment & (alignment - 1)) !== 0) {
     throw cursor.refuse(`general.alignment is ${alignment}, wanted a power of two up to ${maxAlignment}`);
@@ -67,7 +48,7 @@ export function openGguf(source: ByteSource): GgufFile {
     tensors.set(info.name, info);
   }
   placeTensors(cursor, { tensors, alignment, size: source.size });
-  return { ...tensorFile(source, tensors), metadata, version, alignment };
+  return { ...tensorFile(source, tensors), metadata, types, version, alignment };
 }
 
 function readVersion(cursor: Cursor): number {
@@ -86,87 +67,11 @@ function readVersion(cursor: Cursor): number {
   throw cursor.refuse(`GGUF version ${version} at offset 4; versions 2 and 3 are read`);
 }
 
-function readValue(cursor: Cursor, field: { key: string; type: number }): GgufValue {
-  const { key, type } = field;
-  if (typeNameById[type] !== "array") return readScalar(cursor, field);
-  const elementType = cursor.u32(), element = typeNameById[elementType];
-  const what = `elements of "${key}"`;
-  if (element === undefined || element === "array") {
-    throw cursor.refuse(
-      `"${key}" at offset ${cursor.position()} is an array of ${element ? "arrays" : `unknown type ${elementType}`}`,
-    );
-  }
-  const count = cursor.count(what, valueTypes[element].bytes);
-  if (element === "string") {
-    const strings: string[] = [];
-    for (let i = 0; i < count; i++) strings.push(cursor.string(what));
-    return strings;
-  }
-  const bytes = cursor.bytes(count * valueTypes[element].bytes).slice().buffer;
-  return element === "bool" ? Array.from(new Uint8Array(bytes), (byte) => byte !== 0) : numbers[element](bytes);
-}
-
-const numbers: Record<
-  Exclude<keyof typeof valueTypes, "array" | "string" | "bool">,
-  (buffer: ArrayBuffer) => GgufNumbers
-> = {
-  uint8: (buffer) => new Uint8Array(buffer),
-  int8: (buffer) => new Int8Array(buffer),
-  uint16: (buffer) => new Uint16Array(buffer),
-  int16: (buffer) => new Int16Array(buffer),
-  uint32: (buffer) => new Uint32Array(buffer),
-  int32: (buffer) => new Int32Array(buffer),
-  float32: (buffer) => new Float32Array(buffer),
-  uint64: (buffer) => new BigUint64Array(buffer),
-  int64: (buffer) => new BigInt64Array(buffer),
-  float64: (buffer) => new Float64Array(buffer),
-};
-
-function readScalar(cursor: Cursor, field: { key: string; type: number }): GgufValue {
-  switch (typeNameById[field.type]) {
-    case "uint8":
-      return cursor.u8();
-    case "int8":
-      return cursor.u8() << 24 >> 24;
-    case "uint16":
-      return cursor.u16();
-    case "int16":
-      return cursor.u16() << 16 >> 16;
-    case "uint32":
-      return cursor.u32();
-    case "int32":
-      return cursor.u32() | 0;
-    case "float32":
-      return cursor.f32();
-    case "bool":
-      return cursor.u8() !== 0;
-    case "string":
-      return cursor.string(`value of "${field.key}"`);
-    case "uint64":
-      return exact(cursor.u64());
-    case "int64":
-      return exact(BigInt.asIntN(64, cursor.u64()));
-    case "float64":
-      return cursor.f64();
-    default:
-      throw cursor.refuse(`"${field.key}" has unknown value type ${field.type} at offset ${cursor.position() - 4}`);
-  }
-}
-
-/** A number where it holds the integer exactly. */
-function exact(value: bigint): number | bigint {
-  const number = Number(value);
-  return Number.isSafeInteger(number) ? number : value;
-}
-
 /** One description, its offset still relative to the start of the data. */
 function readTensorInfo(cursor: Cursor, index: number): TensorInfo {
-  const at = cursor.position(), name = cursor.string(`name of tensor ${index}`);
-  const refuse = (why: string) => cursor.refuse(`tensor "${name.slice(0, 80)}" described at offset ${at}: ${why}`);
-  const nameBytes = cursor.position() - at - 8;
-  if (nameBytes < 1 || nameBytes > maxTensorName) {
-    throw refuse(`its name has ${nameBytes} bytes, wanted 1 to ${maxTensorName}`);
-  }
+  const at = cursor.position(), name = cursor.string(`name of tensor ${index}`, maxTensorName);
+  const refuse = (why: string) => cursor.refuse(`tensor "${name}" described at offset ${at}: ${why}`);
+  if (name.length === 0) throw refuse("its name is empty");
   const dimensions = cursor.u32();
   if (dimensions > maxDimensions) throw refuse(`${dimensions} dimensions, at most ${maxDimensions} are possible`);
   const ne: bigint[] = [];

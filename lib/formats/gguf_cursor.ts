@@ -20,15 +20,18 @@ export interface Cursor {
   f64(): number;
   /** `length` bytes, a view that stays valid. */
   bytes(length: number): Uint8Array;
-  /** u64 length, then UTF-8. `what` is named in errors. */
-  string(what: string): string;
+  /** u64 length of at most `limit` bytes, then UTF-8. `what` is named in errors. */
+  string(what: string, limit?: number): string;
   /** A u64 count of things that take at least `each` bytes; refused when the file is too small for them. */
   count(what: string, each: number): number;
   /** The error for something wrong at this place. */
   refuse(why: string): UserError;
 }
 
+/** Bytes read at a time. */
 const window = 1 << 20;
+/** Bytes of a string value: a thousand times the longest chat template there is. */
+const maxString = 1 << 26;
 
 export function openCursor(source: ByteSource): Cursor {
   let buffer = new Uint8Array(0);
@@ -60,9 +63,12 @@ export function openCursor(source: ByteSource): Cursor {
     return start;
   }
 
-  function string(what: string): string {
+  function string(what: string, limit = maxString): string {
     const length = view64(what);
     if (length > BigInt(left())) throw outOf(length, what);
+    if (length > BigInt(limit)) {
+      throw refuse(`${what} at offset ${position() - 8} has ${length} bytes, at most ${limit} are possible`);
+    }
     const start = take(Number(length), what), end = next;
     if (end - start <= 64) {
       // Most tokens are short and ASCII: far cheaper than a call of the decoder.

@@ -39,6 +39,15 @@ export const valueTypes = {
 
 export type GgufScalarType = Exclude<keyof typeof valueTypes, "array">;
 
+/** A type as one word, arrays by their elements: "uint32", "string[]". */
+export type GgufType = GgufScalarType | `${GgufScalarType}[]`;
+
+/** A value with the type it is, or is to be, stored as. */
+export interface TypedValue {
+  type: GgufType;
+  value: GgufValue;
+}
+
 export const typeNameById: readonly (keyof typeof valueTypes)[] = Object.entries(valueTypes)
   .sort(([, a], [, b]) => a.id - b.id)
   .map(([name]) => name as keyof typeof valueTypes);

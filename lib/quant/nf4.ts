@@ -4,7 +4,7 @@
  *
  * Source: bitsandbytes functional.py get_4bit_type, backends/default/ops.py quantize_4bit; csrc/kernels.cu.
  */
-import { UserError } from "../errors.ts";
+import { infinityBits, notFinite } from "./finite.ts";
 
 export const nf4Block = 64;
 
@@ -40,8 +40,6 @@ for (let code = 0; code < 15; code++) {
   cellCode.fill(code + 1, cell + 1);
 }
 
-/** Pattern of infinity; finite magnitudes are below, and order as integers like the floats they are. */
-const infinityBits = 0x7f800000;
 /** bitsandbytes clamps the maximum from below before it takes the reciprocal. */
 const smallestMax = Math.fround(1e-38);
 
@@ -76,15 +74,6 @@ export function quantizeNf4(x: Float32Array, options: { name?: string } = {}): N
     }
   }
   return { packed, absmax };
-}
-
-function notFinite(x: Float32Array, where: { start: number; name?: string }): UserError {
-  let index = where.start;
-  while (Number.isFinite(x[index])) index++;
-  return new UserError(
-    `Cannot quantise ${where.name ? `tensor "${where.name}"` : "the weights"}: element ${index} is ${x[index]}`,
-    { hint: "The model file is damaged or its training diverged: fetch it again or take another one." },
-  );
 }
 
 /** Packed codes and block maxima -> f32 [count], value = code * absmax in f32. */
