@@ -17,16 +17,7 @@ import {
   type Projection,
 } from "./forward.ts";
 import type { Parameter, Row, RowLoss, Trainable } from "./trainable.ts";
-
-/** The frozen model as values of an executor. */
-export interface LoadedWeights {
-  embed_tokens: Value;
-  norm: Value;
-  /** The embedding table again where they are tied. */
-  lm_head: Value;
-  /** By module name, as the segments name their inputs. */
-  layers: Record<string, Value>[];
-}
+import type { LoadedWeights } from "./weights.ts";
 
 export interface TrainableOptions {
   executor: Executor;

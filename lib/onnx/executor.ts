@@ -71,7 +71,7 @@ export function createOnnxExecutor(options: OnnxOptions = {}): Executor & { pool
     const outputs = segment.build(recordingOps(graph), recorded);
     const shapes: Record<string, number[]> = {};
     for (const [name, value] of Object.entries(outputs)) {
-      graph.output(value.name, name);
+      graph.output(value.name, `out.${name}`);
       shapes[name] = [...value.shape];
     }
     return { graph, shapes, dequantized };
@@ -151,7 +151,7 @@ export function createOnnxExecutor(options: OnnxOptions = {}): Executor & { pool
       for (const name in shapes) {
         const given = into[name] as Held | undefined;
         outputs[name] = given ?? hold(pool.take(count(shapes[name])), shapes[name], true);
-        fetches[name] = outputs[name].tensor;
+        fetches[`out.${name}`] = outputs[name].tensor;
       }
       await compiled.session.run(feeds, fetches);
       return outputs;
