@@ -204,8 +204,13 @@ function checkTensors(
   }
 }
 
+/** Rounds to float16's values in place, a piece at a time: no second array of the tensor's size. */
 function roundToHalf(x: Float32Array): void {
-  f16ToF32(f32ToF16(x), x);
+  const half = new Uint16Array(Math.min(x.length, 1 << 16));
+  for (let start = 0; start < x.length; start += half.length) {
+    const piece = x.subarray(start, start + half.length);
+    f16ToF32(f32ToF16(piece, half).subarray(0, piece.length), piece);
+  }
 }
 
 /** Throws UserError at the first NaN or infinity. */
