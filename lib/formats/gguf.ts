@@ -10,7 +10,7 @@ import { ggmlTypes } from "./ggml_types.ts";
 import { type Cursor, openCursor } from "./gguf_cursor.ts";
 import { readMetadata } from "./gguf_metadata.ts";
 import { defaultAlignment, ggufMagic, type GgufType, type GgufValue } from "./gguf_values.ts";
-import { type TensorFile, tensorFile, type TensorInfo } from "./tensor_file.ts";
+import { quoted, type TensorFile, tensorFile, type TensorInfo } from "./tensor_file.ts";
 
 export type { GgufNumbers, GgufType, GgufValue } from "./gguf_values.ts";
 
@@ -44,7 +44,7 @@ export function openGguf(source: ByteSource): GgufFile {
   const tensors = new Map<string, TensorInfo>();
   for (let i = 0; i < tensorCount; i++) {
     const info = readTensorInfo(cursor, i);
-    if (tensors.has(info.name)) throw cursor.refuse(`tensor "${info.name}" occurs twice`);
+    if (tensors.has(info.name)) throw cursor.refuse(`tensor ${quoted(info.name)} occurs twice`);
     tensors.set(info.name, info);
   }
   placeTensors(cursor, { tensors, alignment, size: source.size });
@@ -70,7 +70,7 @@ function readVersion(cursor: Cursor): number {
 /** One description, its offset still relative to the start of the data. */
 function readTensorInfo(cursor: Cursor, index: number): TensorInfo {
   const at = cursor.position(), name = cursor.string(`name of tensor ${index}`, maxTensorName);
-  const refuse = (why: string) => cursor.refuse(`tensor "${name}" described at offset ${at}: ${why}`);
+  const refuse = (why: string) => cursor.refuse(`tensor ${quoted(name)} described at offset ${at}: ${why}`);
   if (name.length === 0) throw refuse("its name is empty");
   const dimensions = cursor.u32();
   if (dimensions > maxDimensions) throw refuse(`${dimensions} dimensions, at most ${maxDimensions} are possible`);
@@ -103,12 +103,12 @@ function placeTensors(
   const dataStart = Math.ceil(cursor.position() / alignment) * alignment;
   for (const info of tensors.values()) {
     if (info.offset % alignment !== 0) {
-      throw cursor.refuse(`tensor "${info.name}" at data offset ${info.offset} is not aligned to ${alignment}`);
+      throw cursor.refuse(`tensor ${quoted(info.name)} at data offset ${info.offset} is not aligned to ${alignment}`);
     }
     info.offset += dataStart;
     if (info.offset + info.byteLength > size) {
       throw cursor.refuse(
-        `tensor "${info.name}" needs ${info.byteLength} bytes at offset ${info.offset}, file has ${
+        `tensor ${quoted(info.name)} needs ${info.byteLength} bytes at offset ${info.offset}, file has ${
           Math.max(0, size - info.offset)
         } left of ${size}`,
       );
@@ -118,7 +118,9 @@ function placeTensors(
   for (let i = 1; i < inOrder.length; i++) {
     const before = inOrder[i - 1], info = inOrder[i];
     if (before.offset + before.byteLength > info.offset) {
-      throw cursor.refuse(`tensor "${info.name}" at offset ${info.offset} overlaps tensor "${before.name}"`);
+      throw cursor.refuse(
+        `tensor ${quoted(info.name)} at offset ${info.offset} overlaps tensor ${quoted(before.name)}`,
+      );
     }
   }
 }

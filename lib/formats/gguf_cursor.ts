@@ -46,7 +46,7 @@ export function openCursor(source: ByteSource): Cursor {
     new UserError(`Cannot read ${source.name}: ${why}`, {
       hint: "The file is cut short, damaged or not GGUF: fetch or copy it again.",
     });
-  const outOf = (length: number | bigint, what: string) =>
+  const outOf = (length: number, what: string) =>
     refuse(`${what} needs ${length} bytes at offset ${position()}, file has ${left()} left`);
 
   /** Makes the next `length` bytes available and steps over them; their start in the buffer. */
@@ -64,12 +64,12 @@ export function openCursor(source: ByteSource): Cursor {
   }
 
   function string(what: string, limit = maxString): string {
-    const length = view64(what);
-    if (length > BigInt(left())) throw outOf(length, what);
-    if (length > BigInt(limit)) {
+    const at = take(8, what), length = view.getUint32(at, true) + view.getUint32(at + 4, true) * 2 ** 32;
+    if (length > left()) throw outOf(length, what);
+    if (length > limit) {
       throw refuse(`${what} at offset ${position() - 8} has ${length} bytes, at most ${limit} are possible`);
     }
-    const start = take(Number(length), what), end = next;
+    const start = take(length, what), end = next;
     if (end - start <= 64) {
       // Most tokens are short and ASCII: far cheaper than a call of the decoder.
       let ascii = 0, text = "";

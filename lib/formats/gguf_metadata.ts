@@ -12,6 +12,7 @@ import {
   typeNameById,
   valueTypes,
 } from "./gguf_values.ts";
+import { quoted } from "./tensor_file.ts";
 
 export interface GgufMetadata {
   values: Map<string, GgufValue>;
@@ -30,7 +31,7 @@ export function readMetadata(cursor: Cursor, count: number): GgufMetadata {
   for (let i = 0; i < count; i++) {
     const at = cursor.position(), key = cursor.string(`metadata key ${i}`, maxKey);
     if (key.length === 0) throw cursor.refuse(`metadata key ${i} at offset ${at} is empty`);
-    if (values.has(key)) throw cursor.refuse(`metadata key "${key}" occurs twice, again at offset ${at}`);
+    if (values.has(key)) throw cursor.refuse(`metadata key ${quoted(key)} occurs twice, again at offset ${at}`);
     const { type, value } = readValue(cursor, key);
     if (key === "general.alignment" && type !== "uint32") {
       throw cursor.refuse(`general.alignment at offset ${at} must have type uint32, it has ${type}`);
@@ -43,15 +44,17 @@ export function readMetadata(cursor: Cursor, count: number): GgufMetadata {
 
 function readValue(cursor: Cursor, key: string): TypedValue {
   const type = readType(cursor, key);
-  if (type !== "array") return { type, value: scalars[type](cursor, `value of "${key}"`) };
+  if (type !== "array") return { type, value: scalars[type](cursor, `value of ${quoted(key)}`) };
   const element = readType(cursor, key);
   if (element === "array") {
-    throw cursor.refuse(`"${key}" at offset ${cursor.position() - 4} is an array of arrays, which no model needs`);
+    throw cursor.refuse(
+      `${quoted(key)} at offset ${cursor.position() - 4} is an array of arrays, which no model needs`,
+    );
   }
-  const what = `elements of "${key}"`, at = cursor.position();
+  const what = `elements of ${quoted(key)}`, at = cursor.position();
   const count = cursor.count(what, valueTypes[element].bytes), bytes = count * valueTypes[element].bytes;
   if (bytes > maxArray) {
-    throw cursor.refuse(`"${key}" at offset ${at} has ${bytes} bytes, at most ${maxArray} are read`);
+    throw cursor.refuse(`${quoted(key)} at offset ${at} has ${bytes} bytes, at most ${maxArray} are read`);
   }
   if (element === "string") {
     const strings: string[] = [];
@@ -68,7 +71,7 @@ function readValue(cursor: Cursor, key: string): TypedValue {
 function readType(cursor: Cursor, key: string): keyof typeof valueTypes {
   const id = cursor.u32(), name = typeNameById[id];
   if (name === undefined) {
-    throw cursor.refuse(`"${key}" has unknown value type ${id} at offset ${cursor.position() - 4}`);
+    throw cursor.refuse(`${quoted(key)} has unknown value type ${id} at offset ${cursor.position() - 4}`);
   }
   return name;
 }

@@ -153,20 +153,22 @@ function byteBuilder() {
     }
     return start;
   };
-  const u64 = (value: bigint) => view.setBigUint64(grow(8), BigInt.asUintN(64, value), true);
+  /** `put` at the next `size` bytes. The view is looked up after growing, which may have replaced it. */
+  const append = (size: number, put: (at: number) => void) => put(grow(size));
+  const u64 = (value: bigint) => append(8, (at) => view.setBigUint64(at, BigInt.asUintN(64, value), true));
   return {
-    u8: (value: number) => view.setUint8(grow(1), value),
-    u16: (value: number) => view.setUint16(grow(2), value, true),
-    u32: (value: number) => view.setUint32(grow(4), value, true),
+    u8: (value: number) => append(1, (at) => view.setUint8(at, value)),
+    u16: (value: number) => append(2, (at) => view.setUint16(at, value, true)),
+    u32: (value: number) => append(4, (at) => view.setUint32(at, value, true)),
     u64,
-    f32: (value: number) => view.setFloat32(grow(4), value, true),
-    f64: (value: number) => view.setFloat64(grow(8), value, true),
+    f32: (value: number) => append(4, (at) => view.setFloat32(at, value, true)),
+    f64: (value: number) => append(8, (at) => view.setFloat64(at, value, true)),
     string(value: string) {
       const bytes = encoder.encode(value);
       u64(BigInt(bytes.length));
-      buffer.set(bytes, grow(bytes.length));
+      append(bytes.length, (at) => buffer.set(bytes, at));
     },
-    pad: (alignment: number) => grow(roundUp(length, alignment) - length),
+    pad: (alignment: number) => append(roundUp(length, alignment) - length, () => {}),
     bytes: () => buffer.subarray(0, length),
   };
 }

@@ -12,6 +12,7 @@ import {
   elementCount,
   type LazyTensor,
   producedBytes,
+  quoted,
   type TensorFile,
   tensorFile,
   type TensorInfo,
@@ -42,6 +43,8 @@ export const safetensorsTypes: Record<string, number> = {
 
 /** The reference reader's limit on the header. */
 const maxHeader = 100_000_000;
+/** More than any model uses. */
+const maxDimensions = 8;
 const again = "The file is cut short or damaged: fetch or copy it again.";
 
 /** Reads the header; `bytes(name)` then reads tensors. UserError for every malformed file, with the byte offset. */
@@ -96,7 +99,7 @@ function readHeader(source: ByteSource): { header: Record<string, unknown>; data
   const duplicate = duplicateKey(text);
   if (duplicate) {
     throw new UserError(
-      `Cannot read ${name}: "${duplicate.key}" occurs twice, again at byte offset ${8 + duplicate.offset}`,
+      `Cannot read ${name}: ${quoted(duplicate.key)} occurs twice, again at byte offset ${8 + duplicate.offset}`,
       {
         hint: again,
       },
@@ -123,13 +126,14 @@ function checkMetadata(entry: unknown, source: ByteSource): Record<string, strin
 function checkEntry(entry: unknown, context: { name: string; source: ByteSource; dataStart: number }): TensorInfo {
   const { name, source, dataStart } = context;
   const refuse = (why: string, hint = again) =>
-    new UserError(`Cannot read tensor "${name}" in ${source.name}: ${why}`, { hint });
+    new UserError(`Cannot read tensor ${quoted(name)} in ${source.name}: ${why}`, { hint });
   const { dtype, shape, data_offsets: offsets } = (entry ?? {}) as Record<string, unknown>;
   if (typeof dtype !== "string") throw refuse("it has no dtype");
   if (!isSizes(shape)) throw refuse("its shape is not a list of whole numbers");
+  if (shape.length > maxDimensions) throw refuse(`${shape.length} dimensions, at most ${maxDimensions} are read`);
   if (!isSizes(offsets) || offsets.length !== 2) throw refuse("its data_offsets are not two whole numbers");
   if (!Object.hasOwn(safetensorsTypes, dtype)) {
-    throw refuse(`unknown dtype "${dtype}"`, `Known are ${Object.keys(safetensorsTypes).join(", ")}.`);
+    throw refuse(`unknown dtype ${quoted(dtype)}`, `Known are ${Object.keys(safetensorsTypes).join(", ")}.`);
   }
   const [begin, end] = offsets;
   const dataSize = source.size - dataStart;
@@ -156,12 +160,15 @@ function checkCoverage(source: ByteSource, layout: { tensors: Map<string, Tensor
       const what = info.offset < end
         ? `overlaps ${last} by ${end - info.offset} bytes`
         : `leaves ${info.offset - end} bytes unused after ${last}`;
-      throw new UserError(`Cannot read tensor "${info.name}" in ${source.name}: at offset ${info.offset} it ${what}`, {
-        hint: again,
-      });
+      throw new UserError(
+        `Cannot read tensor ${quoted(info.name)} in ${source.name}: at offset ${info.offset} it ${what}`,
+        {
+          hint: again,
+        },
+      );
     }
     end += info.byteLength;
-    last = `tensor "${info.name}"`;
+    last = `tensor ${quoted(info.name)}`;
   }
   if (end !== source.size) {
     throw new UserError(`Cannot read ${source.name}: its tensors end at offset ${end}, the file at ${source.size}`, {

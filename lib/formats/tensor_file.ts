@@ -35,8 +35,8 @@ export function tensorFile(source: ByteSource, tensors: Map<string, TensorInfo>)
       if (!info) {
         const near = nearest(name, tensors.keys());
         throw new UserError(
-          `Cannot find tensor "${name}" in ${source.name}: it has ${tensors.size} others`,
-          { hint: near ? `The nearest name is "${near}".` : "Check that the file belongs to this model." },
+          `Cannot find tensor ${quoted(name)} in ${source.name}: it has ${tensors.size} others`,
+          { hint: near ? `The nearest name is ${quoted(near)}.` : "Check that the file belongs to this model." },
         );
       }
       return source.read(info.offset, info.byteLength);
@@ -47,6 +47,11 @@ export function tensorFile(source: ByteSource, tensors: Map<string, TensorInfo>)
 /** Tensors by where their data lies, so that a whole file streams from front to back. */
 export function inFileOrder(file: TensorFile): TensorInfo[] {
   return [...file.tensors.values()].sort((a, b) => a.offset - b.offset);
+}
+
+/** A name out of a file, quoted for a message: one line whatever is in it, and cut when long. */
+export function quoted(name: string): string {
+  return JSON.stringify(name.length > 80 ? `${name.slice(0, 80)}...` : name);
 }
 
 /** Elements of a shape; 1 for a scalar. Exact only up to 2^53: the readers refuse more. */
