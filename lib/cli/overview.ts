@@ -1,0 +1,24 @@
+/** What `ftl` says of itself: its version, and the commands in the order a person meets them. */
+import manifest from "../../deno.json" with { type: "json" };
+
+export const version = `ftl ${manifest.version}`;
+
+export const overview = `${version}: fine-tunes a language model on one ordinary machine
+
+Usage: ftl <command> [options]
+
+  train    fine-tune a model on your rows (QLoRA)
+  run      ask a model once, or chat with it, with or without an adapter
+  export   write a trained model as GGUF with an Ollama Modelfile, or as safetensors
+  pull     fetch a model into the cache
+
+ftl <command> --help shows every setting of a command, with examples.
+
+Examples:
+  ftl train                              train the default model on the sample rows, about three minutes
+  ftl train --data rows.jsonl            train on your own rows
+  ftl run runs/smollm2-135m-1            chat with what was trained
+  ftl export runs/smollm2-135m-1         write it as GGUF for Ollama and llama.cpp
+
+Environment: FTL_CACHE  folder of models (default: ftl in your cache folder)
+             FTL_DEBUG  1: show stacks of errors`;

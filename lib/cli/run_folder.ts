@@ -1,0 +1,107 @@
+/**
+ * The folder a training run writes to: runs/<name>-<n> unless the user names one. Held against a second process while
+ * the run lasts, and never one that holds an earlier run. A folder made for a run that could not start is removed again.
+ */
+import { basename, join } from "node:path";
+import { UserError } from "../errors.ts";
+import { fileError } from "../files/file_error.ts";
+import { lockFolder } from "../files/lock.ts";
+
+export interface RunFolder {
+  path: string;
+  /** Gives the folder free; removes it when this call made it and nothing was written. */
+  release(): void;
+}
+
+/** Where each thing of a run lies. */
+export const runFiles = {
+  config: "config.yaml",
+  log: "log.jsonl",
+  curve: "loss.svg",
+  adapter: "adapter",
+  checkpoints: "checkpoints",
+} as const;
+
+/** A new run's folder. `name` is used when `outputDir` is null. Throws UserError when it is in use or not writable. */
+export function makeRunFolder({ outputDir, name }: { outputDir: string | null; name: string }): RunFolder {
+  if (outputDir === null) return hold(nextFolder("runs", name), { made: true });
+  const before = entriesOf(outputDir);
+  const earlier = before?.filter((entry) => entry !== ".lock");
+  if (earlier && earlier.length > 0) {
+    const isRun = earlier.includes(runFiles.config);
+    throw new UserError(
+      `Output folder in use: ${outputDir} holds ${isRun ? "an earlier run" : "other files"} (${earlier[0]})`,
+      {
+        hint: isRun
+          ? `choose another --output-dir, or continue that run with ftl train --resume ${outputDir}`
+          : "choose a new or empty folder with --output-dir",
+      },
+    );
+  }
+  if (!before) makeFolder(outputDir);
+  return hold(outputDir, { made: !before });
+}
+
+/** The folder of an earlier run that is to be continued. */
+export function reopenRunFolder(path: string): RunFolder {
+  if (!entriesOf(path)?.includes(runFiles.config)) {
+    throw new UserError(`Cannot resume ${path}: it is not a run folder, it has no ${runFiles.config}`, {
+      hint: "give the folder that an interrupted ftl train named, such as runs/smollm2-135m-1",
+    });
+  }
+  return hold(path, { made: false });
+}
+
+/** "smollm2-135m", "models/Llama 3/model.gguf" -> "model" */
+export function runName(model: string): string {
+  const name = basename(model.replace(/[\\/]+$/, "")).replace(/\.gguf$/i, "").replace(/[^\w.-]+/g, "-").toLowerCase();
+  return name || "run";
+}
+
+/** Whether a path is a run's folder. */
+export function isRunFolder(path: string): boolean {
+  return entriesOf(path)?.includes(runFiles.config) ?? false;
+}
+
+/** The first free number; two processes at once get different ones, since making a folder that exists fails. */
+function nextFolder(parent: string, name: string): string {
+  if (!entriesOf(parent)) makeFolder(parent);
+  for (let n = 1;; n++) {
+    const path = join(parent, `${name}-${n}`);
+    try {
+      Deno.mkdirSync(path);
+      return path;
+    } catch (error) {
+      if (!(error instanceof Deno.errors.AlreadyExists)) throw fileError(error, { action: "make the folder", path });
+    }
+  }
+}
+
+function hold(path: string, { made }: { made: boolean }): RunFolder {
+  const lock = lockFolder(path);
+  return {
+    path,
+    release() {
+      lock.release();
+      if (made && entriesOf(path)?.length === 0) Deno.removeSync(path);
+    },
+  };
+}
+
+function makeFolder(path: string): void {
+  try {
+    Deno.mkdirSync(path, { recursive: true });
+  } catch (error) {
+    throw fileError(error, { action: "make the folder", path });
+  }
+}
+
+/** Names in a folder, undefined when there is none. */
+function entriesOf(path: string): string[] | undefined {
+  try {
+    return [...Deno.readDirSync(path)].map((entry) => entry.name).sort();
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return undefined;
+    throw fileError(error, { action: "use the folder", path });
+  }
+}

@@ -1,0 +1,157 @@
+/**
+ * What the commands share when they talk to a person: printing errors, the environment's settings, sizes and times in
+ * words, text side by side, and Ctrl-C. The only module that prints errors and the only one that reads the environment.
+ */
+import { join } from "node:path";
+import { UserError } from "../errors.ts";
+
+/** Prints an error for a person and returns the exit code. Stacks are shown only when FTL_DEBUG is set. */
+export function printError(error: unknown): number {
+  if (error instanceof StoppedError) return 130;
+  const debug = Deno.env.get("FTL_DEBUG");
+  if (error instanceof UserError) {
+    console.error(`ftl: ${error.message}`);
+    if (error.hint) console.error(`  try: ${error.hint}`);
+    if (debug) console.error(error.stack, error.cause ?? "");
+    return error.exitCode;
+  }
+  const { message, stack } = error instanceof Error ? error : new Error(String(error));
+  console.error(`ftl: internal error: ${message.split("\n")[0]}`);
+  console.error(debug ? stack : "  try: the same with FTL_DEBUG=1, and report what it prints");
+  return 1;
+}
+
+/** Thrown when a person stopped the work and everything worth keeping is on the disk. */
+export class StoppedError extends Error {}
+
+/** Folder of models and prepared weights: FTL_CACHE, else ftl/ in the user's cache folder. */
+export function cacheFolder(): string {
+  const env = (name: string) => Deno.env.get(name) || undefined;
+  const explicit = env("FTL_CACHE");
+  if (explicit) return explicit;
+  const home = env("HOME") ?? env("USERPROFILE");
+  const base = env("XDG_CACHE_HOME") ?? env("LOCALAPPDATA") ?? (home && join(home, ".cache"));
+  return base ? join(base, "ftl") : join(env("TMPDIR") ?? "/tmp", `ftl-${Deno.uid() ?? "user"}`);
+}
+
+/** Where `ftl pull` keeps its models. */
+export function modelsFolder(): string {
+  return join(cacheFolder(), "models");
+}
+
+/** The package index that pip and uv are told by environment, for machines without either. */
+export function packageIndex(): string | undefined {
+  return Deno.env.get("PIP_INDEX_URL") || Deno.env.get("UV_DEFAULT_INDEX") || Deno.env.get("UV_INDEX_URL") || undefined;
+}
+
+/** From here on nothing of this process reaches the network. */
+export async function dropNetwork(): Promise<void> {
+  await Deno.permissions.revoke({ name: "net" });
+}
+
+export interface Interrupt {
+  /** Aborted by the first Ctrl-C or SIGTERM; a second one ends the process at once. */
+  signal: AbortSignal;
+  /** Gives Ctrl-C its usual meaning back. */
+  release(): void;
+}
+
+export function onInterrupt(say: () => void): Interrupt {
+  const controller = new AbortController();
+  const handler = () => {
+    if (controller.signal.aborted) Deno.exit(130);
+    say();
+    controller.abort(new StoppedError("stopped"));
+  };
+  const signals: Deno.Signal[] = Deno.build.os === "windows" ? ["SIGINT"] : ["SIGINT", "SIGTERM"];
+  for (const name of signals) Deno.addSignalListener(name, handler);
+  return {
+    signal: controller.signal,
+    release: () => signals.forEach((name) => Deno.removeSignalListener(name, handler)),
+  };
+}
+
+/** Columns of the terminal, or 100 where the output is a file or a pipe. */
+export function terminalWidth(): number {
+  try {
+    return Deno.stdout.isTerminal() ? Math.max(40, Deno.consoleSize().columns) : 100;
+  } catch {
+    return 100;
+  }
+}
+
+/** 98,362,432 -> "98.4 MB" (powers of 1000, as disks are sold). */
+export function showBytes(bytes: number): string {
+  const units = ["B", "kB", "MB", "GB", "TB"];
+  let unit = 0, value = bytes;
+  while (value >= 999.5 && unit < units.length - 1) [value, unit] = [value / 1000, unit + 1];
+  return `${unit === 0 || value >= 99.95 ? Math.round(value) : value.toFixed(1)} ${units[unit]}`;
+}
+
+/** 75.2 -> "1:15", 4000 -> "1:06:40" */
+export function showSeconds(seconds: number): string {
+  const whole = Math.max(0, Math.round(seconds));
+  const [h, m, s] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60];
+  const two = (n: number) => String(n).padStart(2, "0");
+  return h > 0 ? `${h}:${two(m)}:${two(s)}` : `${m}:${two(s)}`;
+}
+
+/** Two texts in columns of equal width under their titles, wrapped at spaces. */
+export function sideBySide(
+  left: { title: string; text: string },
+  right: { title: string; text: string },
+  { width, indent = 2 }: { width: number; indent?: number },
+): string {
+  const column = Math.floor((width - indent - 3) / 2);
+  const a = [left.title, "-".repeat(Math.min(column, left.title.length)), ...wrap(left.text, column)];
+  const b = [right.title, "-".repeat(Math.min(column, right.title.length)), ...wrap(right.text, column)];
+  const rows = Array.from({ length: Math.max(a.length, b.length) }, (_, i) => [a[i] ?? "", b[i] ?? ""]);
+  const pad = " ".repeat(indent);
+  return rows.map(([l, r]) => `${pad}${l}${" ".repeat(column - displayWidth(l))}   ${r}`.trimEnd()).join("\n");
+}
+
+/** Lines of at most `width` columns; words longer than a line are cut. */
+export function wrap(text: string, width: number): string[] {
+  const lines: string[] = [];
+  for (const paragraph of printable(text).split("\n")) {
+    let line = "";
+    for (let word of paragraph.split(/\s+/).filter((part) => part !== "")) {
+      while (displayWidth(word) > width) {
+        if (line !== "") lines.push(line);
+        line = "";
+        let cut = "";
+        for (const character of word) {
+          if (displayWidth(cut + character) > width) break;
+          cut += character;
+        }
+        lines.push(cut || [...word][0]);
+        word = word.slice((cut || [...word][0]).length);
+      }
+      const joined = line === "" ? word : `${line} ${word}`;
+      if (displayWidth(joined) <= width) line = joined;
+      else [line] = [word, lines.push(line)];
+    }
+    lines.push(line);
+  }
+  return lines;
+}
+
+/** A model's text without what would move the cursor or change colours. */
+export function printable(text: string): string {
+  // deno-lint-ignore no-control-regex
+  return text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g, "");
+}
+
+/** Columns a text takes: East Asian wide characters and emoji take two, combining marks none. */
+export function displayWidth(text: string): number {
+  let width = 0;
+  for (const character of text) {
+    if (/\p{Mark}|\u200d|\ufe0f/u.test(character)) continue;
+    width +=
+      /[\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6]/.test(character) ||
+        /\p{Emoji_Presentation}/u.test(character)
+        ? 2
+        : 1;
+  }
+  return width;
+}
