@@ -67,3 +67,22 @@ export const preTokenizers: Record<string, PreTokenizer> = {
   "tekken": tekken,
   "default": unnamed,
 };
+
+/**
+ * The same `pre_tokenizer` of a tokenizer.json with two steps spelt as plain expressions, where @huggingface/tokenizers
+ * uses JavaScript's idea of digits and spaces: `Digits` must cut at every Unicode number, and the expression inside
+ * `ByteLevel` must know U+0085 and not U+FEFF as a space.
+ */
+export function spellOut(step: unknown): unknown {
+  if (typeof step !== "object" || step === null) return step;
+  const { type, ...rest } = step as Record<string, unknown>;
+  const split = (Regex: string) => ({ type: "Split", pattern: { Regex }, behavior: "Isolated", invert: false });
+  if (type === "Sequence" && Array.isArray(rest.pretokenizers)) {
+    return { type, ...rest, pretokenizers: rest.pretokenizers.map(spellOut) };
+  }
+  if (type === "Digits") return split(rest.individual_digits ? String.raw`\p{N}` : String.raw`\p{N}+`);
+  if (type === "ByteLevel" && rest.use_regex !== false && !rest.add_prefix_space) {
+    return { type: "Sequence", pretokenizers: [split(gpt2Words), { type, ...rest, use_regex: false }] };
+  }
+  return step;
+}

@@ -8,6 +8,7 @@
 import { Tokenizer as Library } from "@huggingface/tokenizers";
 import { UserError } from "../errors.ts";
 import { endOfTurnTokens, rebuildTokenizer } from "./gguf_tokenizer.ts";
+import { spellOut } from "./pre_tokenizers.ts";
 
 /** A tokenizer. Ids are 0..vocabSize-1. */
 export interface Tokenizer {
@@ -48,7 +49,7 @@ export function tokenizerFromJson(files: {
   const generation = files.generationConfig
     ? parseObject(files.generationConfig, `${source}/generation_config.json`)
     : {};
-  const library = construct(json, source);
+  const library = construct({ ...json, pre_tokenizer: spellOut(json.pre_tokenizer ?? null) }, source);
   const addedIds = library.get_added_tokens_decoder();
   const specialIds = new Set([...addedIds].filter(([, token]) => token.special).map(([id]) => id));
   const idOfToken = (value: unknown) => {
