@@ -106,6 +106,7 @@ export function createOnnxExecutor(options: OnnxOptions = {}): Executor & { pool
       interOpNumThreads: 1,
       executionMode: "sequential",
       enableMemPattern: false,
+      enableCpuMemArena: Deno.env.get("ARENA") !== "0",
       logSeverityLevel: 3,
       ...(options.profilePrefix
         ? { enableProfiling: true, profileFilePrefix: `${options.profilePrefix}_${segment.key.split("|")[0]}` }

@@ -29,8 +29,17 @@ export interface NodeOptions {
   domain?: string;
 }
 
+interface Node {
+  op: string;
+  inputs: string[];
+  outputs: string[];
+  options: NodeOptions;
+}
+
 export function createGraph(name: string): Graph {
-  const nodes: { inputs: string[]; outputs: string[]; bytes: Uint8Array }[] = [];
+  const nodes: Node[] = [];
+  /** Values that are graph outputs, by their name before. */
+  const renamed = new Map<string, string>();
   const inputs: Uint8Array[] = [];
   const outputs: Uint8Array[] = [];
   const initializers: Uint8Array[] = [];
@@ -40,19 +49,19 @@ export function createGraph(name: string): Graph {
 
   function node(op: string, nodeInputs: string[], options: NodeOptions = {}): string[] {
     const names = Array.from({ length: options.outputs ?? 1 }, () => `${op}_${counter++}`);
-    push(op, nodeInputs, names, options);
+    nodes.push({ op, inputs: nodeInputs, outputs: names, options });
     return names;
   }
 
-  function push(op: string, nodeInputs: string[], names: string[], options: NodeOptions): void {
-    const encoded = message([
-      ...nodeInputs.map((x) => text(1, x)),
-      ...names.map((x) => text(2, x)),
+  function encode({ op, inputs, outputs, options }: Node): Uint8Array {
+    const named = (name: string) => renamed.get(name) ?? name;
+    return message([
+      ...inputs.map((x) => text(1, named(x))),
+      ...outputs.map((x) => text(2, named(x))),
       text(4, op),
       ...Object.entries(options.attributes ?? {}).map(([key, value]) => bytes(5, attribute(key, value))),
       ...(options.domain ? [text(7, options.domain)] : []),
     ]);
-    nodes.push({ inputs: nodeInputs, outputs: names, bytes: encoded });
   }
 
   /** Nodes that an output depends on, in order: what was recorded and is not asked for must not run. */
@@ -62,7 +71,7 @@ export function createGraph(name: string): Graph {
     for (const each of nodes.toReversed()) {
       if (!each.outputs.some((name) => wanted.has(name))) continue;
       each.inputs.forEach((name) => wanted.add(name));
-      kept.push(each.bytes);
+      kept.push(encode(each));
     }
     return kept.reverse();
   }
@@ -92,8 +101,14 @@ export function createGraph(name: string): Graph {
       return constantName;
     },
     output(value, outputName, type = "float") {
-      push("Identity", [value], [outputName], {});
-      outputNames.push(outputName);
+      // A node writes its output in place; inputs, constants and values that are outputs already need a copy.
+      if (renamed.has(value) || !nodes.some((each) => each.outputs.includes(value))) {
+        nodes.push({ op: "Identity", inputs: [value], outputs: [outputName], options: {} });
+        outputNames.push(outputName);
+      } else {
+        renamed.set(value, outputName);
+        outputNames.push(value);
+      }
       outputs.push(valueInfo(outputName, type));
     },
     bytes() {

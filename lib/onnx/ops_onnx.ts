@@ -54,6 +54,10 @@ export function recordingOps(graph: Graph): Ops<Recorded> {
     make(product(dy.name, weight.dequantized?.() ?? weight.name), [dy.shape[0], weight.shape[1]]);
   const matmul: Ops<Recorded>["matmul"] = (a, b, options = {}) => {
     const shape = [a.shape[options.transA ? 1 : 0], b.shape[options.transB ? 0 : 1]];
+    // A tall result with few columns (LoRA's dB) is three times as fast as its transpose, computed wide.
+    if (options.transA && !options.transB && !options.plus && shape[1] * 4 < shape[0]) {
+      return make(transpose(product(b.name, a.name, options), 1, 0), shape);
+    }
     if (!options.plus) return make(product(a.name, b.name, options), shape);
     const flags = { transA: { int: options.transA ? 1 : 0 }, transB: { int: options.transB ? 1 : 0 } };
     const attributes = { ...flags, alpha: options.scale ?? 1, beta: 1 };
