@@ -8,14 +8,7 @@ import { headSegment, layerBackwardSegment } from "./backward.ts";
 import { type Batch, batchValues, makeBatch } from "./batch.ts";
 import type { ModelConfig } from "./config.ts";
 import { dropoutMasks } from "./dropout.ts";
-import {
-  embedSegment,
-  layerInferenceSegment,
-  type LayerOptions,
-  layerSegment,
-  lossSegment,
-  type Projection,
-} from "./forward.ts";
+import { embedSegment, type LayerOptions, layerSegment, lossSegment, type Projection } from "./forward.ts";
 import type { Parameter, Row, RowLoss, Trainable } from "./trainable.ts";
 import type { LoadedWeights } from "./weights.ts";
 
@@ -47,7 +40,6 @@ export function makeTrainable(options: TrainableOptions): Trainable {
   const segments = {
     embed: embedSegment(config),
     forward: layerSegment(layerOptions),
-    inference: layerInferenceSegment(layerOptions),
     backward: layerBackwardSegment(layerOptions),
     head: headSegment(config),
     loss: lossSegment(config),
@@ -133,8 +125,8 @@ export function makeTrainable(options: TrainableOptions): Trainable {
     let x = await embed(batch);
     for (let l = 0; l < config.layers; l++) {
       inputs.push(x);
-      const segment = l < firstKept ? segments.inference : segments.forward;
-      const outputs = await executor.run(segment, { ...layerInputs(l, values, x), ...masks(l) });
+      const outputs = await executor.run(segments.forward, { ...layerInputs(l, values, x), ...masks(l) });
+      if (l < firstKept) executor.release(...withoutY(outputs));
       x = outputs.y;
       kept.push(l < firstKept ? {} : outputs);
     }
@@ -149,6 +141,8 @@ export function makeTrainable(options: TrainableOptions): Trainable {
       await addLosses(losses, batch, { start: chunk.start, loss: head.loss });
     }
     executor.release(x);
+    // The head's logits and the layers' backward never need their working memory at the same time.
+    await executor.retire(segments.head);
 
     for (let l = config.layers - 1; l >= 0; l--) {
       const layer = { ...layerInputs(l, values, inputs[l]), ...masks(l) };
@@ -177,15 +171,16 @@ export function makeTrainable(options: TrainableOptions): Trainable {
     const losses = rows.map(() => ({ loss: 0, targets: 0 }));
     let x = await embed(batch);
     for (let l = 0; l < config.layers; l++) {
-      const { y } = await executor.run(segments.inference, layerInputs(l, values, x));
-      executor.release(x);
-      x = y;
+      const outputs = await executor.run(segments.forward, layerInputs(l, values, x));
+      executor.release(x, ...withoutY(outputs));
+      x = outputs.y;
     }
     for (const chunk of labelChunks(batch)) {
       const { loss } = await executor.run(segments.loss, { ...chunk.inputs, x });
       await addLosses(losses, batch, { start: chunk.start, loss });
     }
     executor.release(x);
+    await executor.retire(segments.loss);
     return losses;
   }
 

@@ -106,13 +106,19 @@ export function createOnnxExecutor(options: OnnxOptions = {}): Executor & { pool
       interOpNumThreads: 1,
       executionMode: "sequential",
       enableMemPattern: false,
-      enableCpuMemArena: Deno.env.get("ARENA") !== "0",
       logSeverityLevel: 3,
       ...(options.profilePrefix
         ? { enableProfiling: true, profileFilePrefix: `${options.profilePrefix}_${segment.key.split("|")[0]}` }
         : {}),
     });
     return { session, dequantized, shapes: new Map() };
+  }
+
+  async function close(key: string): Promise<void> {
+    const { session } = await sessions.get(key)!;
+    sessions.delete(key);
+    if (options.profilePrefix) (session as unknown as { endProfiling(): void }).endProfiling();
+    await session.release();
   }
 
   return {
@@ -161,13 +167,13 @@ export function createOnnxExecutor(options: OnnxOptions = {}): Executor & { pool
     release(...values) {
       for (const value of values as Held[]) if (value.pooled) pool.give(value.data as Float32Array);
     },
-    async dispose() {
-      for (const compiled of sessions.values()) {
-        const { session } = await compiled;
-        if (options.profilePrefix) (session as unknown as { endProfiling(): void }).endProfiling();
-        await session.release();
+    async retire(segment) {
+      for (const key of [...sessions.keys()]) {
+        if (key === segment.key || key.startsWith(`${segment.key}|`)) await close(key);
       }
-      sessions.clear();
+    },
+    async dispose() {
+      for (const key of [...sessions.keys()]) await close(key);
       scratch.clear();
       pool.clear();
     },
