@@ -7,7 +7,7 @@
  */
 import { UserError } from "../errors.ts";
 import type { ByteSource } from "./byte_source.ts";
-import { duplicateKey } from "./json_keys.ts";
+import { jsonFault } from "./json_fault.ts";
 import {
   elementCount,
   type LazyTensor,
@@ -88,30 +88,12 @@ function readHeader(source: ByteSource): { header: Record<string, unknown>; data
   } catch {
     throw new UserError(`Cannot read ${name}: its header (offsets 8 to ${dataStart}) is not UTF-8`, { hint: again });
   }
-  let header: unknown;
-  try {
-    header = JSON.parse(text);
-  } catch (error) {
-    throw new UserError(`Cannot read ${name}: header is not JSON at byte offset ${8 + errorOffset(error, text)}`, {
-      hint: again,
-    });
+  const fault = jsonFault(text);
+  if (fault) {
+    const what = fault.duplicateKey === undefined ? "is not JSON" : `has ${quoted(fault.duplicateKey)} twice, again`;
+    throw new UserError(`Cannot read ${name}: its header ${what} at byte offset ${8 + fault.offset}`, { hint: again });
   }
-  const duplicate = duplicateKey(text);
-  if (duplicate) {
-    throw new UserError(
-      `Cannot read ${name}: ${quoted(duplicate.key)} occurs twice, again at byte offset ${8 + duplicate.offset}`,
-      {
-        hint: again,
-      },
-    );
-  }
-  return { header: header as Record<string, unknown>, dataStart };
-}
-
-/** UTF-8 offset that JSON.parse complains of; the end of the text when it names no position. */
-function errorOffset(error: unknown, text: string): number {
-  const position = /position (\d+)/.exec((error as Error).message)?.[1];
-  return new TextEncoder().encode(position === undefined ? text : text.slice(0, Number(position))).length;
+  return { header: JSON.parse(text) as Record<string, unknown>, dataStart };
 }
 
 function checkMetadata(entry: unknown, source: ByteSource): Record<string, string> {
