@@ -1,0 +1,65 @@
+/** The tiny golden models as complete folders: with a tokenizer, which the golden ones lack, in a temporary place. */
+import type { ExportAdapter } from "../../lib/export/merge.ts";
+import { rebuildTokenizer } from "../../lib/text/gguf_tokenizer.ts";
+import { goldenFolder, readExpected } from "./golden_models.ts";
+import { chatMl, tiny, tinyBpeMetadata, tinySpmMetadata } from "./tokenizers.ts";
+
+/** Rows of every tiny model's embedding. */
+export const tinyVocabulary = 512;
+
+/** What each family's tokenizer is like: SentencePiece, or byte-level with a cutting rule. */
+const preTokenizers: Record<string, string | null> = {
+  llama3: "llama-bpe",
+  llama_tied: "smollm",
+  qwen2: "qwen2",
+  qwen3: "qwen2",
+  mistral: null,
+  gemma3: null,
+};
+
+/** A copy of a golden model with tokenizer.json and tokenizer_config.json. */
+export function makeTinyFolder(name: string, parent: string): string {
+  const folder = `${parent}/${name}`;
+  Deno.mkdirSync(folder);
+  Deno.copyFileSync(`${goldenFolder}${name}/model.safetensors`, `${folder}/model.safetensors`);
+  const config = JSON.parse(Deno.readTextFileSync(`${goldenFolder}${name}/config.json`));
+  const ids = { bos_token_id: 1, eos_token_id: 2 };
+  Deno.writeTextFileSync(`${folder}/config.json`, JSON.stringify({ ...config, ...ids }));
+  const pre = preTokenizers[name];
+  const metadata = pre === null ? smallSpm(name) : tinyBpeMetadata({ pre });
+  const { json, tokens } = rebuildTokenizer(metadata, name);
+  Deno.writeTextFileSync(`${folder}/tokenizer.json`, JSON.stringify(json));
+  Deno.writeTextFileSync(
+    `${folder}/tokenizer_config.json`,
+    JSON.stringify({
+      bos_token: tokens[1],
+      eos_token: tokens[2],
+      add_bos_token: name !== "qwen2",
+      chat_template: chatMl,
+    }),
+  );
+  return folder;
+}
+
+/** The SentencePiece vocabulary cut to the tiny models' size; Gemma's puts no space in front of a text. */
+function smallSpm(name: string): Map<string, unknown> {
+  const cut = <T>(list: T[]) => list.slice(0, tinyVocabulary);
+  return tinySpmMetadata({
+    tokens: cut(tiny.spm.tokens),
+    token_type: cut(tiny.spm.types),
+    scores: cut(tiny.spm.scores),
+    add_space_prefix: name !== "gemma3",
+  });
+}
+
+/** The LoRA that the golden losses were computed with. */
+export function goldenAdapter(name: string): ExportAdapter {
+  const parameters = [...readExpected(name)].filter(([key]) => key.startsWith("lora/")).map((
+    [key, { data, shape }],
+  ) => ({
+    name: `base_model.model.model.${key.slice("lora/".length, -2)}.lora_${key.at(-1)}.weight`,
+    shape,
+    value: data,
+  }));
+  return { settings: { r: 4, lora_alpha: 8, use_rslora: false }, parameters };
+}
