@@ -15,7 +15,7 @@ export interface Message {
   [key: string]: unknown;
 }
 
-const limits = { templateCharacters: 1 << 20, outputCharacters: 1 << 24, steps: 4_000_000, range: 100_000 };
+const limits = { templateCharacters: 1 << 20, outputCharacters: 1 << 24, steps: 1_000_000, range: 100_000 };
 
 /**
  * The text of a conversation. `source` says whose template it is, for messages.
@@ -79,13 +79,20 @@ function parsed(template: string): ReturnType<typeof parse> {
   return last.program;
 }
 
-/** Stops an interpreter that evaluates too many nodes or builds too long a string. */
+/** Stops an interpreter that evaluates too many nodes, walks lists too often or builds too long a string. */
 function limited(interpreter: Interpreter): Interpreter {
   const evaluate = interpreter.evaluate.bind(interpreter);
+  const looped = new WeakSet<object>();
   let steps = 0;
   interpreter.evaluate = (statement, environment) => {
-    if (++steps > limits.steps) throw new Error(`more than ${limits.steps} steps`);
+    if (statement?.type === "For") {
+      const { iterable } = statement as unknown as { iterable: { lhs?: object } };
+      looped.add(iterable.lhs ?? iterable);
+    }
     const result = evaluate(statement, environment);
+    // A loop costs as many steps as its list is long, since an empty body evaluates nothing.
+    steps += statement && looped.has(statement) && Array.isArray(result.value) ? result.value.length : 1;
+    if (steps > limits.steps) throw new Error(`more than ${limits.steps} steps`);
     if (typeof result.value === "string" && result.value.length > limits.outputCharacters) {
       throw new Error(`more than ${limits.outputCharacters} characters of output`);
     }
