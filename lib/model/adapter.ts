@@ -124,45 +124,66 @@ function mix(x: number): number {
   return x >>> 0;
 }
 
+/** Norm of each row of W + scale*B*A, for DoRA. */
+async function adaptedNorm(
+  executor: Executor,
+  { weight, a, b, scale }: { weight: Value; a: Value; b: Value; scale: number },
+): Promise<Value> {
+  const { norm } = await executor.run({
+    key: `adapted_row_norm|${scale}`,
+    build: (ops, { weight, a, b }) => ({ norm: ops.adaptedRowNorm(weight, a, b, { scale }) }),
+  }, { weight, a, b });
+  return norm;
+}
+
+export interface AdapterContext {
+  executor: Executor;
+  weights: LoadedWeights;
+  config: ModelConfig;
+  settings: LoraSettings;
+}
+
 /**
  * Sets DoRA's magnitudes to what leaves the model as it is: the norms of the rows of W + scale*B*A, as PEFT does.
  * Does nothing without DoRA.
  */
-export async function initMagnitudes(
-  parameters: Parameter[],
-  options: { executor: Executor; weights: LoadedWeights; config: ModelConfig; settings: LoraSettings },
-): Promise<void> {
-  const { executor, weights, config, settings } = options;
+export async function initMagnitudes(parameters: Parameter[], context: AdapterContext): Promise<void> {
+  if (!context.settings.use_dora) return;
+  const { executor, config, settings } = context;
+  const adapter = await attachAdapter(parameters, context);
   const byName = new Map(parameters.map((parameter) => [parameter.name, parameter]));
-  const scale = loraScale(settings);
   for (const { layer, projection, part } of parameterPlaces(config, settings)) {
     if (part !== "lora_magnitude_vector") continue;
-    const of = (part: LoraPart) => byName.get(peftName(layer, projection, part))!;
-    const value = (part: LoraPart): Value => executor.tensor(of(part).value, of(part).shape);
-    const { norm } = await executor.run({
-      key: `adapted_row_norm|${scale}`,
-      build: (ops, { weight, a, b }) => ({ norm: ops.adaptedRowNorm(weight, a, b, { scale }) }),
-    }, { weight: weights.layers[layer][projection], a: value("lora_A"), b: value("lora_B") });
-    of(part).value.set(await executor.read(norm));
+    const norm = adapter.layers[layer][`${projection}.norm`];
+    byName.get(peftName(layer, projection, part))!.value.set(await executor.read(norm));
     executor.release(norm);
   }
 }
 
+/** An adapter as forward.ts takes it: values beside each layer's weights, and the factor of B*A. */
+export interface AttachedAdapter {
+  /** Keys "q_proj.lora_A", "q_proj.lora_B", with DoRA "q_proj.magnitude" and "q_proj.norm". */
+  layers: Record<string, Value>[];
+  scale: number;
+}
+
 /**
- * The parameters as values sharing their memory, one record a layer, keys "q_proj.lora_A", "q_proj.lora_B" and
- * "q_proj.magnitude", to be added to the layer's weights.
+ * The parameters as values that share their memory. DoRA's norms are of the parameters as they are now: attach again
+ * after changing them.
  */
-export function adapterValues(
-  parameters: Parameter[],
-  options: { executor: Executor; config: ModelConfig; settings: LoraSettings },
-): Record<string, Value>[] {
-  const { executor, config, settings } = options;
+export async function attachAdapter(parameters: Parameter[], context: AdapterContext): Promise<AttachedAdapter> {
+  const { executor, weights, config, settings } = context;
   const byName = new Map(parameters.map((parameter) => [parameter.name, parameter]));
+  const scale = loraScale(settings);
   const layers = Array.from({ length: config.layers }, (): Record<string, Value> => ({}));
   for (const { layer, projection, part } of parameterPlaces(config, settings)) {
     const { value, shape } = byName.get(peftName(layer, projection, part))!;
     const key = part === "lora_magnitude_vector" ? "magnitude" : part;
     layers[layer][`${projection}.${key}`] = executor.tensor(value, shape);
+    if (key !== "magnitude") continue;
+    const { [`${projection}.lora_A`]: a, [`${projection}.lora_B`]: b } = layers[layer];
+    const weight = weights.layers[layer][projection];
+    layers[layer][`${projection}.norm`] = await adaptedNorm(executor, { weight, a, b, scale });
   }
-  return layers;
+  return { layers, scale };
 }

@@ -5,8 +5,9 @@
  * kept in a folder (weight_cache.ts); a cache that is stale, damaged or cannot be written costs time, never an error.
  */
 import type { Executor, Value } from "../ops.ts";
+import { elementCount } from "../formats/tensor_file.ts";
 import { quantizeAbsmax, recoverAbsmax } from "../quant/double_quant.ts";
-import { type Nf4, quantizeNf4 } from "../quant/nf4.ts";
+import { dequantizeNf4, type Nf4, quantizeNf4 } from "../quant/nf4.ts";
 import type { ModelTensor } from "./names.ts";
 import type { ModelSource } from "./source.ts";
 import { readWeightCache, writeWeightCache } from "./weight_cache.ts";
@@ -23,8 +24,11 @@ export interface LoadedWeights {
 }
 
 export interface LoadOptions {
-  /** How projections are kept. */
-  linear: "nf4" | "f32";
+  /**
+   * How projections are kept: quantised; quantised, but their values written out as f32 (the same numbers in eight times
+   * the memory, faster where few tokens meet each weight); or as f32 without quantising.
+   */
+  linear: "nf4" | "dequantised" | "f32";
   /** Block maxima of NF4 pass through 8-bit quantisation, as QLoRA does. Default true. */
   doubleQuant?: boolean;
   /** A folder for quantised weights, made when missing. Without it nothing is kept. */
@@ -48,15 +52,16 @@ export function loadWeights(source: ModelSource, executor: Executor, options: Lo
   for (const tensor of tensors) {
     if (tensor.role !== "linear") put(tensor, executor.tensor(source.float32(tensor.name), tensor.shape));
   }
-  if (options.linear === "nf4") {
-    const use = (tensor: ModelTensor, nf4: Nf4) =>
-      put(tensor, executor.weight({ kind: "nf4", shape: shape(tensor), ...nf4 }));
-    loadNf4(source, linear, { use, ...options });
+  const putF32 = (tensor: ModelTensor, data: Float32Array) =>
+    put(tensor, executor.weight({ kind: "f32", shape: shape(tensor), data }));
+  if (options.linear === "f32") {
+    for (const tensor of linear) putF32(tensor, source.float32(tensor.name));
   } else {
-    for (const tensor of linear) {
-      const data = source.float32(tensor.name);
-      put(tensor, executor.weight({ kind: "f32", shape: shape(tensor), data }));
-    }
+    const use = (tensor: ModelTensor, nf4: Nf4) => {
+      if (options.linear === "nf4") put(tensor, executor.weight({ kind: "nf4", shape: shape(tensor), ...nf4 }));
+      else putF32(tensor, dequantizeNf4(nf4.packed, nf4.absmax, elementCount(tensor.shape)));
+    };
+    loadNf4(source, linear, { ...options, use });
   }
   const whole = (key: string) => values.get(tensors.find((tensor) => tensor.key === key)!.name)!;
   const layers = Array.from({ length: config.layers }, (): Record<string, Value> => ({}));

@@ -1,0 +1,197 @@
+/**
+ * Answers to a batch of prompts of different lengths, token by token: one packed pass over the prompts, then one pass a
+ * token against cached keys and values. Knows token ids only; text is lib/text's.
+ */
+import { UserError } from "../errors.ts";
+import type { Executor, Value } from "../ops.ts";
+import type { AttachedAdapter } from "./adapter.ts";
+import { type Batch, batchValues, makeBatch, ropeTables } from "./batch.ts";
+import type { ModelConfig } from "./config.ts";
+import { decodeSegments, nextLayer } from "./decode.ts";
+import { embedSegment, layerInferenceSegment, logitsSegment } from "./forward.ts";
+import { type KvCache, makeKvCache } from "./kv_cache.ts";
+import { sampleToken, type SamplingOptions } from "./sample.ts";
+import type { LoadedWeights } from "./weights.ts";
+
+/** What can answer: the model alone, or with an adapter. */
+export interface Generator {
+  executor: Executor;
+  config: ModelConfig;
+  weights: LoadedWeights;
+  adapter?: AttachedAdapter;
+}
+
+export interface GenerateOptions extends SamplingOptions {
+  /** Most tokens to add to each prompt. The model's own limit of positions also ends a row. */
+  maxNewTokens: number;
+  /** A row ends with the first of these; default: the model's end-of-text ids. */
+  stopIds?: Iterable<number>;
+}
+
+export interface GeneratedToken {
+  /** Index of the prompt. */
+  row: number;
+  token: number;
+  /** Set on a row's last token: it is a stop id, or the row is as long as it may be. */
+  finish?: "stop" | "length";
+}
+
+/**
+ * Yields each row's tokens as they are chosen, all unfinished rows in turn. `prompts` are token ids, at least one each.
+ * UserError when a prompt is empty or leaves no room in the model's positions. Memory is given back when the iteration
+ * ends, also early.
+ */
+export async function* generate(
+  generator: Generator,
+  prompts: ArrayLike<number>[],
+  options: GenerateOptions,
+): AsyncGenerator<GeneratedToken> {
+  const { executor, config } = generator;
+  checkPrompts(prompts, config);
+  if (prompts.length === 0 || options.maxNewTokens < 1) return;
+  const stopIds = new Set(options.stopIds ?? config.eosTokenIds);
+  const rows = prompts.map((prompt) => ({ history: Array.from(prompt), added: 0, finished: false }));
+  const width = config.kvHeads * config.headDim;
+  const cache = makeKvCache(executor, { layers: config.layers, rows: rows.length, width });
+  const decode = decoder(generator, cache);
+  try {
+    let logits = await prefill(generator, prompts, cache);
+    while (true) {
+      const all = await executor.read(logits), V = config.vocabSize;
+      const chosen: GeneratedToken[] = [];
+      for (const [row, state] of rows.entries()) {
+        if (state.finished) continue;
+        const { history } = state;
+        const token = sampleToken(all.subarray(row * V, (row + 1) * V), { ...options, history, row });
+        history.push(token);
+        state.added++;
+        const full = state.added >= options.maxNewTokens || history.length >= config.maxPositions;
+        const finish = stopIds.has(token) ? "stop" : full ? "length" : undefined;
+        state.finished = finish !== undefined;
+        chosen.push(finish ? { row, token, finish } : { row, token });
+      }
+      executor.release(logits);
+      yield* chosen;
+      if (rows.every(({ finished }) => finished)) return;
+      // A finished row goes on as a passenger: its last token again, at the place that it already has.
+      const tokens = Int32Array.from(rows, ({ history }) => history[history.length - 1]);
+      logits = await decode(tokens, Int32Array.from(rows, ({ history }) => history.length - 1));
+    }
+  } finally {
+    cache.release();
+  }
+}
+
+function checkPrompts(prompts: ArrayLike<number>[], config: ModelConfig): void {
+  for (const [row, prompt] of prompts.entries()) {
+    if (prompt.length === 0) throw new UserError(`Prompt ${row + 1} is empty`, { hint: "give at least one token" });
+    if (prompt.length >= config.maxPositions) {
+      throw new UserError(
+        `Prompt ${row + 1} has ${prompt.length} tokens, ${config.name} has ${config.maxPositions} positions`,
+        { hint: "shorten the prompt" },
+      );
+    }
+    const bad = Array.from(prompt).find((token) => !(token >= 0 && token < config.vocabSize));
+    if (bad !== undefined) {
+      throw new UserError(`Prompt ${row + 1} holds token ${bad}, the model has ${config.vocabSize}`);
+    }
+  }
+}
+
+/** Weights of a layer, with the adapter's values beside them. */
+function layerWeights({ weights, adapter }: Generator, layer: number): Record<string, Value> {
+  return adapter ? { ...weights.layers[layer], ...adapter.layers[layer] } : weights.layers[layer];
+}
+
+function layerOptions({ config, adapter }: Generator) {
+  return { config, loraScale: adapter?.scale ?? 0 };
+}
+
+/** Runs the prompts, fills the cache, and returns the logits after each prompt's last token, [B, V]. */
+async function prefill(generator: Generator, prompts: ArrayLike<number>[], cache: KvCache): Promise<Value> {
+  const { executor, config, weights } = generator;
+  const batch = makeBatch(prompts.map((prompt) => {
+    return { tokens: Int32Array.from(prompt), targets: new Uint8Array(prompt.length) };
+  }));
+  const values = batchValues(executor, batch, config);
+  cache.reserve(batch.longest + 1);
+  const tokens = executor.tensor(batch.tokens, [batch.tokens.length]);
+  let { x } = await executor.run(embedSegment(config), { embed_tokens: weights.embed_tokens, tokens });
+  const segment = layerInferenceSegment(layerOptions(generator), ["k", "v"]);
+  for (let l = 0; l < config.layers; l++) {
+    const shared = config.layerTypes[l] === "sliding" ? values.sliding : values.full;
+    const { y, k, v } = await executor.run(segment, { ...layerWeights(generator, l), ...shared, x });
+    await storePrompt(executor, cache, { layer: l, batch, k, v });
+    executor.release(x, k, v);
+    x = y;
+  }
+  let end = 0;
+  const last = Int32Array.from(prompts, (prompt) => (end += prompt.length) - 1);
+  const index = executor.tensor(last, [last.length]);
+  const { norm, lm_head } = weights;
+  const { logits } = await executor.run(logitsSegment(config), { x, index, norm, lm_head });
+  executor.release(x);
+  return logits;
+}
+
+async function storePrompt(
+  executor: Executor,
+  cache: KvCache,
+  { layer, batch, k, v }: { layer: number; batch: Batch; k: Value; v: Value },
+): Promise<void> {
+  const width = k.shape[1], keys = await executor.read(k), values = await executor.read(v);
+  for (let t = 0; t < batch.tokens.length; t++) {
+    const row = Math.floor(batch.scatter[t] / batch.longest);
+    cache.store(layer, { row, position: batch.positions[t], k: keys, v: values, from: t * width });
+  }
+}
+
+/** A function that appends one token a row, at the given positions, and returns the logits after it, [B, V]. */
+function decoder(generator: Generator, cache: KvCache) {
+  const { executor, config, weights } = generator;
+  const segments = decodeSegments(layerOptions(generator));
+  const width = config.kvHeads * config.headDim;
+  const slides = config.layerTypes.includes("sliding");
+  const layers = weights.layers.map((_, l) => {
+    const own = layerWeights(generator, l);
+    return { own, next: Object.fromEntries(Object.entries(own).map(([name, value]) => [nextLayer + name, value])) };
+  });
+
+  return async (tokens: Int32Array, positions: Int32Array): Promise<Value> => {
+    const B = tokens.length, half = config.headDim / 2;
+    cache.reserve(positions.reduce((a, b) => Math.max(a, b), 0) + 1);
+    const rope = (local: boolean) => {
+      const { cos, sin } = ropeTables(local ? config.ropeLocal : config.rope, config.headDim, positions);
+      return { cos: executor.tensor(cos, [B, half]), sin: executor.tensor(sin, [B, half]) };
+    };
+    const full = { ...rope(false), mask: cache.mask(positions, Infinity) };
+    const sliding = slides ? { ...rope(true), mask: cache.mask(positions, config.slidingWindow) } : full;
+    const at = (l: number) => config.layerTypes[l] === "sliding" ? sliding : full;
+
+    const { embed_tokens, norm, lm_head } = weights;
+    let state = await executor.run(segments.first, {
+      ...layers[0].own,
+      cos: at(0).cos,
+      sin: at(0).sin,
+      embed_tokens,
+      tokens: executor.tensor(tokens, [B]),
+    });
+    for (let l = 0;; l++) {
+      const { x, q, k, v } = state;
+      const keys = await executor.read(k), values = await executor.read(v);
+      for (let b = 0; b < B; b++) {
+        cache.store(l, { row: b, position: positions[b], k: keys, v: values, from: b * width });
+      }
+      const inputs = { ...layers[l].own, x, q, ...cache.values(l), mask: at(l).mask };
+      if (l + 1 === config.layers) {
+        const { logits } = await executor.run(segments.last, { ...inputs, norm, lm_head });
+        executor.release(x, q, k, v);
+        return logits;
+      }
+      const { cos, sin } = at(l + 1);
+      const following = { ...layers[l + 1].next, [`${nextLayer}cos`]: cos, [`${nextLayer}sin`]: sin };
+      state = await executor.run(segments.between, { ...inputs, ...following });
+      executor.release(x, q, k, v);
+    }
+  };
+}

@@ -1,0 +1,105 @@
+/**
+ * Chooses the next token from logits, as Hugging Face's generate does: repetition penalty, temperature, top-k, top-p,
+ * min-p, in this order. A draw depends on seed, row and step alone, not on what else is in the batch.
+ */
+
+/** Names and meanings of Hugging Face's GenerationConfig; what is absent is off. */
+export interface SamplingOptions {
+  /** 0 or absent: always the most likely token. */
+  temperature?: number;
+  /** Only the k most likely tokens. */
+  top_k?: number;
+  /** Only the most likely tokens that together reach this probability. */
+  top_p?: number;
+  /** Only tokens with at least this share of the most likely one's probability. */
+  min_p?: number;
+  /** Above 1: tokens of prompt and answer become less likely. */
+  repetition_penalty?: number;
+  /** Default 0. */
+  seed?: number;
+}
+
+/** The next token. `logits` [V] are changed by a repetition penalty; `history` is the prompt and the answer so far. */
+export function sampleToken(
+  logits: Float32Array,
+  options: SamplingOptions & { history: ArrayLike<number>; row: number },
+): number {
+  const { temperature = 0, repetition_penalty: penalty = 1, history } = options;
+  if (penalty !== 1) {
+    for (const token of new Set(Array.from(history))) logits[token] *= logits[token] > 0 ? 1 / penalty : penalty;
+  }
+  if (!(temperature > 0)) return largest(logits);
+  const candidates = likely(logits, options);
+  let left = uniform(options.seed ?? 0, options.row, history.length) * weightOf(candidates);
+  for (const { token, weight } of candidates) {
+    left -= weight;
+    if (left < 0) return token;
+  }
+  return candidates[0].token;
+}
+
+function largest(logits: Float32Array): number {
+  let best = 0;
+  for (let v = 1; v < logits.length; v++) if (logits[v] > logits[best]) best = v;
+  return best;
+}
+
+interface Candidate {
+  token: number;
+  /** exp((logit - largest)/temperature) */
+  weight: number;
+}
+
+/** The tokens that top-k, top-p and min-p leave, the most likely one among them. */
+function likely(logits: Float32Array, options: SamplingOptions): Candidate[] {
+  const { temperature = 1, top_k = 0, top_p = 1, min_p = 0 } = options;
+  const top = logits[largest(logits)];
+  const above = (floor: number): Candidate[] => {
+    const found: Candidate[] = [];
+    for (let v = 0; v < logits.length; v++) {
+      if (logits[v] >= floor) found.push({ token: v, weight: Math.exp((logits[v] - top) / temperature) });
+    }
+    return found;
+  };
+  const kept = top_k > 0 || top_p < 1 ? mostLikely() : above(-Infinity);
+  return min_p > 0 ? kept.filter(({ weight }) => weight >= min_p) : kept;
+
+  /**
+   * Top-k, then top-p, most likely first. Sorting a whole vocabulary costs more than a model's step: only the tokens
+   * above a floor are sorted, and the floor sinks until all that is wanted lies above it.
+   */
+  function mostLikely(): Candidate[] {
+    const k = top_k > 0 ? Math.min(top_k, logits.length) : logits.length;
+    let total = 0;
+    for (let v = 0; v < logits.length; v++) total += Math.exp((logits[v] - top) / temperature);
+    for (let depth = 8;; depth *= 2) {
+      const found = above(top - depth * temperature);
+      const enough = found.length >= k || (top_k <= 0 && weightOf(found) >= top_p * total);
+      if (!enough && depth < 1e6) continue;
+      found.sort((a, b) => b.weight - a.weight || a.token - b.token);
+      const first = found.slice(0, k);
+      return top_p < 1 ? nucleus(first, top_p * (top_k > 0 ? weightOf(first) : total)) : first;
+    }
+  }
+}
+
+function weightOf(candidates: Candidate[]): number {
+  return candidates.reduce((sum, { weight }) => sum + weight, 0);
+}
+
+/** The shortest beginning of a sorted list whose weights reach `wanted`. */
+function nucleus(sorted: Candidate[], wanted: number): Candidate[] {
+  let sum = 0;
+  const end = sorted.findIndex(({ weight }) => (sum += weight) >= wanted);
+  return end < 0 ? sorted : sorted.slice(0, end + 1);
+}
+
+/** In [0, 1): a 32-bit hash ("lowbias32") of three numbers. */
+function uniform(seed: number, row: number, step: number): number {
+  const mix = (x: number) => {
+    x = Math.imul(x ^ (x >>> 16), 0x7feb352d);
+    x = Math.imul(x ^ (x >>> 15), 0x846ca68b);
+    return x ^ (x >>> 16);
+  };
+  return (mix(mix(mix(seed + 0x9e3779b9 | 0) ^ row) + step | 0) >>> 0) / 2 ** 32;
+}
