@@ -41,13 +41,21 @@ export function makeTinyFolder(name: string, parent: string): string {
   return folder;
 }
 
-/** The SentencePiece vocabulary cut to the tiny models' size; Gemma's puts no space in front of a text. */
+/**
+ * The SentencePiece vocabulary cut to the tiny models' size: marks, bytes, Latin characters and the best longer pieces
+ * made of these. Gemma's puts no space in front of a text.
+ */
 function smallSpm(name: string): Map<string, unknown> {
-  const cut = <T>(list: T[]) => list.slice(0, tinyVocabulary);
+  const { tokens, types, scores } = tiny.spm;
+  const ids = tokens.map((_, id) => id), isLatin = (id: number) => /^[\u0000-\u024f▁]+$/u.test(tokens[id]);
+  const marks = ids.filter((id) => types[id] !== 1), pieces = ids.filter((id) => types[id] === 1 && isLatin(id));
+  const [characters, longer] = [1, 2].map((n) => pieces.filter((id) => Math.min([...tokens[id]].length, 2) === n));
+  const kept = [...marks, ...characters, ...longer].slice(0, tinyVocabulary);
+  const pick = <T>(list: T[]) => kept.map((id) => list[id]);
   return tinySpmMetadata({
-    tokens: cut(tiny.spm.tokens),
-    token_type: cut(tiny.spm.types),
-    scores: cut(tiny.spm.scores),
+    tokens: pick(tokens),
+    token_type: pick(types),
+    scores: pick(scores),
     add_space_prefix: name !== "gemma3",
   });
 }
