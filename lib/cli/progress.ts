@@ -30,8 +30,8 @@ export function liveLine(): LiveLine {
   };
 }
 
-/** A bar for work whose size is known, such as a download. */
-export function progressBar() {
+/** A bar for work whose size is known, such as a download. `plain` also says where there is no terminal what has begun. */
+export function progressBar({ plain = false } = {}) {
   const line = liveLine();
   let last = 0, label = "";
   return {
@@ -43,7 +43,7 @@ export function progressBar() {
       const filled = Math.round(20 * Math.min(1, share));
       const percent = `${Math.floor(100 * Math.min(1, share))}%`.padStart(4);
       line.show(`${what} [${"#".repeat(filled)}${".".repeat(20 - filled)}] ${percent} of ${of}`, false);
-      if (started && !Deno.stderr.isTerminal()) line.show(`${what}, ${of}`, true);
+      if (started && plain && !Deno.stderr.isTerminal()) line.show(`${what}, ${of}`, true);
     },
     end: () => line.end(),
   };

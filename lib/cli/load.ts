@@ -1,0 +1,70 @@
+/**
+ * A model made ready for use by the commands: found or fetched, opened, its tokenizer built, its frozen weights given to
+ * an executor as 4-bit NF4 (prepared once, kept in the cache folder).
+ */
+import { join } from "node:path";
+import { elementCount } from "../formats/tensor_file.ts";
+import { type ModelSource, openModel } from "../model/source.ts";
+import { type LoadedWeights, loadWeights } from "../model/weights.ts";
+import { createOnnxExecutor } from "../onnx/executor.ts";
+import type { Executor } from "../ops.ts";
+import { type Tokenizer, tokenizerFromGguf, tokenizerFromJson } from "../text/tokenizer.ts";
+import { fetchModel } from "./pull.ts";
+import { progressBar } from "./progress.ts";
+import { cacheFolder, dropNetwork } from "./terminal.ts";
+
+/** A model's files, without its weights. */
+export interface OpenedModel {
+  source: ModelSource;
+  tokenizer: Tokenizer;
+  /** Number of its parameters. */
+  parameters: number;
+}
+
+export interface LoadedModel extends OpenedModel {
+  executor: Executor;
+  weights: LoadedWeights;
+  /** Frees memory and files. */
+  close(): Promise<void>;
+}
+
+/** Finds or fetches a model and opens it. Afterwards the process has no network any more. */
+export async function openNamedModel(name: string): Promise<OpenedModel> {
+  const path = await fetchModel(name);
+  await dropNetwork();
+  const source = openModel(path);
+  const parameters = source.tensors.reduce((sum, tensor) => sum + elementCount(tensor.shape), 0);
+  return { source, tokenizer: tokenizerOf(source), parameters };
+}
+
+export function tokenizerOf(source: ModelSource): Tokenizer {
+  const found = source.tokenizer();
+  return found.kind === "json" ? tokenizerFromJson(found.files) : tokenizerFromGguf(found.metadata, found.source);
+}
+
+/** Loads the weights into the CPU's executor. */
+export function loadOpenedModel(model: OpenedModel, { threads }: { threads: number }): LoadedModel {
+  const executor = createOnnxExecutor(threads > 0 ? { threads } : {});
+  const bar = progressBar();
+  const weights = loadWeights(model.source, executor, {
+    linear: "nf4",
+    cacheDir: join(cacheFolder(), "weights"),
+    progress: (done, total) => bar.show("loading", done / total, `${total} tensors`),
+  });
+  bar.end();
+  return {
+    ...model,
+    executor,
+    weights,
+    async close() {
+      await executor.dispose();
+      model.source.close();
+    },
+  };
+}
+
+/** 134515008 -> "135M", 8030261248 -> "8.0B" */
+export function showCount(parameters: number): string {
+  if (parameters < 999_500) return `${Math.round(parameters / 1e3)}K`;
+  return parameters < 999.5e6 ? `${Math.round(parameters / 1e6)}M` : `${(parameters / 1e9).toFixed(1)}B`;
+}

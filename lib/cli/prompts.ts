@@ -1,0 +1,85 @@
+/**
+ * Questions to token ids and answers to text, in the form the model was trained to be asked: the Alpaca prompt, the
+ * model's own chat template, or the plain text where it has none. Collects a model's tokens into readable text.
+ */
+import { alpacaPrompt } from "../data/prompt.ts";
+import { isChat, type Row } from "../data/rows.ts";
+import { generate, type GenerateOptions, type Generator } from "../model/generate.ts";
+import { type Message, renderChat } from "../text/chat_template.ts";
+import type { Tokenizer } from "../text/tokenizer.ts";
+import type { PromptStyle } from "./rows.ts";
+
+export interface Asked {
+  tokenizer: Tokenizer;
+  /** null: the chat template where the model has one, else the text itself. */
+  style: PromptStyle | null;
+}
+
+/** A conversation that ends with the user, as ids ready for the answer. In Alpaca style a system message is the input. */
+export function promptIds(messages: Message[], { tokenizer, style }: Asked): number[] {
+  const last = messages[messages.length - 1].content;
+  if (style === "alpaca" || style === "alpaca-short") {
+    const input = messages.find(({ role }) => role === "system")?.content ?? "";
+    return withBos(alpacaPrompt({ instruction: last, input }, style), tokenizer);
+  }
+  if (tokenizer.chatTemplate === null) return withBos(last, tokenizer);
+  const text = (id: number | null | undefined) => id === null || id === undefined ? "" : tokenizer.tokenText(id);
+  const rendered = renderChat(tokenizer.chatTemplate, {
+    messages,
+    addGenerationPrompt: true,
+    bosToken: text(tokenizer.bosId),
+    eosToken: text(tokenizer.eosIds[0]),
+    source: "the model's chat template",
+  });
+  return withBos(rendered, tokenizer);
+}
+
+/** The question of a training row, as it would be asked: an instruction, or a conversation without its last answer. */
+export function questionOf(row: Row): { shown: string; messages: Message[] } {
+  if (!isChat(row)) {
+    const system = row.input === "" ? [] : [{ role: "system", content: row.input }];
+    const shown = row.input === "" ? row.instruction : `${row.instruction}\n${row.input}`;
+    return { shown, messages: [...system, { role: "user", content: row.instruction }] };
+  }
+  const lastAnswer = row.messages.findLastIndex(({ role }) => role === "assistant");
+  const messages = row.messages.slice(0, lastAnswer);
+  return { shown: messages[messages.length - 1]?.content ?? "", messages };
+}
+
+/** Whole answers to several prompts, in their order. */
+export async function answers(
+  generator: Generator,
+  prompts: number[][],
+  options: GenerateOptions & { tokenizer: Tokenizer },
+): Promise<string[]> {
+  const ids: number[][] = prompts.map(() => []);
+  for await (const { row, token, finish } of generate(generator, prompts, options)) {
+    if (finish !== "stop") ids[row].push(token);
+  }
+  return ids.map((answer) => options.tokenizer.decode(answer, { skipSpecial: true }).trim());
+}
+
+/** Pieces of one answer as they come; a piece ends where a character does. */
+export async function* answerPieces(
+  generator: Generator,
+  prompt: number[],
+  options: GenerateOptions & { tokenizer: Tokenizer },
+): AsyncGenerator<string> {
+  const ids: number[] = [];
+  let shown = "";
+  for await (const { token, finish } of generate(generator, [prompt], options)) {
+    if (finish === "stop") break;
+    ids.push(token);
+    const text = options.tokenizer.decode(ids, { skipSpecial: true });
+    // A character whose bytes are not all there yet ends in U+FFFD; it is shown with the next token.
+    if (text.endsWith("\ufffd") && finish === undefined) continue;
+    yield text.slice(shown.length);
+    shown = text;
+  }
+}
+
+/** BOS first where the model's texts begin with it, and never twice. */
+function withBos(text: string, tokenizer: Tokenizer): number[] {
+  const ids = tokenizer.encode(text);
+  return tokenizer.addBos && tokenizer.bosId !== null && ids[0] !== tokenizer.bosId ? [tokenizer.bosId, ...ids] : ids;
+}

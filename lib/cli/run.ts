@@ -1,0 +1,134 @@
+/** `ftl run`: asks a model once, or chats with it in the terminal, with or without an adapter. */
+import type { Message } from "../text/chat_template.ts";
+import { UserError } from "../errors.ts";
+import { attachAdapter } from "../model/adapter.ts";
+import type { Generator } from "../model/generate.ts";
+import { loadAdapter } from "../model/load_adapter.ts";
+import { type CommandLine, readCommandLine, settingsOf } from "./command_line.ts";
+import { type LoadedModel, loadOpenedModel, openNamedModel } from "./load.ts";
+import type { Settings } from "./options.ts";
+import { answerPieces, promptIds } from "./prompts.ts";
+import type { PromptStyle } from "./rows.ts";
+import { lookUp, type Named } from "./saved_run.ts";
+import { onInterrupt, printable } from "./terminal.ts";
+
+type RunSettings = Settings<"run">;
+
+export async function command(args: string[]): Promise<number> {
+  const line = readCommandLine({
+    name: "run",
+    summary: "Asks a model and prints its answer. Without a question it chats; a question may also come from a pipe.",
+    usage: "[run folder | adapter folder | model] [question]",
+    most: 2,
+    examples: [
+      ["ftl run runs/smollm2-135m-1", "chat with what was trained"],
+      ['ftl run runs/smollm2-135m-1 "What is jollof?"', "ask it once"],
+      ['ftl run smollm2-135m "What is jollof?"', "ask the base model"],
+      ["ftl run model.gguf --adapter adapter/ -t 0.7 < question.txt", "any model and adapter, sampled"],
+    ],
+  }, args);
+  if ("help" in line) {
+    console.log(line.help);
+    return 0;
+  }
+  const settings = settingsOf("run", line);
+  const { named, question } = await whatAndQuestion(line, settings);
+  const model = loadOpenedModel(await openNamedModel(named.model), { threads: settings.threads });
+  try {
+    const generator = await generatorOf(model, named.adapter);
+    const asked = { tokenizer: model.tokenizer, style: styleOf(settings, named) };
+    if (question === null) await chat(generator, { ...asked, settings });
+    else {
+      const messages: Message[] = [...systemOf(settings), { role: "user", content: question }];
+      await answer(generator, { ...asked, settings, messages });
+    }
+  } finally {
+    await model.close();
+  }
+  return 0;
+}
+
+/** The positional arguments: a model and a question, either of which may be left out. */
+async function whatAndQuestion(
+  line: CommandLine,
+  settings: RunSettings,
+): Promise<{ named: Named; question: string | null }> {
+  const [what = "smollm2-135m", asked] = line.positional;
+  const named = lookUp(what, { base: settings.base });
+  if (settings.adapter !== null) Object.assign(named, { adapter: settings.adapter });
+  if (asked === "") throw new UserError("The question is empty", { hint: 'ftl run MODEL "a question"', exitCode: 2 });
+  if (asked !== undefined) return { named, question: asked };
+  if (Deno.stdin.isTerminal()) return { named, question: null };
+  const piped = (await new Response(Deno.stdin.readable).text()).trim();
+  if (piped === "") {
+    throw new UserError("No question: the input is empty", { hint: 'ftl run MODEL "a question"', exitCode: 2 });
+  }
+  return { named, question: piped };
+}
+
+/** The model alone, or with its adapter on it. */
+async function generatorOf(model: LoadedModel, adapterFolder: string | null): Promise<Generator> {
+  const { executor, weights, source: { config } } = model;
+  if (adapterFolder === null) return { executor, config, weights };
+  const { parameters, settings } = loadAdapter(adapterFolder, config);
+  return {
+    executor,
+    config,
+    weights,
+    adapter: await attachAdapter(parameters, { executor, weights, config, settings }),
+  };
+}
+
+function styleOf(settings: RunSettings, named: Named): PromptStyle | null {
+  return settings.prompt_style === "auto" ? named.style : settings.prompt_style;
+}
+
+function systemOf(settings: RunSettings): Message[] {
+  return settings.system === null ? [] : [{ role: "system", content: settings.system }];
+}
+
+interface Conversation {
+  tokenizer: LoadedModel["tokenizer"];
+  style: PromptStyle | null;
+  settings: RunSettings;
+}
+
+/** Prints the answer as it is made, and returns it. Ctrl-C ends the answer, not the conversation. */
+async function answer(generator: Generator, options: Conversation & { messages: Message[] }): Promise<string> {
+  const { settings, tokenizer, messages } = options;
+  const { temperature, top_p, top_k, seed, max_new_tokens } = settings;
+  const interrupt = onInterrupt(() => {});
+  let text = "";
+  try {
+    const sampling = { temperature, top_p, top_k, seed, maxNewTokens: max_new_tokens, tokenizer };
+    for await (const piece of answerPieces(generator, promptIds(messages, options), sampling)) {
+      const shown = text === "" ? piece.trimStart() : piece;
+      await write(printable(shown));
+      text += shown;
+      if (interrupt.signal.aborted) break;
+    }
+    await write("\n");
+  } finally {
+    interrupt.release();
+  }
+  return text;
+}
+
+async function chat(generator: Generator, options: Conversation): Promise<void> {
+  console.log("Type a question; /new starts over, /bye or Ctrl-D ends.");
+  let messages: Message[] = systemOf(options.settings);
+  for (let question = prompt("\n>"); question !== null && question.trim() !== "/bye"; question = prompt("\n>")) {
+    if (question.trim() === "") continue;
+    if (question.trim() === "/new") {
+      messages = systemOf(options.settings);
+      continue;
+    }
+    messages.push({ role: "user", content: question });
+    messages.push({ role: "assistant", content: await answer(generator, { ...options, messages }) });
+  }
+}
+
+async function write(text: string): Promise<void> {
+  const bytes = new TextEncoder().encode(text);
+  for (let done = 0; done < bytes.length;) done += await Deno.stdout.write(bytes.subarray(done));
+}
