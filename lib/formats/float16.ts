@@ -44,14 +44,13 @@ export function toHalf(x: number): number {
 /** Half pattern of an f32 pattern. */
 function halfOfBits(f: number): number {
   const sign = (f >>> 16) & 0x8000, magnitude = f & 0x7fffffff;
-  if (magnitude > 0x7f800000) return sign | 0x7e00 | ((magnitude >>> 13) & 0x1ff); // NaN
-  if (magnitude >= 0x47800000) return sign | 0x7c00; // 65536 and above
-  if (magnitude >= 0x38800000) {
+  if (magnitude >= 0x38800000 && magnitude < 0x47800000) {
     // Normal: rebias the exponent by 15 - 127, then round the 13 dropped bits; a carry runs into the exponent rightly,
     // up to infinity.
-    const rebiased = magnitude - 0x38000000;
-    return sign | ((rebiased + 0xfff + ((rebiased >>> 13) & 1)) >>> 13);
+    return sign | ((magnitude - 0x38000000 + 0xfff + ((magnitude >>> 13) & 1)) >>> 13);
   }
+  if (magnitude > 0x7f800000) return sign | 0x7e00 | ((magnitude >>> 13) & 0x1ff); // NaN
+  if (magnitude >= 0x47800000) return sign | 0x7c00; // 65536 and above
   if (magnitude <= 0x33000000) return sign; // 2^-25 and below: the tie at 2^-25 goes to even zero
   const exponent = magnitude >>> 23;
   const mantissa = (magnitude & 0x7fffff) | 0x800000;
