@@ -1,0 +1,76 @@
+/**
+ * The run's log: one JSON object a line and step, appended as the step ends, so that a killed run loses at most the line
+ * being written. Reading skips nothing but such a last line.
+ */
+import { UserError } from "../errors.ts";
+import { writeAtomic } from "../files/atomic.ts";
+import { fileError } from "../files/file_error.ts";
+
+export interface LogLine {
+  /** Steps taken, from 1. */
+  step: number;
+  loss: number;
+  grad_norm: number;
+  learning_rate: number;
+  tokens: number;
+  seconds: number;
+  eval_loss?: number;
+}
+
+export interface TrainLog {
+  append(line: LogLine): void;
+  close(): void;
+}
+
+/** Opens the log for steps after `afterStep`: later lines, which a resumed run will write again, are cut off. */
+export function openLog(path: string, { afterStep }: { afterStep: number }): TrainLog {
+  const kept = afterStep > 0 && exists(path) ? readLog(path).filter(({ step }) => step <= afterStep) : [];
+  writeAtomic(path, new TextEncoder().encode(kept.map((line) => JSON.stringify(line) + "\n").join("")));
+  const guard = <T>(action: () => T): T => {
+    try {
+      return action();
+    } catch (error) {
+      throw fileError(error, { action: "write", path });
+    }
+  };
+  const file = guard(() => Deno.openSync(path, { append: true }));
+  return {
+    append(line) {
+      const bytes = new TextEncoder().encode(JSON.stringify(line) + "\n");
+      guard(() => {
+        for (let done = 0; done < bytes.length;) done += file.writeSync(bytes.subarray(done));
+      });
+    },
+    close: () => file.close(),
+  };
+}
+
+/** All complete lines. UserError names a line in the middle that is not JSON. */
+export function readLog(path: string): LogLine[] {
+  let text: string;
+  try {
+    text = Deno.readTextFileSync(path);
+  } catch (error) {
+    throw fileError(error, { action: "read", path });
+  }
+  const lines = text.split("\n");
+  lines.pop(); // what follows the last line end: nothing, or a line cut off by a kill
+  return lines.map((line, i) => {
+    try {
+      return JSON.parse(line) as LogLine;
+    } catch {
+      throw new UserError(`Cannot read ${path}:${i + 1}: not JSON`, {
+        hint: "Remove the damaged line; training does not need it.",
+      });
+    }
+  });
+}
+
+function exists(path: string): boolean {
+  try {
+    Deno.statSync(path);
+    return true;
+  } catch {
+    return false;
+  }
+}

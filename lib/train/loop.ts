@@ -1,0 +1,216 @@
+/**
+ * The training loop: windows of rows in, updated parameters out, with evaluation, early stopping, checkpoints, a log and
+ * exact resume. It decides when things happen; how is in the files it imports. It prints nothing: events go to a
+ * callback, and Ctrl-C comes in as an AbortSignal.
+ *
+ * Assumes that the run's files are this process's alone (lib/files/lock.ts) and that model and rows are those whose
+ * fingerprints it is given.
+ */
+import { UserError } from "../errors.ts";
+import { removeLeftovers, removeOldCheckpoints, type TrainState, writeCheckpoint } from "./checkpoint.ts";
+import type { StopReason, TrainEvent, TrainResult } from "./events.ts";
+import { clipFactor, gradientNorm } from "./gradient_norm.ts";
+import { openLog, type TrainLog } from "./log.ts";
+import { makeOptimizer, type Optimizer } from "./optimizer.ts";
+import { bestValues, freshState, refuseEarlierRun, resumeState } from "./run_state.ts";
+import { learningRateAt, type Schedule, warmupStepsOf } from "./schedule.ts";
+import { settingsFingerprint, type TrainOptions } from "./settings.ts";
+import { meanLoss, windowGradient } from "./window_gradient.ts";
+import { planWindows, type Windows } from "./windows.ts";
+
+/** A run between two steps. */
+interface Run extends TrainOptions {
+  windows: Windows;
+  schedule: Schedule;
+  optimizer: Optimizer;
+  /** Replaced, never changed. */
+  state: TrainState;
+  /** Step whose checkpoint is on disk; -1 for none. */
+  lastSaved: number;
+  lastEval?: { step: number; loss: number };
+  /** Evaluations without improvement that end the run; 0 without early stopping. */
+  patience: number;
+  /** Values at the best evaluation, with early stopping. */
+  best?: Float32Array[];
+  log?: TrainLog;
+  onEvent: (event: TrainEvent) => void;
+}
+
+/**
+ * Trains until the last step, early stopping or the signal. With early stopping the parameters are left as they were at
+ * the best evaluation. UserError when loss or gradient stop being finite (the parameters stay as before that step), when
+ * resuming does not fit, or when files cannot be written.
+ */
+export async function train(options: TrainOptions): Promise<TrainResult> {
+  const run = openRun(options);
+  const { windows: { totalSteps }, settings } = run;
+  try {
+    if (run.evalRows?.length && run.state.step === 0 && run.state.evalBefore === undefined) {
+      run.state = { ...run.state, evalBefore: await evaluate(run) };
+      if (run.patience > 0) save(run);
+    }
+    let reason = stopReason(run);
+    for (; !reason; reason = stopReason(run)) {
+      await takeStep(run);
+      await new Promise((resolve) => setTimeout(resolve)); // lets a signal in, however synchronous the model is
+    }
+    if (reason === "interrupted" || settings.saveSteps > 0) save(run);
+    const evalAfter = reason === "interrupted" ? undefined : await finalLoss(run);
+    run.onEvent({ type: "stop", reason, step: run.state.step });
+    const { step, evalBefore, best } = run.state;
+    return { reason, step, totalSteps, evalBefore, evalAfter, best: run.patience > 0 ? best : undefined };
+  } finally {
+    run.log?.close();
+  }
+}
+
+function openRun(options: TrainOptions): Run {
+  const { model: { parameters }, settings, rowsPerPass, files, onEvent = () => {} } = options;
+  const windows = planWindows({
+    rows: options.rows,
+    batchSize: settings.perDeviceTrainBatchSize,
+    accumulation: settings.gradientAccumulationSteps,
+    maxSteps: settings.maxSteps,
+    epochs: settings.numTrainEpochs,
+  });
+  const { totalSteps, stepsPerEpoch } = windows;
+  const warmupSteps = warmupStepsOf(totalSteps, settings);
+  const optimizer = makeOptimizer(settings.optim, parameters, settings.adamw);
+  const fingerprint = { ...settingsFingerprint(settings, options.rows), ...options.fingerprint };
+  const patience = options.evalRows?.length ? settings.earlyStoppingPatience : 0;
+
+  let state = freshState({ rowsPerPass, fingerprint }),
+    resumedFrom: string | undefined,
+    best: Float32Array[] | undefined;
+  if (options.resume && !files) throw new Error("resuming needs files");
+  if (files) {
+    removeLeftovers(files.checkpoints);
+    if (options.resume) {
+      const resumed = resumeState(files.checkpoints, { parameters, optimizer, rowsPerPass, fingerprint, onEvent });
+      ({ state, path: resumedFrom } = resumed);
+      if (patience > 0 && state.best) {
+        best = bestValues(files.checkpoints, { step: state.best.step, parameters, onEvent });
+      }
+    } else refuseEarlierRun(files.checkpoints);
+  }
+  const log = files && openLog(files.log, { afterStep: state.step });
+  const rowsPerStep = windows.size, { step } = state;
+  onEvent({ type: "start", step, totalSteps, stepsPerEpoch, rowsPerStep, rowsPerPass, warmupSteps, resumedFrom });
+  return {
+    ...options,
+    windows,
+    schedule: {
+      type: settings.lrSchedulerType,
+      learningRate: settings.learningRate,
+      warmupSteps,
+      totalSteps,
+    },
+    optimizer,
+    state,
+    lastSaved: resumedFrom === undefined ? -1 : step,
+    patience,
+    best,
+    log,
+    onEvent,
+  };
+}
+
+function stopReason(run: Run): StopReason | undefined {
+  if (run.patience > 0 && run.state.evaluationsSinceBest >= run.patience) return "early_stopping";
+  if (run.state.step >= run.windows.totalSteps) return "finished";
+  return run.signal?.aborted ? "interrupted" : undefined;
+}
+
+/** One optimiser step: gradient, update, and after it what is due: evaluation, log line, checkpoint. */
+async function takeStep(run: Run): Promise<void> {
+  const { model: { parameters }, settings, onEvent } = run;
+  const { totalSteps } = run.windows;
+  const begun = performance.now();
+  const { start, end } = run.windows.at(run.state.step), step = run.state.step + 1;
+  const rows = Array.from({ length: end - start }, (_, i) => run.rowAt(start + i));
+  const learningRate = learningRateAt(run.state.step, run.schedule);
+  const { loss, tokens } = await windowGradient(run.model, rows, {
+    rowsPerPass: run.rowsPerPass,
+    seed: settings.seed,
+    position: start,
+  });
+  const gradNorm = gradientNorm(parameters);
+  if (!Number.isFinite(loss) || !Number.isFinite(gradNorm)) {
+    throw notFinite(run, { step, loss, gradNorm, learningRate });
+  }
+  run.optimizer.step(learningRate, clipFactor(gradNorm, settings.maxGradNorm));
+  run.state = { ...run.state, step, position: end };
+  const seconds = (performance.now() - begun) / 1000;
+
+  const evalDue = step === totalSteps || (settings.evalSteps > 0 && step % settings.evalSteps === 0);
+  const evalLoss = evalDue && run.evalRows?.length ? await evaluate(run) : undefined;
+  const epoch = end / run.rows;
+  onEvent({ type: "step", step, totalSteps, epoch, loss, gradNorm, learningRate, tokens, seconds, evalLoss });
+  run.log?.append({
+    step,
+    loss,
+    grad_norm: gradNorm,
+    learning_rate: learningRate,
+    tokens,
+    seconds: Math.round(seconds * 1000) / 1000,
+    ...(evalLoss === undefined ? {} : { eval_loss: evalLoss }),
+  });
+  const isBest = run.patience > 0 && run.state.best?.step === step;
+  if (isBest || (settings.saveSteps > 0 && step % settings.saveSteps === 0)) save(run);
+}
+
+/** Held-out loss of the parameters as they are; notes whether it is the best so far. */
+async function evaluate(run: Run): Promise<number> {
+  const { state, model, evalRows = [], rowsPerPass } = run;
+  const loss = await meanLoss(model, evalRows, { rowsPerPass });
+  const isBest = !state.best || loss < state.best.loss - (run.settings.earlyStoppingMinDelta ?? 0);
+  run.state = isBest
+    ? { ...state, best: { step: state.step, loss }, evaluationsSinceBest: 0 }
+    : { ...state, evaluationsSinceBest: state.evaluationsSinceBest + 1 };
+  run.lastEval = { step: state.step, loss };
+  if (isBest && run.patience > 0) run.best = model.parameters.map(({ value }) => value.slice());
+  run.onEvent({ type: "eval", step: state.step, loss, best: isBest });
+  return loss;
+}
+
+/** Writes the checkpoint of this step, unless it is there, and removes those that are too many. */
+function save(run: Run): void {
+  const { files, state, optimizer, model: { parameters } } = run;
+  if (!files || run.lastSaved === state.step) return;
+  const path = writeCheckpoint(files.checkpoints, { state, parameters, optimizer: optimizer.state() });
+  run.lastSaved = state.step;
+  removeOldCheckpoints(files.checkpoints, {
+    step: state.step,
+    keep: run.settings.saveTotalLimit,
+    best: run.patience > 0 ? state.best?.step : undefined,
+  });
+  run.onEvent({ type: "checkpoint", step: state.step, path });
+}
+
+/** Held-out loss at the end; with early stopping, of the best values, which it puts back. */
+async function finalLoss(run: Run): Promise<number | undefined> {
+  const { model, evalRows, best, state } = run;
+  if (!evalRows?.length) return undefined;
+  if (best && state.best && state.best.step !== state.step) {
+    model.parameters.forEach(({ value }, i) => value.set(best[i]));
+    run.onEvent({ type: "restore", ...state.best });
+    return state.best.loss;
+  }
+  if (run.lastEval?.step === state.step) return run.lastEval.loss;
+  return await meanLoss(model, evalRows, { rowsPerPass: run.rowsPerPass });
+}
+
+function notFinite(
+  run: Run,
+  { step, loss, gradNorm, learningRate }: { step: number; loss: number; gradNorm: number; learningRate: number },
+): UserError {
+  const { settings: { learningRate: peak, maxGradNorm }, lastSaved } = run;
+  const what = Number.isFinite(loss)
+    ? `the gradient's norm is ${gradNorm} (loss ${loss.toFixed(4)})`
+    : `the loss is ${loss}`;
+  const clip = maxGradNorm > 0 ? "" : " or set max_grad_norm to 1";
+  const kept = lastSaved >= 0 ? `; the checkpoint of step ${lastSaved} is good` : "";
+  return new UserError(`Training stopped at step ${step}: ${what} at learning rate ${learningRate}`, {
+    hint: `Lower learning_rate (it is ${peak}; try ${peak / 10})${clip}${kept}.`,
+  });
+}
