@@ -1,0 +1,258 @@
+import assert from "node:assert/strict";
+import { UserError } from "../../lib/errors.ts";
+import { writeAtomic } from "../../lib/files/atomic.ts";
+import { f16ToF32, f32ToF16 } from "../../lib/formats/float16.ts";
+import { writeGguf } from "../../lib/formats/gguf_write.ts";
+import type { GgufType, GgufValue } from "../../lib/formats/gguf_values.ts";
+import { reorderHeads } from "../../lib/model/names.ts";
+import { openModel } from "../../lib/model/source.ts";
+import { toFloat32 } from "../../lib/quant/decode.ts";
+import { encodeQ8_0 } from "../../lib/quant/q8_0.ts";
+import { goldenFolder, goldenModels } from "../helpers/golden_models.ts";
+import { storeF32, type TinyModel, withTinyModel, writeTensors } from "../helpers/tiny_model.ts";
+
+/** Runs `use`, which must throw a UserError that matches. */
+function refuses(use: () => unknown, message: RegExp): void {
+  assert.throws(use, (error) => {
+    assert.ok(error instanceof UserError, String((error as Error).stack));
+    assert.match(`${error.message} | ${error.hint}`, message);
+    assert.ok(!error.message.includes("\n"), "one line");
+    return true;
+  });
+}
+
+Deno.test("openModel() gives each stored tensor's numbers by name, Gemma's norms as the full factor", async () => {
+  for (const name of ["qwen2", "gemma3"]) {
+    await withTinyModel({ name }, (folder) => {
+      const source = openModel(folder);
+      for (const { name: tensor, role, shape } of source.tensors) {
+        const stored = toFloat32(source.bytesOf(tensor), { dtype: "BF16", count: shape.reduce((a, b) => a * b) });
+        const expected = name === "gemma3" && role === "norm" ? stored.map((x) => x + 1) : stored;
+        assert.deepEqual(source.float32(tensor), expected, tensor);
+        assert.equal(source.precision(tensor), "BF16");
+      }
+      source.close();
+    });
+  }
+});
+
+Deno.test("openModel() reads shards as it reads one file", async () => {
+  await withTinyModel({ name: "llama3" }, (folder) => {
+    const whole = openModel(folder);
+    const names = whole.tensors.map(({ name }) => name);
+    const before = new Map(names.map((name) => [name, whole.float32(name)]));
+    const stored = names.map((name, i) => {
+      const { shape } = whole.tensors[i];
+      return [name, { dtype: "BF16", shape, bytes: whole.bytesOf(name).slice() }] as const;
+    });
+    whole.close();
+    Deno.removeSync(`${folder}/model.safetensors`);
+    const shard = (i: number) => `model-0000${i % 3 + 1}-of-00003.safetensors`;
+    for (let s = 0; s < 3; s++) {
+      writeTensors(
+        `${folder}/${shard(s)}`,
+        stored.filter((_, i) => i % 3 === s).map(([name, tensor]) => [name, tensor]),
+      );
+    }
+    const weight_map = Object.fromEntries(names.map((name, i) => [name, shard(i)]));
+    const index = `${folder}/model.safetensors.index.json`;
+    Deno.writeTextFileSync(index, JSON.stringify({ metadata: {}, weight_map }));
+    const sharded = openModel(folder);
+    for (const name of names) assert.deepEqual(sharded.float32(name), before.get(name), name);
+    sharded.close();
+
+    for (
+      const [file, message] of [["../x.safetensors", /not a file beside it/], [
+        "none.safetensors",
+        /no such file/,
+      ]] as const
+    ) {
+      Deno.writeTextFileSync(index, JSON.stringify({ weight_map: { ...weight_map, [names[0]]: file } }));
+      refuses(() => openModel(folder), message);
+    }
+    Deno.writeTextFileSync(index, JSON.stringify({ weight_map: { ...weight_map, [names[0]]: shard(1) } }));
+    refuses(() => openModel(folder), /Cannot find tensor "model.embed_tokens.weight" in .*00002-of-00003/);
+    Deno.writeTextFileSync(index, "{}");
+    refuses(() => openModel(folder), /weight_map is missing/);
+  });
+});
+
+Deno.test("openModel() reads GGUF: interleaved q and k put right, block formats rounded to float16", async () => {
+  await withTinyModel({ name: "llama3" }, (folder) => {
+    const source = openModel(folder), { config } = source;
+    const factors = Float32Array.of(...new Array(16).keys()).map((i) => 1 + i);
+    const tensors = source.tensors.map((tensor) => {
+      let x = source.float32(tensor.name);
+      if (tensor.interleavedInGguf) x = reorderHeads(x, { headDim: 32, width: 128, interleave: true });
+      const quantised = tensor.role === "linear";
+      const bytes = quantised ? encodeQ8_0(x) : new Uint8Array(x.buffer);
+      return { name: tensor.gguf, dtype: quantised ? "Q8_0" : "F32", shape: tensor.shape, bytes };
+    });
+    const rope = { name: "rope_freqs.weight", dtype: "F32", shape: [16], bytes: new Uint8Array(factors.buffer) };
+    const keys: [string, GgufType, GgufValue][] = [
+      ["general.architecture", "string", "llama"],
+      ["llama.block_count", "uint32", config.layers],
+      ["llama.context_length", "uint32", config.maxPositions],
+      ["llama.embedding_length", "uint32", config.hiddenSize],
+      ["llama.feed_forward_length", "uint32", config.intermediateSize],
+      ["llama.attention.head_count", "uint32", config.heads],
+      ["llama.attention.head_count_kv", "uint32", config.kvHeads],
+      ["llama.attention.layer_norm_rms_epsilon", "float32", config.rmsEps],
+      ["llama.rope.freq_base", "float32", config.rope.theta],
+      ["tokenizer.chat_template", "string", "{{ messages }}"],
+    ];
+    const path = `${folder}/model.gguf`;
+    const lazy = [...tensors, rope].map(({ bytes, ...tensor }) => ({
+      ...tensor,
+      byteLength: bytes.length,
+      data: () => bytes,
+    }));
+    writeAtomic(path, writeGguf(keys.map(([key, type, value]) => [key, { type, value }]), lazy));
+
+    const gguf = openModel(path);
+    assert.deepEqual({ ...gguf.config, name: "" }, {
+      ...config,
+      name: "",
+      rope: { theta: config.rope.theta, scaling: { type: "factors", factors } },
+      ropeLocal: { theta: config.rope.theta, scaling: { type: "factors", factors } },
+      bosTokenId: null,
+      eosTokenIds: [],
+    });
+    assert.equal(gguf.chatTemplate, "{{ messages }}");
+    for (const { name, role, shape } of source.tensors) {
+      const x = source.float32(name);
+      const bytes = encodeQ8_0(x);
+      const expected = role === "linear" ? f16ToF32(f32ToF16(toFloat32(bytes, { dtype: "Q8_0", count: x.length }))) : x;
+      assert.deepEqual(gguf.float32(name), expected, `${name} [${shape}]`);
+    }
+    refuses(() => gguf.tokenizer(), /Cannot find the tokenizer: .*model.gguf has no tokenizer.ggml.tokens/);
+    gguf.close();
+    source.close();
+  });
+});
+
+Deno.test("fingerprint() changes with the file", async () => {
+  await withTinyModel({ name: "llama_tied" }, (folder) => {
+    const print = () => {
+      const source = openModel(folder);
+      const result = source.fingerprint();
+      source.close();
+      return result;
+    };
+    const first = print();
+    assert.equal(print(), first);
+    Deno.utimeSync(`${folder}/model.safetensors`, new Date(), new Date(Date.now() + 5000));
+    assert.notEqual(print(), first);
+  });
+});
+
+const put = (model: TinyModel, name: string, data: number[], shape: number[]) =>
+  model.tensors.set(name, storeF32(data, shape));
+const up = "model.layers.1.mlp.up_proj.weight";
+
+/** What is wrong with a tiny llama3, and what the message must say. */
+const refused: [string, (model: TinyModel) => void, RegExp][] = [
+  [
+    "shapes that contradict the configuration",
+    ({ config }) => config.intermediate_size = 256,
+    /Tensor "model.layers.0.mlp.gate_proj.weight" in .* has shape \[320, 128\], expected \[256, 128\]/,
+  ],
+  [
+    "a tensor of the right size and the wrong shape",
+    (model) => put(model, up, new Array(320 * 128).fill(0), [128, 320]),
+    /Tensor "model.layers.1.mlp.up_proj.weight" in .* has shape \[128, 320\], expected \[320, 128\]/,
+  ],
+  [
+    "a missing tensor",
+    ({ tensors }) => tensors.delete(up),
+    /Cannot find tensor "model.layers.1.mlp.up_proj.weight" in/,
+  ],
+  [
+    "more layers than there are",
+    ({ config }) => config.num_hidden_layers = 3,
+    /Cannot find tensor "model.layers.2.input_layernorm.weight" and 8 others .*\| .*llama with 3 layers/,
+  ],
+  [
+    "a tensor of another architecture",
+    (model) => put(model, "model.layers.0.self_attn.q_proj.bias", [1], [1]),
+    /Tensor "model.layers.0.self_attn.q_proj.bias" in .* is not part of a llama model/,
+  ],
+  [
+    "integers for weights",
+    ({ tensors }) => tensors.set("model.norm.weight", { dtype: "I32", shape: [128], bytes: new Uint8Array(512) }),
+    /"model.norm.weight".*I32/,
+  ],
+  [
+    "NaN",
+    (model) => put(model, "model.norm.weight", new Array(128).fill(0).map((_, i) => i === 77 ? NaN : 1), [128]),
+    /Tensor "model.norm.weight" in .* holds NaN at element 77 of 128/,
+  ],
+  [
+    "infinity",
+    (model) => put(model, "model.norm.weight", new Array(128).fill(0).map((_, i) => i === 127 ? -Infinity : 1), [128]),
+    /holds -Infinity at element 127 of 128/,
+  ],
+];
+
+Deno.test("openModel() and float32() refuse contradictory and damaged weights", async (t) => {
+  for (const [what, change, message] of refused) {
+    await t.step(what, () =>
+      withTinyModel({ name: "llama3", change }, (folder) => {
+        refuses(() => {
+          const source = openModel(folder);
+          try {
+            for (const { name } of source.tensors) source.float32(name);
+          } finally {
+            source.close();
+          }
+        }, message);
+      }));
+  }
+});
+
+Deno.test("openModel() says what is missing or not a model", async (t) => {
+  await withTinyModel({ name: "llama_tied" }, async (folder) => {
+    await t.step("no such path", () => refuses(() => openModel(`${folder}/none`), /Cannot open model .*none: no such/));
+    await t.step(
+      "one file of a folder",
+      () => refuses(() => openModel(`${folder}/model.safetensors`), /it is one file of a model \| give the folder/),
+    );
+    await t.step("no tokenizer", () => {
+      const source = openModel(folder);
+      refuses(() => source.tokenizer(), /Cannot find the tokenizer: .*tokenizer.json does not exist/);
+      source.close();
+    });
+    await t.step("a file of another kind", () => {
+      Deno.writeTextFileSync(`${folder}/notes.txt`, "not a model at all, only a text");
+      refuses(() => openModel(`${folder}/notes.txt`), /notes.txt.*GGUF/);
+    });
+    await t.step("an empty file", () => {
+      Deno.writeTextFileSync(`${folder}/empty.gguf`, "");
+      refuses(() => openModel(`${folder}/empty.gguf`), /empty.gguf/);
+    });
+    await t.step("weights cut short", () => {
+      const whole = Deno.readFileSync(`${folder}/model.safetensors`);
+      Deno.writeFileSync(`${folder}/model.safetensors`, whole.subarray(0, whole.length - 1000));
+      refuses(() => openModel(folder), /model.safetensors/);
+    });
+    await t.step("a broken config.json", () => {
+      Deno.copyFileSync(`${goldenFolder}llama_tied/model.safetensors`, `${folder}/model.safetensors`);
+      Deno.writeTextFileSync(`${folder}/config.json`, '{"model_type": "llama",');
+      refuses(() => openModel(folder), /Cannot read .*config.json: .*JSON/);
+      Deno.writeFileSync(`${folder}/config.json`, Uint8Array.of(0x7b, 0xff, 0x7d));
+      refuses(() => openModel(folder), /config.json: it is not UTF-8/);
+      Deno.removeSync(`${folder}/config.json`);
+      refuses(() => openModel(folder), /config.json: no such file/);
+    });
+    await t.step("no weights", () => {
+      Deno.removeSync(`${folder}/model.safetensors`);
+      refuses(() => openModel(folder), /Cannot find model.safetensors in .*name the file itself: .*empty.gguf/);
+      Deno.writeTextFileSync(`${folder}/adapter_config.json`, "{}");
+      refuses(() => openModel(folder), /this folder holds an adapter/);
+    });
+  });
+});
+
+Deno.test("openModel() opens every golden model", () => {
+  for (const name of goldenModels) openModel(goldenFolder + name).close();
+});
