@@ -160,7 +160,9 @@ function openShards(folder: string, { index, map }: { index: string; map: Record
 
 function noWeights(folder: string): UserError {
   const has = (file: string) => kindOfPath(`${folder}/${file}`) === "file";
-  const gguf = Array.from(Deno.readDirSync(folder), (entry) => entry.name).sort().find((name) => name.endsWith(".gguf"));
+  const gguf = Array.from(Deno.readDirSync(folder), (entry) => entry.name).sort().find((name) =>
+    name.endsWith(".gguf")
+  );
   const hint = has("adapter_config.json")
     ? "this folder holds an adapter: name its base model instead"
     : has("pytorch_model.bin") || has("pytorch_model.bin.index.json")
