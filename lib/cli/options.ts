@@ -147,7 +147,7 @@ export const options = {
   }),
   lr_scheduler_type: choice("course of the learning rate after warm-up", {
     ...training,
-    choices: ["linear", "cosine", "constant"],
+    choices: ["linear", "cosine", "constant", "constant_with_warmup"],
     default: "linear",
   }),
   warmup_steps: integer("steps until the learning rate is reached", { ...training, default: 5, min: 0, short: "w" }),
@@ -201,7 +201,7 @@ export const options = {
     placeholder: "text",
   }),
   max_new_tokens: integer("longest answer, in tokens", {
-    commands: ["train", "run"],
+    commands: ["run"],
     group: "Generation",
     default: 200,
     min: 1,

@@ -96,15 +96,18 @@ export function showSeconds(seconds: number): string {
   return h > 0 ? `${h}:${two(m)}:${two(s)}` : `${m}:${two(s)}`;
 }
 
-/** Two texts in columns of equal width under their titles, wrapped at spaces. */
+/** Two texts in columns of equal width under their titles, wrapped at spaces, each cut after `most` lines. */
 export function sideBySide(
   left: { title: string; text: string },
   right: { title: string; text: string },
-  { width, indent = 2 }: { width: number; indent?: number },
+  { width, indent = 2, most = 10 }: { width: number; indent?: number; most?: number },
 ): string {
   const column = Math.floor((width - indent - 3) / 2);
-  const a = [left.title, "-".repeat(Math.min(column, left.title.length)), ...wrap(left.text, column)];
-  const b = [right.title, "-".repeat(Math.min(column, right.title.length)), ...wrap(right.text, column)];
+  const lines = ({ title, text }: { title: string; text: string }) => {
+    const body = wrap(text, column).filter((line, i, all) => line !== "" || all[i - 1] !== "");
+    return [title, "-".repeat(title.length), ...body.slice(0, most), ...(body.length > most ? ["..."] : [])];
+  };
+  const a = lines(left), b = lines(right);
   const rows = Array.from({ length: Math.max(a.length, b.length) }, (_, i) => [a[i] ?? "", b[i] ?? ""]);
   const pad = " ".repeat(indent);
   return rows.map(([l, r]) => `${pad}${l}${" ".repeat(column - displayWidth(l))}   ${r}`.trimEnd()).join("\n");
