@@ -125,7 +125,7 @@ function mix(x: number): number {
 }
 
 /** Norm of each row of W + scale*B*A, for DoRA. */
-async function adaptedNorm(
+export async function adaptedNorm(
   executor: Executor,
   { weight, a, b, scale }: { weight: Value; a: Value; b: Value; scale: number },
 ): Promise<Value> {

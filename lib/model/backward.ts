@@ -6,7 +6,8 @@
 import type { Ops, Segment, Value } from "../ops.ts";
 import { rowsOf } from "./batch.ts";
 import type { ModelConfig } from "./config.ts";
-import { attentionOptions, feedForwardNorm, type LayerOptions, project, type Projection } from "./forward.ts";
+import { attentionOptions, feedForwardNorm, type LayerOptions, project } from "./forward.ts";
+import type { Projection } from "./names.ts";
 
 /**
  * One layer. Inputs: those of layerForward, its outputs except y, and dy. Returns dx and `<module>.lora_A.grad`,

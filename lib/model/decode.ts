@@ -4,7 +4,8 @@
  * into two halves; the second half of a layer and the first of the next run as one segment.
  */
 import type { Ops, Segment, Value } from "../ops.ts";
-import { attentionOptions, feedForwardNorm, type LayerOptions, project, type Projection } from "./forward.ts";
+import { attentionOptions, feedForwardNorm, type LayerOptions, project } from "./forward.ts";
+import type { Projection } from "./names.ts";
 
 /** Prefix of the next layer's weights and of its cos and sin in a segment's inputs. */
 export const nextLayer = "next.";

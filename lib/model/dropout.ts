@@ -3,7 +3,7 @@
  * so that forward, recomputed forward and backward agree without keeping it, and a resumed run repeats it.
  */
 import type { Executor, Value } from "../ops.ts";
-import { projections } from "./forward.ts";
+import { projections } from "./names.ts";
 
 interface DropoutOptions {
   executor: Executor;

@@ -9,15 +9,13 @@
 import type { AttentionOptions, Ops, Segment, Value } from "../ops.ts";
 import { rowsOf } from "./batch.ts";
 import type { ModelConfig } from "./config.ts";
+import type { Projection } from "./names.ts";
 
 export interface LayerOptions {
   config: ModelConfig;
   /** alpha/r, or alpha/sqrt(r) with rsLoRA. */
   loraScale: number;
 }
-
-export const projections = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"] as const;
-export type Projection = typeof projections[number];
 
 export function attentionOptions(config: ModelConfig): AttentionOptions {
   return { heads: config.heads, kvHeads: config.kvHeads, scale: config.attentionScale };

@@ -7,8 +7,10 @@ import type { Executor, Value } from "../ops.ts";
 import { headSegment, layerBackwardSegment } from "./backward.ts";
 import { type Batch, batchValues, makeBatch } from "./batch.ts";
 import type { ModelConfig } from "./config.ts";
+import { adaptedNorm } from "./adapter.ts";
 import { dropoutMasks } from "./dropout.ts";
-import { embedSegment, type LayerOptions, layerSegment, lossSegment, type Projection } from "./forward.ts";
+import { embedSegment, type LayerOptions, layerSegment, lossSegment } from "./forward.ts";
+import { parsePeftName } from "./names.ts";
 import type { Parameter, Row, RowLoss, Trainable } from "./trainable.ts";
 import type { LoadedWeights } from "./weights.ts";
 
@@ -27,13 +29,6 @@ export interface TrainableOptions {
   headChunk?: number;
 }
 
-/** A parameter's place: layer, module and kind, from PEFT's name. */
-interface Place {
-  layer: number;
-  module: Projection;
-  kind: "lora_A" | "lora_B" | "magnitude";
-}
-
 export function makeTrainable(options: TrainableOptions): Trainable {
   const { executor, config, weights, parameters, keepLayers } = options;
   const layerOptions: LayerOptions = { config, loraScale: options.loraScale };
@@ -48,7 +43,10 @@ export function makeTrainable(options: TrainableOptions): Trainable {
   const layers = weights.layers.map((layer) => ({ ...layer }));
   const gradients: Record<string, { value: Value; parameter: Parameter }>[] = layers.map(() => ({}));
   for (const parameter of parameters) {
-    const { layer, module, kind } = placeOf(parameter.name);
+    const place = parsePeftName(parameter.name);
+    if (!place) throw new Error(`not a LoRA parameter: ${parameter.name}`);
+    const { layer, projection: module, part } = place;
+    const kind = part === "lora_magnitude_vector" ? "magnitude" : part;
     layers[layer][`${module}.${kind}`] = executor.tensor(parameter.value, parameter.shape);
     const value = executor.tensor(parameter.grad, parameter.shape);
     gradients[layer][`${module}.${kind}.grad`] = { value, parameter };
@@ -97,10 +95,12 @@ export function makeTrainable(options: TrainableOptions): Trainable {
     for (const layer of layers) {
       for (const name of Object.keys(layer).filter((key) => key.endsWith(".magnitude"))) {
         const module = name.slice(0, -".magnitude".length);
-        const { norm } = await executor.run({
-          key: `adapted_row_norm|${options.loraScale}`,
-          build: (ops, { weight, a, b }) => ({ norm: ops.adaptedRowNorm(weight, a, b, { scale: options.loraScale }) }),
-        }, { weight: layer[module], a: layer[`${module}.lora_A`], b: layer[`${module}.lora_B`] });
+        const norm = await adaptedNorm(executor, {
+          weight: layer[module],
+          a: layer[`${module}.lora_A`],
+          b: layer[`${module}.lora_B`],
+          scale: options.loraScale,
+        });
         if (layer[`${module}.norm`]) executor.release(layer[`${module}.norm`]);
         layer[`${module}.norm`] = norm;
       }
@@ -188,13 +188,6 @@ export function makeTrainable(options: TrainableOptions): Trainable {
   }
 
   return { parameters, accumulate, evaluate };
-}
-
-function placeOf(name: string): Place {
-  const match = /\.layers\.(\d+)\.(?:self_attn|mlp)\.(\w+)\.(lora_A|lora_B|lora_magnitude_vector)\b/.exec(name);
-  if (!match) throw new Error(`not a LoRA parameter: ${name}`);
-  const kind = match[3] === "lora_magnitude_vector" ? "magnitude" : match[3] as Place["kind"];
-  return { layer: Number(match[1]), module: match[2] as Projection, kind };
 }
 
 /** What the backward reads: all a layer kept but its y, which is the next layer's x. */
