@@ -130,7 +130,7 @@ export async function adaptedNorm(
   { weight, a, b, scale }: { weight: Value; a: Value; b: Value; scale: number },
 ): Promise<Value> {
   const { norm } = await executor.run({
-    key: `adapted_row_norm|${scale}`,
+    key: `adapted_row_norm|${scale}|${weight.shape}`,
     build: (ops, { weight, a, b }) => ({ norm: ops.adaptedRowNorm(weight, a, b, { scale }) }),
   }, { weight, a, b });
   return norm;
