@@ -6,6 +6,7 @@ import { basename, join } from "node:path";
 import { UserError } from "../errors.ts";
 import { fileError } from "../files/file_error.ts";
 import { lockFolder } from "../files/lock.ts";
+import { kindOfPath } from "../model/model_files.ts";
 
 export interface RunFolder {
   path: string;
@@ -44,7 +45,7 @@ export function makeRunFolder({ outputDir, name }: { outputDir: string | null; n
 
 /** The folder of an earlier run that is to be continued. */
 export function reopenRunFolder(path: string): RunFolder {
-  if (!entriesOf(path)?.includes(runFiles.config)) {
+  if (!isRunFolder(path)) {
     throw new UserError(`Cannot resume ${path}: it is not a run folder, it has no ${runFiles.config}`, {
       hint: "give the folder that an interrupted ftl train named, such as runs/smollm2-135m-1",
     });
@@ -60,7 +61,7 @@ export function runName(model: string): string {
 
 /** Whether a path is a run's folder. */
 export function isRunFolder(path: string): boolean {
-  return entriesOf(path)?.includes(runFiles.config) ?? false;
+  return kindOfPath(join(path, runFiles.config)) === "file";
 }
 
 /** The first free number; two processes at once get different ones, since making a folder that exists fails. */

@@ -8,7 +8,7 @@ import { rowOrder } from "../data/order.ts";
 import { writeAdapter } from "../export/peft.ts";
 import { writeAtomic } from "../files/atomic.ts";
 import { attachAdapter, initMagnitudes, loraScale, makeParameters } from "../model/adapter.ts";
-import { readText } from "../model/model_files.ts";
+import { kindOfPath, readText } from "../model/model_files.ts";
 import type { Parameter } from "../model/trainable.ts";
 import { makeTrainable } from "../model/trainable_model.ts";
 import type { TrainEvent } from "../train/events.ts";
@@ -155,7 +155,9 @@ function sourcesOf(line: CommandLine) {
     throw new UserError("--resume takes its settings from the run folder; leave the file out", { exitCode: 2 });
   }
   const path = resume === undefined ? positional[0] : join(resume, runFiles.config);
-  return { flags, problems, file: path === undefined ? undefined : { text: readText(path), name: path } };
+  // What looks like a file may be the value of a flag that is reported as unknown.
+  const readable = path !== undefined && (problems.length === 0 || kindOfPath(path) === "file");
+  return { flags, problems, file: readable ? { text: readText(path), name: path } : undefined };
 }
 
 function windowsOf(settings: TrainSettings, rows: number) {
