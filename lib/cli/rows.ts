@@ -100,8 +100,13 @@ function fileExists(path: string): boolean {
   }
 }
 
+/** One line: where, what, what was done. */
+export function showNote({ source, line, what, action }: CleaningNote): string {
+  return `${source}:${line}: ${what}; ${action}`;
+}
+
 /** At most `most` lines of notes, the rest counted. */
 export function showNotes(notes: CleaningNote[], most = 5): string[] {
-  const lines = notes.slice(0, most).map(({ source, line, what, action }) => `${source}:${line}: ${what}; ${action}`);
-  return notes.length > most ? [...lines, `... and ${notes.length - most} more rows; all are in notes.txt`] : lines;
+  const lines = notes.slice(0, most).map(showNote);
+  return notes.length > most ? [...lines, `... and ${notes.length - most} more, all in notes.txt`] : lines;
 }

@@ -9,23 +9,31 @@ import { writeAdapter } from "../export/peft.ts";
 import { writeAtomic } from "../files/atomic.ts";
 import { attachAdapter, initMagnitudes, loraScale, makeParameters } from "../model/adapter.ts";
 import { kindOfPath, readText } from "../model/model_files.ts";
-import type { Parameter } from "../model/trainable.ts";
 import { makeTrainable } from "../model/trainable_model.ts";
-import type { TrainEvent } from "../train/events.ts";
+import type { TrainEvent, TrainResult } from "../train/events.ts";
+import { readLog } from "../train/log.ts";
 import { train } from "../train/loop.ts";
+import { lossCurveSvg, lossCurveText } from "../train/loss_curve.ts";
 import { meanLoss } from "../train/window_gradient.ts";
 import { planWindows } from "../train/windows.ts";
 import { type CommandLine, readCommandLine } from "./command_line.ts";
 import { exportModel } from "./export.ts";
-import { type LoadedModel, loadOpenedModel, openNamedModel } from "./load.ts";
+import { loadOpenedModel, openNamedModel } from "./load.ts";
 import { trainingProgress } from "./progress.ts";
 import { answers, promptIds, questionOf } from "./prompts.ts";
 import { renderSettings, resolveTrain, type TrainSettings } from "./resolve.ts";
-import { prepareRows, type TrainingRows } from "./rows.ts";
+import { prepareRows, showNote } from "./rows.ts";
 import { makeRunFolder, reopenRunFolder, runFiles, runName } from "./run_folder.ts";
 import { onInterrupt, StoppedError } from "./terminal.ts";
 import { type ComparedAnswer, showAnswers, showDecisions, showFiles, showLosses } from "./train_report.ts";
-import { fingerprintOf, learningRateFor, loopSettings, loraSettings, planPass } from "./train_setup.ts";
+import {
+  fingerprintOf,
+  learningRateFor,
+  loopSettings,
+  loraSettings,
+  planPass,
+  type PreparedRun,
+} from "./train_setup.ts";
 
 /** Rows whose loss is measured before and after: all of a small data set, the first of a large one. */
 const measuredRows = 32;
@@ -51,100 +59,117 @@ export async function command(args: string[]): Promise<number> {
     console.log(line.help);
     return 0;
   }
-  const { settings: wanted } = resolveTrain(sourcesOf(line));
-  const folder = wanted.resume === null
-    ? makeRunFolder({ outputDir: wanted.output_dir, name: runName(wanted.model) })
-    : reopenRunFolder(wanted.resume);
+  const { settings } = resolveTrain(sourcesOf(line));
+  const folder = settings.resume === null
+    ? makeRunFolder({ outputDir: settings.output_dir, name: runName(settings.model) })
+    : reopenRunFolder(settings.resume);
   try {
-    const opened = await openNamedModel(wanted.model);
-    const learning_rate = wanted.learning_rate === "auto" ? learningRateFor(opened.parameters) : wanted.learning_rate;
-    const rows = prepareRows(wanted, opened.tokenizer);
-    const settings = { ...wanted, learning_rate, prompt_style: rows.style };
-    const windows = windowsOf(settings, rows.examples.length);
-
-    const model = loadOpenedModel(opened, { threads: settings.threads });
-    const { executor, weights, source: { config } } = model;
-    const lora = loraSettings(settings);
-    const parameters = makeParameters(config, lora);
-    const context = { executor, weights, config, settings: lora };
-    await initMagnitudes(parameters, context);
-    const longest = rows.examples.concat(rows.heldExamples).reduce(
-      (most, { tokens }) => Math.max(most, tokens.length),
-      1,
-    );
-    const plan = planPass(settings, { config, longest, memory: Deno.systemMemoryInfo().total });
-    const trainable = makeTrainable({
-      ...{ executor, config, weights, parameters, keepLayers: plan.keepLayers },
-      loraScale: loraScale(lora),
-      loraDropout: lora.lora_dropout,
-    });
-
-    const chosenRate = wanted.learning_rate === "auto";
-    const trainedCount = parameters.reduce((sum, { value }) => sum + value.length, 0);
-    const totalSteps = windows.totalSteps;
-    const decided = {
-      settings,
-      chosenRate,
-      model,
-      rows,
-      trainable: trainedCount,
-      plan,
-      totalSteps,
-      folder: folder.path,
-    };
-    console.error(showDecisions(decided));
-    if (settings.resume === null) writeSettings(folder.path, { settings, auto: chosenRate });
-    writeNotes(folder.path, rows);
-
-    const measured = rows.examples.slice(0, measuredRows);
-    const { rowsPerPass } = plan;
-    const before = await meanLoss(trainable, measured, { rowsPerPass });
-    const order = rowOrder({ rows: rows.examples.length, seed: settings.seed, shuffle: settings.shuffle_dataset });
-    const progress = trainingProgress({ steps: totalSteps });
-    const interrupt = onInterrupt(() => progress.note("stopping after this step; press Ctrl-C again to quit at once"));
-    const result = await train({
-      model: trainable,
-      rows: rows.examples.length,
-      rowAt: (position) => rows.examples[order(position)],
-      evalRows: rows.heldExamples,
-      settings: loopSettings(settings),
-      rowsPerPass,
-      files: { checkpoints: join(folder.path, runFiles.checkpoints), log: join(folder.path, runFiles.log) },
-      fingerprint: fingerprintOf(settings, { examples: rows.examples, model: model.source.fingerprint() }),
-      resume: settings.resume !== null,
-      signal: interrupt.signal,
-      onEvent: (event) => follow(event, progress),
-    }).finally(() => {
-      progress.end();
-      interrupt.release();
-    });
-    if (result.reason === "interrupted") {
-      console.error(`stopped at step ${result.step}; go on with: ftl train --resume ${folder.path}`);
-      throw new StoppedError();
-    }
-
-    const adapter = join(folder.path, runFiles.adapter);
-    writeAdapter(adapter, { settings: lora, parameters, baseModel: settings.model });
-    if (settings.export.length > 0) {
-      const named = { adapter, style: rows.style, name: runName(settings.model) };
-      exportModel(named, { ...model, formats: settings.export, folder: join(folder.path, "export") });
-    }
-    const after = await meanLoss(trainable, measured, { rowsPerPass });
-    const compared = await compareAnswers(model, { rows, parameters, settings, context });
-    await model.close();
-
-    const held = result.evalBefore === undefined || result.evalAfter === undefined
-      ? undefined
-      : { before: result.evalBefore, after: result.evalAfter };
-    if (compared.length > 0) console.log("\n" + showAnswers(compared));
-    console.log("\n" + showLosses({ trained: { before, after, rows: measured.length }, held }));
-    console.log("\n" + showFiles(folder.path));
-    console.log(`\nnext: ftl run ${folder.path}       ask it yourself`);
-    console.log(`      ftl export ${folder.path}    write it as GGUF for Ollama and llama.cpp`);
-    return 0;
+    const run = await prepare(settings, folder.path);
+    console.error(showDecisions(run));
+    writeSettings(run);
+    writeNotes(run);
+    const before = await trainedLoss(run);
+    const result = await trainSteps(run);
+    await writeResults(run);
+    const after = await trainedLoss(run);
+    await report(run, { result, before, after });
+    await run.model.close();
   } finally {
     folder.release();
   }
+  return 0;
+}
+
+/** Model, rows and adapter, ready for the first step, with everything that was decided on the way. */
+async function prepare(wanted: TrainSettings, folder: string): Promise<PreparedRun> {
+  const opened = await openNamedModel(wanted.model);
+  const rows = prepareRows(wanted, opened.tokenizer);
+  const chosenRate = wanted.learning_rate === "auto";
+  const learning_rate = wanted.learning_rate === "auto" ? learningRateFor(opened.parameters) : wanted.learning_rate;
+  const settings = { ...wanted, learning_rate, prompt_style: rows.style };
+  const windows = planWindows({
+    rows: rows.examples.length,
+    batchSize: settings.per_device_train_batch_size,
+    accumulation: settings.gradient_accumulation_steps,
+    maxSteps: settings.max_steps,
+    epochs: settings.num_train_epochs,
+  });
+
+  const model = loadOpenedModel(opened, { threads: settings.threads });
+  const { executor, weights, source: { config } } = model;
+  const lora = loraSettings(settings);
+  const parameters = makeParameters(config, lora);
+  await initMagnitudes(parameters, { executor, weights, config, settings: lora });
+  const lengths = [...rows.examples, ...rows.heldExamples].map(({ tokens }) => tokens.length);
+  const longest = lengths.reduce((most, length) => Math.max(most, length), 1);
+  const plan = planPass(settings, { config, longest, memory: Deno.systemMemoryInfo().total });
+  const trainable = makeTrainable({
+    ...{ executor, config, weights, parameters, keepLayers: plan.keepLayers },
+    loraScale: loraScale(lora),
+    loraDropout: lora.lora_dropout,
+  });
+  return { folder, settings, chosenRate, model, rows, lora, trainable, plan, totalSteps: windows.totalSteps };
+}
+
+/** Mean loss on the rows learnt. */
+function trainedLoss({ trainable, rows, plan }: PreparedRun): Promise<number> {
+  return meanLoss(trainable, rows.examples.slice(0, measuredRows), { rowsPerPass: plan.rowsPerPass });
+}
+
+/** The loop, with progress and Ctrl-C. Throws StoppedError when it was stopped, with a checkpoint on the disk. */
+async function trainSteps(run: PreparedRun): Promise<TrainResult> {
+  const { folder, settings, model, rows, trainable, plan } = run;
+  const order = rowOrder({ rows: rows.examples.length, seed: settings.seed, shuffle: settings.shuffle_dataset });
+  const progress = trainingProgress({ steps: run.totalSteps });
+  const interrupt = onInterrupt(() => progress.note("stopping after this step; press Ctrl-C again to quit at once"));
+  const result = await train({
+    model: trainable,
+    rows: rows.examples.length,
+    rowAt: (position) => rows.examples[order(position)],
+    evalRows: rows.heldExamples,
+    settings: loopSettings(settings),
+    rowsPerPass: plan.rowsPerPass,
+    files: { checkpoints: join(folder, runFiles.checkpoints), log: join(folder, runFiles.log) },
+    fingerprint: fingerprintOf(settings, { examples: rows.examples, model: model.source.fingerprint() }),
+    resume: settings.resume !== null,
+    signal: interrupt.signal,
+    onEvent: (event) => follow(event, progress),
+  }).finally(() => {
+    progress.end();
+    interrupt.release();
+  });
+  if (result.reason !== "interrupted") return result;
+  console.error(`stopped at step ${result.step}; go on with: ftl train --resume ${folder}`);
+  throw new StoppedError();
+}
+
+/** Adapter, loss curve, and what was asked to be exported. */
+async function writeResults({ folder, settings, model, rows, lora, trainable }: PreparedRun): Promise<void> {
+  const adapter = join(folder, runFiles.adapter);
+  writeAdapter(adapter, { settings: lora, parameters: trainable.parameters, baseModel: settings.model });
+  writeText(join(folder, runFiles.curve), await lossCurveSvg(readLog(join(folder, runFiles.log)), { title: folder }));
+  if (settings.export.length === 0) return;
+  const named = { adapter, style: rows.style, name: runName(settings.model) };
+  exportModel(named, { ...model, formats: settings.export, folder: join(folder, "export") });
+}
+
+/** What a person sees at the end: the curve, answers side by side, losses, files, what to type next. */
+async function report(
+  run: PreparedRun,
+  { result, before, after }: { result: TrainResult; before: number; after: number },
+): Promise<void> {
+  const { folder, rows } = run;
+  const { evalBefore, evalAfter } = result;
+  const held = evalBefore !== undefined && evalAfter !== undefined && { before: evalBefore, after: evalAfter };
+  const trained = { before, after, rows: Math.min(measuredRows, rows.examples.length) };
+  const parts = [
+    lossCurveText(readLog(join(folder, runFiles.log))),
+    showAnswers(await compareAnswers(run)),
+    showLosses({ trained, held: held || undefined }),
+    showFiles(folder),
+    `next: ftl run ${folder}       ask it yourself\n      ftl export ${folder}    write it as GGUF for Ollama and llama.cpp`,
+  ];
+  console.log(parts.filter((part) => part !== "").map((part) => `\n${part}`).join("\n"));
 }
 
 /** Flags, and the YAML file they stand over: the one named, or the one of the run to be resumed. */
@@ -160,33 +185,27 @@ function sourcesOf(line: CommandLine) {
   return { flags, problems, file: readable ? { text: readText(path), name: path } : undefined };
 }
 
-function windowsOf(settings: TrainSettings, rows: number) {
-  return planWindows({
-    rows,
-    batchSize: settings.per_device_train_batch_size,
-    accumulation: settings.gradient_accumulation_steps,
-    maxSteps: settings.max_steps,
-    epochs: settings.num_train_epochs,
-  });
-}
-
 /** The resolved settings, to be run again as they are. An automatic folder stays automatic. */
-function writeSettings(folder: string, { settings, auto }: { settings: TrainSettings; auto: boolean }): void {
-  const text = renderSettings({ ...settings, resume: null }, {
-    head: [
-      "The settings of this run, all of them. Run it again as it is, or changed:",
-      `  ftl train ${join(folder, runFiles.config)}`,
-    ],
-    notes: auto ? { learning_rate: "chosen by the model's size" } : {},
-  });
-  writeAtomic(join(folder, runFiles.config), new TextEncoder().encode(text));
+function writeSettings({ folder, settings, chosenRate }: PreparedRun): void {
+  if (settings.resume !== null) return;
+  const path = join(folder, runFiles.config);
+  writeText(
+    path,
+    renderSettings(settings, {
+      head: ["The settings of this run, all of them. Run it again as it is, or changed:", `  ftl train ${path}`],
+      notes: chosenRate ? { learning_rate: "chosen by the model's size" } : {},
+    }),
+  );
 }
 
 /** What was changed in the data, line by line, where anything was. */
-function writeNotes(folder: string, { notes }: TrainingRows): void {
+function writeNotes({ folder, rows: { notes } }: PreparedRun): void {
   if (notes.length === 0) return;
-  const lines = notes.map(({ source, line, what, action }) => `${source}:${line}: ${what}; ${action}\n`);
-  writeAtomic(join(folder, "notes.txt"), new TextEncoder().encode(lines.join("")));
+  writeText(join(folder, "notes.txt"), notes.map((note) => showNote(note) + "\n").join(""));
+}
+
+function writeText(path: string, text: string): void {
+  writeAtomic(path, new TextEncoder().encode(text));
 }
 
 function follow(event: TrainEvent, progress: ReturnType<typeof trainingProgress>): void {
@@ -210,21 +229,13 @@ function follow(event: TrainEvent, progress: ReturnType<typeof trainingProgress>
 }
 
 /** The first questions of the held-out rows, else of the rows learnt, answered by base and tuned model. */
-async function compareAnswers(
-  model: LoadedModel,
-  { rows, parameters, settings, context }: {
-    rows: TrainingRows;
-    parameters: Parameter[];
-    settings: TrainSettings;
-    context: Parameters<typeof attachAdapter>[1];
-  },
-): Promise<ComparedAnswer[]> {
+async function compareAnswers({ model, rows, lora, trainable, settings }: PreparedRun): Promise<ComparedAnswer[]> {
   const { executor, weights, tokenizer, source: { config } } = model;
   const questions = (rows.held.length > 0 ? rows.held : rows.train).slice(0, settings.questions).map(questionOf);
   if (questions.length === 0) return [];
   const prompts = questions.map(({ messages }) => promptIds(messages, { tokenizer, style: rows.style }));
   const options = { tokenizer, maxNewTokens: answerTokens };
-  const adapter = await attachAdapter(parameters, context);
+  const adapter = await attachAdapter(trainable.parameters, { executor, weights, config, settings: lora });
   const base = await answers({ executor, config, weights }, prompts, options);
   const tuned = await answers({ executor, config, weights, adapter }, prompts, options);
   return questions.map(({ shown }, i) => ({ question: shown, base: base[i], tuned: tuned[i] }));

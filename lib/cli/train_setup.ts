@@ -6,9 +6,26 @@ import { createHash } from "node:crypto";
 import type { Example } from "../data/render.ts";
 import type { LoraSettings } from "../model/adapter.ts";
 import type { ModelConfig } from "../model/config.ts";
+import type { Trainable } from "../model/trainable.ts";
 import { defaultAdamw } from "../train/optimizer.ts";
 import type { TrainSettings as LoopSettings } from "../train/settings.ts";
+import type { LoadedModel } from "./load.ts";
 import type { TrainSettings } from "./resolve.ts";
+import type { TrainingRows } from "./rows.ts";
+
+/** A run before its first step, and what was decided for it. */
+export interface PreparedRun {
+  folder: string;
+  settings: TrainSettings & { learning_rate: number };
+  /** Whether the learning rate was chosen by the model's size. */
+  chosenRate: boolean;
+  model: LoadedModel;
+  rows: TrainingRows;
+  lora: LoraSettings;
+  trainable: Trainable;
+  plan: PassPlan;
+  totalSteps: number;
+}
 
 /** Highest learning rate by number of parameters: small models need larger steps. The last one is the paper's. */
 const learningRates: [below: number, rate: number][] = [[0.4e9, 2e-3], [1.5e9, 1e-3], [5e9, 5e-4], [Infinity, 2e-4]];

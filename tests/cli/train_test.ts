@@ -8,7 +8,7 @@ Deno.test("ftl train leaves a whole run folder, shows losses, answers and files,
   await inWorkplace(async ({ ftl, list, folder }) => {
     const first = await ftl([...tinyTraining, "-l", "1e-2"]);
     assert.equal(first.code, 0, first.stderr);
-    assert.deepEqual(list("runs/model-1"), ["adapter", "checkpoints", "config.yaml", "log.jsonl"]);
+    assert.deepEqual(list("runs/model-1"), ["adapter", "checkpoints", "config.yaml", "log.jsonl", "loss.svg"]);
     assert.deepEqual(list("runs/model-1/adapter"), ["adapter_config.json", "adapter_model.safetensors"]);
     assert.match(first.stdout, /What is number 0\?\n\s+base\s+tuned\n/);
     const [, before, after] = /loss on 6 trained rows\s+([\d.]+) -> ([\d.]+)/.exec(first.stdout)!;
