@@ -75,6 +75,8 @@ Deno.test("matmul() with both operands transposed is the transpose of the swappe
   const a = random(3, 5), b = random(4, 3);
   const y = ops.matmul(a, b, { transA: true, transB: true }), z = ops.matmul(b, a);
   assert.deepEqual(y.shape, [5, 4]);
+  const plus = ops.matmul(a, b, { transA: true, transB: true, scale: 2, plus: y });
+  assertClose(plus.data, Array.from(y.data, (value) => 3 * value), { rtol: 1e-15 });
   for (let i = 0; i < 5; i++) for (let j = 0; j < 4; j++) assert.equal(y.data[i * 4 + j], z.data[j * 5 + i]);
 });
 
@@ -127,7 +129,8 @@ Deno.test("attentionBackward() is the gradient of attention() over q, k and v", 
     const T = lengths.reduce((a, b) => a + b), options = { heads, kvHeads, scale: 0.6 };
     const q = random(T, heads * S), k = random(T, kvHeads * S), v = random(T, kvHeads * S), dy = random(T, heads * S);
     const rows = packedRows(lengths, window);
-    const { dq, dk, dv } = ops.attentionBackward(dy, q, k, v, rows, options);
+    const { y, dq, dk, dv } = ops.attentionBackward(dy, q, k, v, rows, options);
+    assert.deepEqual(y, ops.attention(q, k, v, rows, options));
     const f = () => inner(dy, ops.attention(q, k, v, rows, options));
     assertGradient(f, { x: f64(q), gradient: dq.data, what: "dq" });
     assertGradient(f, { x: f64(k), gradient: dk.data, what: "dk" });
