@@ -158,10 +158,15 @@ export const options = {
     choices: ["adamw_8bit", "adamw_torch"],
     default: "adamw_8bit",
   }),
-  gradient_checkpointing: yesNo(
-    "keep only layer inputs and compute the rest again: less memory, about a third slower",
-    { ...training, default: true },
+  gradient_checkpointing: choice(
+    "true: keep only each layer's input and compute the rest again (less memory, a quarter slower); auto: as needed",
+    { ...training, choices: ["auto", "true", "false"], default: "auto" },
   ),
+  max_memory: numberOrAuto("GiB that training may use; auto: 1, or half of the machine's where the model needs more", {
+    ...training,
+    default: "auto",
+    min: 0.25,
+  }),
   seed: integer("of the adapter's first values, the order of rows, dropout and sampling", {
     commands: ["train", "run"],
     group: "Training",

@@ -31,7 +31,7 @@ import {
   learningRateFor,
   loopSettings,
   loraSettings,
-  planPass,
+  planRun,
   type PreparedRun,
 } from "./train_setup.ts";
 
@@ -100,11 +100,16 @@ async function prepare(wanted: TrainSettings, folder: string): Promise<PreparedR
   const lora = loraSettings(settings);
   const parameters = makeParameters(config, lora);
   await initMagnitudes(parameters, { executor, weights, config, settings: lora });
-  const lengths = [...rows.examples, ...rows.heldExamples].map(({ tokens }) => tokens.length);
-  const longest = lengths.reduce((most, length) => Math.max(most, length), 1);
-  const plan = planPass(settings, { config, longest, memory: Deno.systemMemoryInfo().total });
+  const order = rowOrder({ rows: rows.examples.length, seed: settings.seed, shuffle: settings.shuffle_dataset });
+  const plan = planRun(settings, {
+    config,
+    trained: parameters.reduce((sum, { value }) => sum + value.length, 0),
+    machine: Deno.systemMemoryInfo().total,
+    positions: windows.totalSteps * windows.size,
+    lengthAt: (position) => rows.examples[order(position)].tokens.length,
+  });
   const trainable = makeTrainable({
-    ...{ executor, config, weights, parameters, keepLayers: plan.keepLayers },
+    ...{ executor, config, weights, parameters, keepLayers: plan.keepLayers, headChunk: plan.headChunk },
     loraScale: loraScale(lora),
     loraDropout: lora.lora_dropout,
   });

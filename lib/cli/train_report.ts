@@ -29,6 +29,10 @@ export function showDecisions(run: PreparedRun): string {
     `${s.lr_scheduler_type}, ${s.warmup_steps} warm-up steps`,
     `          learning rate ${rate}${chosen}`,
     `engine    ${model.executor.description}; a step runs in ${passes === 1 ? "one pass" : `${passes} passes`}`,
+    `memory    ${
+      showBytes(plan.bytes)
+    } expected at most; ${plan.keepLayers} of ${model.source.config.layers} layers keep ` +
+    `their values, the others are computed again`,
     `folder    ${run.folder}`,
   ].join("\n");
 }

@@ -6,6 +6,7 @@ import { createHash } from "node:crypto";
 import type { Example } from "../data/render.ts";
 import type { LoraSettings } from "../model/adapter.ts";
 import type { ModelConfig } from "../model/config.ts";
+import { type MemoryPlan, memoryPlan } from "../model/plan.ts";
 import type { Trainable } from "../model/trainable.ts";
 import { defaultAdamw } from "../train/optimizer.ts";
 import type { TrainSettings as LoopSettings } from "../train/settings.ts";
@@ -23,7 +24,7 @@ export interface PreparedRun {
   rows: TrainingRows;
   lora: LoraSettings;
   trainable: Trainable;
-  plan: PassPlan;
+  plan: MemoryPlan;
   totalSteps: number;
 }
 
@@ -81,40 +82,62 @@ export function fingerprintOf(
   };
 }
 
-export interface PassPlan {
-  /** Rows that go through the model at once; the window in as many passes as needed. */
-  rowsPerPass: number;
-  /** Layers that keep their values for the backward: none with gradient checkpointing. */
-  keepLayers: number;
-  /** Estimate of what a pass holds at its peak, bytes. */
-  bytes: number;
+const GiB = 2 ** 30;
+
+/** What `auto` lets training use: 1 GiB, or half of the machine's memory where the model needs more. */
+function budgets(settings: TrainSettings, machine: number): number[] {
+  return settings.max_memory === "auto" ? [GiB, Math.max(GiB, machine / 2)] : [settings.max_memory * GiB];
 }
 
 /**
- * Accumulation exists to save memory: where a whole window fits into a quarter of the machine's memory, it runs as one
- * pass, with the same gradient and larger matrix products. Depends on the machine's size, never on what else runs, so
- * that a run repeats bit for bit.
+ * The memory plan of a run. Depends on settings, data and the machine's size, never on what else runs, so that a run
+ * repeats bit for bit. `lengthAt`: tokens of the row at a position of the training order.
  */
-export function planPass(
+export function planRun(
   settings: TrainSettings,
-  { config, longest, memory }: { config: ModelConfig; longest: number; memory: number },
-): PassPlan {
-  const batch = settings.per_device_train_batch_size;
-  const keepLayers = settings.gradient_checkpointing ? 0 : config.layers;
-  for (let rows = batch * settings.gradient_accumulation_steps;; rows -= batch) {
-    const bytes = passBytes(config, { rows, longest, layers: Math.max(1, keepLayers) });
-    if (rows <= batch || bytes <= memory / 4) return { rowsPerPass: rows, keepLayers, bytes };
+  { config, trained, machine, positions, lengthAt }: {
+    config: ModelConfig;
+    trained: number;
+    machine: number;
+    positions: number;
+    lengthAt: (position: number) => number;
+  },
+): MemoryPlan {
+  const windowRows = settings.per_device_train_batch_size * settings.gradient_accumulation_steps;
+  const wanted = { config, trained, windowRows, stateBytes: settings.optim === "adamw_8bit" ? 2 : 8 };
+  const checkpointing = settings.gradient_checkpointing === "auto"
+    ? "auto"
+    : settings.gradient_checkpointing === "true";
+  const passTokens = (rows: number) => largestPass({ rows, windowRows, positions, lengthAt });
+  const rankSum = settings.r * settings.target_modules.length;
+  let failure: unknown;
+  for (const budget of budgets(settings, machine)) {
+    try {
+      return memoryPlan({ ...wanted, rankSum, passTokens, budget, checkpointing: checkpointing as boolean | "auto" });
+    } catch (error) {
+      failure = error;
+    }
   }
+  throw failure;
 }
 
-/** f32 values alive at once: every layer's input, the whole of `layers` layers, and one layer's scores twice. */
-function passBytes(
-  config: ModelConfig,
-  { rows, longest, layers }: { rows: number; longest: number; layers: number },
-): number {
-  const { hiddenSize: D, intermediateSize: F, heads, kvHeads, headDim } = config;
-  const tokens = rows * longest;
-  const layer = tokens * (8 * D + 5 * F + 3 * (heads + 2 * kvHeads) * headDim);
-  const scores = 2 * rows * heads * longest * longest;
-  return 4 * (tokens * D * config.layers + layer * layers + scores);
+/** Positions looked at: all windows of a small data set, the first of a large one. */
+const scanned = 16_384;
+
+/** Tokens of the pass with most, and the longest row, when windows are cut into passes of `rows` rows. */
+function largestPass({ rows, windowRows, positions, lengthAt }: {
+  rows: number;
+  windowRows: number;
+  positions: number;
+  lengthAt: (position: number) => number;
+}): { tokens: number; longest: number } {
+  let tokens = 0, longest = 0, pass = 0;
+  for (let position = 0; position < Math.min(positions, scanned); position++) {
+    if (position % windowRows % rows === 0) pass = 0;
+    const length = lengthAt(position);
+    pass += length;
+    tokens = Math.max(tokens, pass);
+    longest = Math.max(longest, length);
+  }
+  return { tokens, longest };
 }

@@ -107,6 +107,7 @@ export function createOnnxExecutor(options: OnnxOptions = {}): Executor & { pool
       executionMode: "sequential",
       enableMemPattern: false,
       logSeverityLevel: 3,
+      extra: { session: { intra_op: { allow_spinning: "0" } } },
       ...(options.profilePrefix
         ? { enableProfiling: true, profileFilePrefix: `${options.profilePrefix}_${segment.key.split("|")[0]}` }
         : {}),

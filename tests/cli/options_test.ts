@@ -65,7 +65,7 @@ Deno.test("readCommandLine() takes dashes and underscores, =, short flags and sw
     use_dora: true,
     max_steps: -1,
     learning_rate: 0.001,
-    gradient_checkpointing: false,
+    gradient_checkpointing: "false",
   });
 });
 
