@@ -47,7 +47,7 @@ export function makeTinyFolder(name: string, parent: string): string {
  */
 function smallSpm(name: string): Map<string, unknown> {
   const { tokens, types, scores } = tiny.spm;
-  const ids = tokens.map((_, id) => id), isLatin = (id: number) => /^[\u0000-\u024f▁]+$/u.test(tokens[id]);
+  const ids = tokens.map((_, id) => id), isLatin = (id: number) => [...tokens[id]].every(isLatinCharacter);
   const marks = ids.filter((id) => types[id] !== 1), pieces = ids.filter((id) => types[id] === 1 && isLatin(id));
   const [characters, longer] = [1, 2].map((n) => pieces.filter((id) => Math.min([...tokens[id]].length, 2) === n));
   const kept = [...marks, ...characters, ...longer].slice(0, tinyVocabulary);
@@ -58,6 +58,10 @@ function smallSpm(name: string): Map<string, unknown> {
     scores: pick(scores),
     add_space_prefix: name !== "gemma3",
   });
+}
+
+function isLatinCharacter(character: string): boolean {
+  return character < "\u0250" || character === "▁";
 }
 
 /** The LoRA that the golden losses were computed with. */

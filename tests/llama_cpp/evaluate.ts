@@ -20,7 +20,7 @@ const llama = await getLlama({
   build: "never",
   skipDownload: true,
   progressLogs: false,
-  maxThreads: 2,
+  maxThreads: 1,
   logLevel: LlamaLogLevel.warn,
   logger: (_level: unknown, message: string) => console.error(message),
 });
@@ -41,7 +41,7 @@ const answer: LlamaCppAnswer = {
 if (request.greedy || request.logits) {
   const context = await model.createContext({
     contextSize: request.contextSize ?? 512,
-    threads: 2,
+    threads: 1, // More would wait for each other by spinning, which on a busy machine takes minutes.
     flashAttention: false,
     swaFullCache: true,
     // The default cache is F16; F32 where logits are compared with an exact reference.
