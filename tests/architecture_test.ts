@@ -131,7 +131,7 @@ Deno.test("the project speaks of itself alone: no machine paths, no registry hos
     ["/work", "/"],
     ["/ro", "ot/"],
     ["/home", "/[a-z]"],
-    ["/tmp", "/(ftl|g|bash)"],
+    ["/tmp", "/(g|bash)"],
     ["registry\\.npm", "js"],
     ["py", "pi\\.org"],
     ["files\\.python", "hosted"],

@@ -63,8 +63,9 @@ export function loadOpenedModel(model: OpenedModel, { threads }: { threads: numb
   };
 }
 
-/** 134515008 -> "135M", 8030261248 -> "8.0B" */
-export function showCount(parameters: number): string {
-  if (parameters < 999_500) return `${Math.round(parameters / 1e3)}K`;
-  return parameters < 999.5e6 ? `${Math.round(parameters / 1e6)}M` : `${(parameters / 1e9).toFixed(1)}B`;
+/** 134515008 -> "135M", 4884480 -> "4.9M" */
+export function showCount(count: number): string {
+  const [unit, name] = count < 999_500 ? [1e3, "K"] : count < 999.5e6 ? [1e6, "M"] : [1e9, "B"] as const;
+  const value = count / unit;
+  return `${value < 9.95 ? value.toFixed(1) : Math.round(value)}${name}`;
 }

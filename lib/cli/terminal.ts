@@ -104,7 +104,7 @@ export function sideBySide(
 ): string {
   const column = Math.floor((width - indent - 3) / 2);
   const lines = ({ title, text }: { title: string; text: string }) => {
-    const body = wrap(text, column).filter((line, i, all) => line !== "" || all[i - 1] !== "");
+    const body = wrap(text, column).filter((line) => line !== "");
     return [title, "-".repeat(title.length), ...body.slice(0, most), ...(body.length > most ? ["..."] : [])];
   };
   const a = lines(left), b = lines(right);

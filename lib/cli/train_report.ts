@@ -19,7 +19,7 @@ export function showDecisions(run: PreparedRun): string {
   const extras = [s.use_rslora && "rsLoRA", s.use_dora && "DoRA"].filter(Boolean).map((word) => `, ${word}`).join("");
   const rate = s.learning_rate.toExponential().replace("e+0", "");
   return [
-    `model     ${model.source.config.name}, ${showCount(model.parameters)} parameters, frozen in 4-bit NF4`,
+    `model     ${s.model}, ${showCount(model.parameters)} parameters, frozen in 4-bit NF4`,
     `adapter   r ${s.r}, alpha ${s.lora_alpha}, ${s.target_modules.length} modules${extras}: ` +
     `${showCount(trained)} trained`,
     `data      ${rows.examples.length} rows of ${s.data}, ${tokens} tokens, prompt style ${rows.style}` +
