@@ -38,7 +38,7 @@ export function hfConfig(config: ModelConfig, options: { dtype: string }): Recor
     ...(architecture === "gemma3"
       ? {
         hidden_activation: "gelu_pytorch_tanh",
-        query_pre_attn_scalar: config.attentionScale ** -2,
+        query_pre_attn_scalar: Math.round(config.attentionScale ** -2), // transformers insists on an integer
         rope_local_base_freq: config.ropeLocal.theta,
         sliding_window: slides ? config.slidingWindow : null,
         layer_types: config.layerTypes.map((type) => `${type}_attention`),

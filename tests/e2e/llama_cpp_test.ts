@@ -83,6 +83,7 @@ Deno.test({
       const change = last(onBase).map((p, i) => klDivergence(p, last(onMerged)[i]));
       assert.ok(Math.min(...change) > 0.01, `the adapter changes too little to be seen: KL ${change}`);
       const ours = { path: source.path, prompts };
+      // Q8_0 changes the weights by about 1e-3 nats here; the rest is llama.cpp rounding activations to 8 bits too.
       const kl = {
         lora: assertSameDistributions(last(onMerged), last(withLora), { limit: 1e-3, what: "merged and LoRA GGUF" }),
         q8: assertSameDistributions(last(onBase), last(onQ8), { limit: 5e-2, what: "F16 and Q8_0" }),
