@@ -62,18 +62,14 @@ export async function llamaCpp(
   );
   if (code !== 0) {
     throw new Error(
-      `llama.cpp failed with exit code ${code} on ${request.gguf}:\n${
-        stderr.slice(-4000)
-      }`,
+      `llama.cpp failed with exit code ${code} on ${request.gguf}:\n${stderr.slice(-4000)}`,
     );
   }
   const answer: LlamaCppAnswer = JSON.parse(
     stdout.trimEnd().split("\n").at(-1)!,
   );
   const logits = answer.logits.map((positions) =>
-    positions.map((text) =>
-      new Float32Array(Uint8Array.fromBase64(text).buffer)
-    )
+    positions.map((text) => new Float32Array(Uint8Array.fromBase64(text).buffer))
   );
   return { ...answer, logits };
 }
@@ -101,9 +97,7 @@ async function install(): Promise<string | null> {
     await Deno.writeTextFile(stamp, lock);
     return null;
   }
-  const reason = `skipped: llama.cpp could not be installed: ${
-    stderr.trim().split("\n").at(-1)
-  }`;
+  const reason = `skipped: llama.cpp could not be installed: ${stderr.trim().split("\n").at(-1)}`;
   if (Deno.env.get("CI")) throw new Error(reason.replace("skipped: ", ""));
   return reason;
 }

@@ -51,9 +51,7 @@ if (request.greedy || request.logits) {
         experimentalKvCacheValueType: "F32",
       }
       : {}),
-    ...(request.lora
-      ? { lora: { adapters: [{ filePath: request.lora }] } }
-      : {}),
+    ...(request.lora ? { lora: { adapters: [{ filePath: request.lora }] } } : {}),
   });
   const sequence = context.getSequence();
   for (const { tokens, count } of request.greedy ?? []) {
@@ -61,9 +59,7 @@ if (request.greedy || request.logits) {
     const produced: number[] = [];
     let input = tokens;
     while (produced.length < count) {
-      const items = input.map((id, i) =>
-        i === input.length - 1 ? [id, { generateNext: { token: true } }] : id
-      );
+      const items = input.map((id, i) => i === input.length - 1 ? [id, { generateNext: { token: true } }] : id);
       const results = await sequence.controlledEvaluate(items);
       const next = results.at(-1)?.next.token;
       if (next === undefined || next === null) break;
@@ -75,9 +71,7 @@ if (request.greedy || request.logits) {
   for (const { tokens, positions } of request.logits ?? []) {
     await sequence.clearHistory();
     const wanted = new Set(positions ?? [tokens.length - 1]);
-    const items = tokens.map((id, i) =>
-      wanted.has(i) ? [id, { generateNext: { logits: true } }] : id
-    );
+    const items = tokens.map((id, i) => wanted.has(i) ? [id, { generateNext: { logits: true } }] : id);
     const results = await sequence.controlledEvaluate(items);
     answer.logits.push(
       [...wanted].map((i) => base64OfLogits(results[i].next.logits)),
