@@ -150,7 +150,12 @@ export const options = {
     choices: ["linear", "cosine", "constant", "constant_with_warmup"],
     default: "linear",
   }),
-  warmup_steps: integer("steps until the learning rate is reached", { ...training, default: 5, min: 0, short: "w" }),
+  warmup_steps: integer("steps until the learning rate is reached; at most a sixth of the steps unless given", {
+    ...training,
+    default: 5,
+    min: 0,
+    short: "w",
+  }),
   weight_decay: number("decay of the adapter's weights", { ...training, default: 0.01, min: 0, max: 1 }),
   max_grad_norm: number("gradients are scaled down to this norm; 0: never", { ...training, default: 1, min: 0 }),
   optim: choice("AdamW with 8-bit or 32-bit state", {

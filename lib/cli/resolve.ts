@@ -48,7 +48,7 @@ export function resolveTrain({ flags, file, problems = [] }: Sources): Resolved 
   }
   const resolved = { settings, sources } as unknown as Resolved;
   preferTheNearer(resolved);
-  found.push(...contradictions(resolved.settings));
+  found.push(...contradictions(resolved));
   if (found.length > 0) throw problemsError(found);
   return resolved;
 }
@@ -69,8 +69,13 @@ function preferTheNearer({ settings, sources }: Resolved): void {
   }
 }
 
+/** Whether a person chose a value, rather than a preset or the table. */
+export function isGiven(source: Source): boolean {
+  return source === "flag" || source === "file";
+}
+
 /** What single values cannot show to be wrong. */
-function contradictions(s: TrainSettings): string[] {
+function contradictions({ settings: s, sources }: Resolved): string[] {
   const problems: string[] = [];
   const evaluates = s.eval_data !== null || s.eval_split > 0;
   if (s.eval_steps > 0 && !evaluates) problems.push("eval_steps: needs eval_data or eval_split to evaluate on");
@@ -83,7 +88,7 @@ function contradictions(s: TrainSettings): string[] {
   if (s.max_steps === -1 && s.num_train_epochs === 0) problems.push("num_train_epochs: expected more than 0, got 0");
   if (s.learning_rate === 0) problems.push("learning_rate: expected more than 0, got 0");
   if (s.lora_alpha === 0) problems.push("lora_alpha: expected more than 0, got 0");
-  if (s.max_steps > 0 && s.warmup_steps >= s.max_steps) {
+  if (s.max_steps > 0 && s.warmup_steps >= s.max_steps && isGiven(sources.warmup_steps)) {
     problems.push(`warmup_steps: expected fewer than the ${s.max_steps} steps of the run, got ${s.warmup_steps}`);
   }
   return problems;

@@ -21,7 +21,7 @@ import { exportModel } from "./export.ts";
 import { loadOpenedModel, openNamedModel } from "./load.ts";
 import { trainingProgress } from "./progress.ts";
 import { answers, promptIds, questionOf } from "./prompts.ts";
-import { renderSettings, resolveTrain, type TrainSettings } from "./resolve.ts";
+import { isGiven, renderSettings, type Resolved, resolveTrain } from "./resolve.ts";
 import { prepareRows, showNote } from "./rows.ts";
 import { makeRunFolder, reopenRunFolder, runFiles, runName } from "./run_folder.ts";
 import { onInterrupt, StoppedError } from "./terminal.ts";
@@ -33,6 +33,7 @@ import {
   loraSettings,
   planRun,
   type PreparedRun,
+  warmupFor,
 } from "./train_setup.ts";
 
 /** Rows whose loss is measured before and after: all of a small data set, the first of a large one. */
@@ -59,12 +60,13 @@ export async function command(args: string[]): Promise<number> {
     console.log(line.help);
     return 0;
   }
-  const { settings } = resolveTrain(sourcesOf(line));
+  const resolved = resolveTrain(sourcesOf(line));
+  const { settings } = resolved;
   const folder = settings.resume === null
     ? makeRunFolder({ outputDir: settings.output_dir, name: runName(settings.model) })
     : reopenRunFolder(settings.resume);
   try {
-    const run = await prepare(settings, folder.path);
+    const run = await prepare(resolved, folder.path);
     console.error(showDecisions(run));
     writeSettings(run);
     writeNotes(run);
@@ -81,19 +83,21 @@ export async function command(args: string[]): Promise<number> {
 }
 
 /** Model, rows and adapter, ready for the first step, with everything that was decided on the way. */
-async function prepare(wanted: TrainSettings, folder: string): Promise<PreparedRun> {
+async function prepare({ settings: wanted, sources }: Resolved, folder: string): Promise<PreparedRun> {
   const opened = await openNamedModel(wanted.model);
   const rows = prepareRows(wanted, opened.tokenizer);
   const chosenRate = wanted.learning_rate === "auto";
   const learning_rate = wanted.learning_rate === "auto" ? learningRateFor(opened.parameters) : wanted.learning_rate;
-  const settings = { ...wanted, learning_rate, prompt_style: rows.style };
   const windows = planWindows({
     rows: rows.examples.length,
-    batchSize: settings.per_device_train_batch_size,
-    accumulation: settings.gradient_accumulation_steps,
-    maxSteps: settings.max_steps,
-    epochs: settings.num_train_epochs,
+    batchSize: wanted.per_device_train_batch_size,
+    accumulation: wanted.gradient_accumulation_steps,
+    maxSteps: wanted.max_steps,
+    epochs: wanted.num_train_epochs,
   });
+  const { warmup_steps: wantedWarmup } = wanted, given = isGiven(sources.warmup_steps);
+  const warmup_steps = warmupFor(windows.totalSteps, { wanted: wantedWarmup, given });
+  const settings = { ...wanted, learning_rate, warmup_steps, prompt_style: rows.style };
 
   const model = loadOpenedModel(opened, { threads: settings.threads });
   const { executor, weights, source: { config } } = model;

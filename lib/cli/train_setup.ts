@@ -35,6 +35,11 @@ export function learningRateFor(parameters: number): number {
   return learningRates.find(([below]) => parameters < below)![1];
 }
 
+/** Warm-up steps for a run: those that a person chose, else at most a sixth of the steps, as the paper's 5 of 30 are. */
+export function warmupFor(steps: number, { wanted, given }: { wanted: number; given: boolean }): number {
+  return given ? wanted : Math.min(wanted, Math.floor(steps / 6));
+}
+
 export function loraSettings(settings: TrainSettings): LoraSettings {
   const { r, lora_alpha, lora_dropout, use_rslora, use_dora, target_modules, init_lora_weights: init, seed } = settings;
   const init_lora_weights = init === "true" ? true : init;

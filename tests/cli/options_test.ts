@@ -142,7 +142,7 @@ const badFiles: [string, RegExp][] = [
   ["r: 8\nr: 9", /run\.yaml:2: .*unique/i],
   ["eval_steps: 5", /^eval_steps: needs eval_data or eval_split/],
   ["early_stopping_patience: 2", /early_stopping_patience: needs eval_steps/],
-  ["max_steps: 4", /^warmup_steps: expected fewer than the 4 steps/],
+  ["max_steps: 4\nwarmup_steps: 4", /^warmup_steps: expected fewer than the 4 steps/],
   ["target_modules: []", /^target_modules: needs at least one/],
   ["target_modules: [q_proj, qproj]", /^run\.yaml:1: target_modules: expected a list of .* got "qproj"/],
   ["learning_rate: 0", /^learning_rate: expected more than 0/],

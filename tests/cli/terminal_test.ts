@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { displayWidth, printable, showBytes, showSeconds, sideBySide, wrap } from "../../lib/cli/terminal.ts";
 import { showCount } from "../../lib/cli/load.ts";
-import { learningRateFor } from "../../lib/cli/train_setup.ts";
+import { learningRateFor, warmupFor } from "../../lib/cli/train_setup.ts";
 
 Deno.test("showBytes(), showSeconds() and showCount() round to what matters", () => {
   const bytes = [0, 1, 999, 1000, 9_950, 98_362_432, 999_600_000, 5.7e9, 3e15].map(showBytes);
@@ -17,6 +17,12 @@ Deno.test("showBytes(), showSeconds() and showCount() round to what matters", ()
 
 Deno.test("learningRateFor() falls with the model's size to the paper's rate", () => {
   assert.deepEqual([135e6, 500e6, 1.7e9, 3e9, 8e9, 70e9].map(learningRateFor), [2e-3, 1e-3, 5e-4, 5e-4, 2e-4, 2e-4]);
+});
+
+Deno.test("warmupFor() shortens a preset's warm-up for short runs, never one that was chosen", () => {
+  const wanted = 5, given = false;
+  assert.deepEqual([1, 2, 6, 12, 30, 1000].map((steps) => warmupFor(steps, { wanted, given })), [0, 0, 1, 2, 5, 5]);
+  assert.equal(warmupFor(6, { wanted, given: true }), 5);
 });
 
 Deno.test("wrap() keeps words whole, cuts words longer than a line, and no line is too wide", () => {
