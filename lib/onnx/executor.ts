@@ -9,6 +9,7 @@ import type { Executor, Segment, Value, WeightData } from "../ops.ts";
 import { createGraph } from "./graph.ts";
 import { type Recorded, recordingOps } from "./ops_onnx.ts";
 import { nf4Codebook as nf4Code } from "../quant/nf4.ts";
+import { returnFreedMemory } from "./malloc.ts";
 import { createPool } from "./pool.ts";
 
 interface Held extends Value {
@@ -41,6 +42,7 @@ export interface OnnxOptions {
 }
 
 export function createOnnxExecutor(options: OnnxOptions = {}): Executor & { poolBytes(): number } {
+  returnFreedMemory();
   const threads = options.threads ?? navigator.hardwareConcurrency;
   const sessions = new Map<string, Promise<Compiled>>();
   const pool = createPool();
@@ -107,7 +109,7 @@ export function createOnnxExecutor(options: OnnxOptions = {}): Executor & { pool
       executionMode: "sequential",
       enableMemPattern: false,
       logSeverityLevel: 3,
-      extra: { session: { intra_op: { allow_spinning: "0" } } },
+      extra: { session: { intra_op: { allow_spinning: "1" } } },
       ...(options.profilePrefix
         ? { enableProfiling: true, profileFilePrefix: `${options.profilePrefix}_${segment.key.split("|")[0]}` }
         : {}),

@@ -1,0 +1,134 @@
+/**
+ * Time and memory of a QLoRA step on the CPU, at the reference run's shape: SmolLM2-135M, 8 rows (about 727 tokens), r 16
+ * on seven projections, 8-bit AdamW, and beside it the f32 matrix products of this machine in the same run.
+ *
+ *   deno run -A tests/bench/train_step.ts [--steps 12] [--memory 1] [--threads 2]
+ *
+ * Prints milliseconds a step (median), the share of the matrix-product ceiling, and the process's peak memory.
+ */
+import { parseArgs } from "node:util";
+import { fetchModel } from "../../lib/cli/pull.ts";
+import { loraScale, makeParameters } from "../../lib/model/adapter.ts";
+import type { ModelConfig } from "../../lib/model/config.ts";
+import { projections, projectionShape } from "../../lib/model/names.ts";
+import { memoryPlan } from "../../lib/model/plan.ts";
+import { openModel } from "../../lib/model/source.ts";
+import { makeTrainable } from "../../lib/model/trainable_model.ts";
+import { loadWeights } from "../../lib/model/weights.ts";
+import { createOnnxExecutor } from "../../lib/onnx/executor.ts";
+import type { Executor } from "../../lib/ops.ts";
+import { gradientNorm } from "../../lib/train/gradient_norm.ts";
+import { defaultAdamw, makeOptimizer } from "../../lib/train/optimizer.ts";
+import { goldenPath } from "../helpers/golden.ts";
+import { randomArray } from "../helpers/operation_cases.ts";
+
+const { values: flags } = parseArgs({
+  options: { steps: { type: "string" }, memory: { type: "string" }, threads: { type: "string" } },
+});
+const steps = Number(flags.steps ?? 12), windowRows = 8;
+const begun = performance.now();
+
+const golden: { tokens: number[][] } = JSON.parse(Deno.readTextFileSync(goldenPath("smollm2_16rows_adamw.json")));
+const rows = golden.tokens.map((tokens) => ({
+  tokens: Int32Array.from(tokens),
+  targets: Uint8Array.from(tokens, (_, t) => t > 0 ? 1 : 0),
+}));
+const source = openModel(await fetchModel("smollm2-135m")), { config } = source;
+const executor = createOnnxExecutor({ threads: Number(flags.threads ?? 0) || undefined });
+const weights = loadWeights(source, executor, { linear: "nf4" });
+const settings = {
+  ...{ r: 16, lora_alpha: 16, lora_dropout: 0, use_rslora: false, use_dora: false },
+  ...{ target_modules: [...projections], init_lora_weights: "hash" as const, seed: 3407 },
+};
+const parameters = makeParameters(config, settings);
+const windows = [rows.slice(0, 8), rows.slice(8)];
+const lengths = windows.map((window) => window.reduce((sum, { tokens }) => sum + tokens.length, 0));
+const plan = memoryPlan({
+  config,
+  trained: parameters.reduce((sum, { value }) => sum + value.length, 0),
+  stateBytes: 2,
+  rankSum: settings.r * projections.length,
+  windowRows,
+  passTokens: (count) => ({ tokens: Math.max(...lengths) * count / windowRows, longest: 107 }),
+  budget: Number(flags.memory ?? 1) * 2 ** 30,
+  checkpointing: "auto",
+});
+const { keepLayers, headChunk, rowsPerPass } = plan;
+const model = makeTrainable({
+  ...{ executor, config, weights, parameters, keepLayers, headChunk },
+  loraScale: loraScale(settings),
+});
+const optimizer = makeOptimizer("adamw_8bit", parameters, defaultAdamw);
+const loaded = performance.now() - begun;
+
+const times: number[] = [];
+for (let step = 0; step < steps; step++) {
+  const window = windows[step % 2], targets = window.reduce((sum, { tokens }) => sum + tokens.length - 1, 0);
+  const start = performance.now();
+  for (let at = 0; at < windowRows; at += rowsPerPass) {
+    await model.accumulate(window.slice(at, at + rowsPerPass), { scale: 1 / targets, first: at === 0 });
+  }
+  gradientNorm(parameters);
+  optimizer.step(1e-4, 1);
+  times.push(performance.now() - start);
+}
+const ceiling = await productCeiling(executor, { tokens: Math.round((lengths[0] + lengths[1]) / 2), config });
+
+const tokens = (lengths[0] + lengths[1]) / 2, flop = stepFlop(config, tokens);
+const ms = median(times.slice(2)), rate = flop / ms / 1e6;
+const peak = /VmHWM:\s+(\d+)/.exec(Deno.readTextFileSync("/proc/self/status"));
+console.log([
+  executor.description,
+  `loading ${(loaded / 1000).toFixed(2)} s, first step ${(times[0] / 1000).toFixed(2)} s`,
+  `step of ${tokens} tokens: ${ms.toFixed(0)} ms median, ${Math.min(...times).toFixed(0)} best ` +
+  `(${keepLayers} of ${config.layers} layers kept, ${rowsPerPass} rows a pass)`,
+  `${(flop / 1e12).toFixed(3)} TFLOP a step: ${rate.toFixed(0)} GFLOP/s, ` +
+  `${(100 * rate / ceiling).toFixed(0)} % of the f32 products' ${ceiling.toFixed(0)} GFLOP/s`,
+  `peak memory ${peak ? (Number(peak[1]) / 1024).toFixed(0) : "?"} MiB, planned ${
+    (plan.bytes / 2 ** 20).toFixed(0)
+  } MiB`,
+].join("\n"));
+await executor.dispose();
+
+function median(values: number[]): number {
+  return values.toSorted((a, b) => a - b)[values.length >> 1];
+}
+
+/** Multiply-adds of the frozen model, counted twice: forward and input gradients of layers and head. LoRA is extra work. */
+function stepFlop(config: ModelConfig, tokens: number): number {
+  const layer = projections.reduce((sum, name) => sum + projectionShape(config, name).reduce((a, b) => a * b), 0);
+  return 2 * 2 * tokens * (config.layers * layer + config.vocabSize * config.hiddenSize);
+}
+
+/** GFLOP/s of the best of the model's f32 products [T, I] x [O, I]^T and [T, O] x [O, I]. */
+async function productCeiling(
+  executor: Executor,
+  { tokens, config }: { tokens: number; config: ModelConfig },
+): Promise<number> {
+  const { hiddenSize: D, intermediateSize: F } = config;
+  let best = 0;
+  for (const [O, I] of [[F, D], [D, F], [D, D]]) {
+    const inputs = {
+      x: executor.tensor(randomArray(tokens * I, 1), [tokens, I]),
+      dy: executor.tensor(randomArray(tokens * O, 2), [tokens, O]),
+      w: executor.tensor(randomArray(O * I, 3), [O, I]),
+    };
+    for (const direction of ["forward", "backward"] as const) {
+      const segment = {
+        key: `ceiling_${direction}`,
+        build: direction === "forward"
+          ? ((ops, { x, w }) => ({ y: ops.linear(x, w) })) as Parameters<Executor["run"]>[0]["build"]
+          : ((ops, { dy, w }) => ({ y: ops.linearBackward(dy, w) })) as Parameters<Executor["run"]>[0]["build"],
+      };
+      const runs: number[] = [];
+      for (let i = 0; i < 40; i++) {
+        const start = performance.now();
+        const { y } = await executor.run(segment, inputs);
+        runs.push(performance.now() - start);
+        executor.release(y);
+      }
+      best = Math.max(best, 2 * tokens * O * I / median(runs) / 1e6);
+    }
+  }
+  return best;
+}
