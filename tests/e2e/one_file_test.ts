@@ -80,8 +80,8 @@ Deno.test({
       });
 
       await t.step("it starts with an environment that holds nothing at all", async () => {
-        const [{ name }] = Deno.readDirSync(`${folder}/cache`);
-        const unpacked = `/tmp/ftl-${Deno.uid()}/${name}`;
+        const program = [...Deno.readDirSync(`${folder}/cache`)].find(({ name }) => name.startsWith("app-"))!.name;
+        const unpacked = `/tmp/ftl-${Deno.uid()}/${program}`;
         try {
           assert.deepEqual(await run(["--version"]), { code: 0, stdout: "ftl 0.1.0\n", stderr: "" });
           assert.ok(Deno.statSync(`${unpacked}/main.js`).isFile);
