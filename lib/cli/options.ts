@@ -237,6 +237,13 @@ export const options = {
     default: 0,
     min: 0,
   }),
+  repetition_penalty: number("above 1: what was said already becomes less likely", {
+    commands: ["run"],
+    group: "Generation",
+    default: 1,
+    min: 0.1,
+    max: 10,
+  }),
   to: list("GGUF in f16, bf16 or q8_0 with an Ollama Modelfile, lora (GGUF adapter), or merged safetensors", {
     ...exporting,
     choices: ["f16", "bf16", "q8_0", "lora", "safetensors"],

@@ -96,11 +96,11 @@ interface Conversation {
 /** Prints the answer as it is made, and returns it. Ctrl-C ends the answer, not the conversation. */
 async function answer(generator: Generator, options: Conversation & { messages: Message[] }): Promise<string> {
   const { settings, tokenizer, messages } = options;
-  const { temperature, top_p, top_k, seed, max_new_tokens } = settings;
+  const { temperature, top_p, top_k, repetition_penalty, seed, max_new_tokens } = settings;
   const interrupt = onInterrupt(() => {});
   let text = "";
   try {
-    const sampling = { temperature, top_p, top_k, seed, maxNewTokens: max_new_tokens, tokenizer };
+    const sampling = { temperature, top_p, top_k, repetition_penalty, seed, maxNewTokens: max_new_tokens, tokenizer };
     for await (const piece of answerPieces(generator, promptIds(messages, options), sampling)) {
       const shown = text === "" ? piece.trimStart() : piece;
       await write(printable(shown));

@@ -4,6 +4,7 @@
  */
 import { join } from "node:path";
 import { UserError } from "../errors.ts";
+import { knownName } from "../hub/models.ts";
 import { kindOfPath, readJson, readText } from "../model/model_files.ts";
 import { resolveTrain, type TrainSettings } from "./resolve.ts";
 import type { PromptStyle } from "./rows.ts";
@@ -51,7 +52,7 @@ function baseOf(adapter: string): string {
   const path = join(adapter, "adapter_config.json");
   const config = readJson(path) as Record<string, unknown> | null;
   const base = config?.base_model_name_or_path;
-  if (typeof base === "string" && base !== "") return base;
+  if (typeof base === "string" && base !== "") return knownName(base);
   throw new UserError(`${path} does not say its base model (base_model_name_or_path)`, {
     hint: "name it with --base",
   });

@@ -7,6 +7,7 @@ import { UserError } from "../errors.ts";
 import { rowOrder } from "../data/order.ts";
 import { writeAdapter } from "../export/peft.ts";
 import { writeAtomic } from "../files/atomic.ts";
+import { originalName } from "../hub/models.ts";
 import { attachAdapter, initMagnitudes, loraScale, makeParameters } from "../model/adapter.ts";
 import { kindOfPath, readText } from "../model/model_files.ts";
 import { makeTrainable } from "../model/trainable_model.ts";
@@ -155,7 +156,7 @@ async function trainSteps(run: PreparedRun): Promise<TrainResult> {
 /** Adapter, loss curve, and what was asked to be exported. */
 async function writeResults({ folder, settings, model, rows, lora, trainable }: PreparedRun): Promise<void> {
   const adapter = join(folder, runFiles.adapter);
-  writeAdapter(adapter, { settings: lora, parameters: trainable.parameters, baseModel: settings.model });
+  writeAdapter(adapter, { settings: lora, parameters: trainable.parameters, baseModel: originalName(settings.model) });
   writeText(join(folder, runFiles.curve), await lossCurveSvg(readLog(join(folder, runFiles.log)), { title: folder }));
   if (settings.export.length === 0) return;
   const named = { adapter, style: rows.style, name: runName(settings.model) };

@@ -29,12 +29,15 @@ export function showDecisions(run: PreparedRun): string {
     `${s.lr_scheduler_type}, ${s.warmup_steps} warm-up steps`,
     `          learning rate ${rate}${chosen}`,
     `engine    ${model.executor.description}; a step runs in ${passes === 1 ? "one pass" : `${passes} passes`}`,
-    `memory    ${
-      showBytes(plan.bytes)
-    } expected at most; ${plan.keepLayers} of ${model.source.config.layers} layers keep ` +
-    `their values, the others are computed again`,
+    `memory    ${showBytes(plan.bytes)} expected at most; ${showKept(plan.keepLayers, model.source.config.layers)}`,
     `folder    ${run.folder}`,
   ].join("\n");
+}
+
+/** What gradient checkpointing comes to. */
+function showKept(kept: number, layers: number): string {
+  if (kept === layers) return "every layer keeps its values";
+  return `${kept} of ${layers} layers keep their values, the others are computed again`;
 }
 
 export interface Losses {

