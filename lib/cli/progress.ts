@@ -76,8 +76,10 @@ export function trainingProgress({ steps, firstStep = 0 }: { steps: number; firs
         report.step === steps ? `took ${showSeconds(seconds)}` : `${showSeconds(left)} left`,
         `${showBytes(Deno.memoryUsage().rss)} memory`,
       ].join("  ");
-      const last = report.step === steps;
-      line.show(text, last || report.step === firstStep + 1 || report.step % every === 0);
+      if (report.step === steps) {
+        line.end();
+        console.error(text);
+      } else line.show(text, report.step === firstStep + 1 || report.step % every === 0);
     },
     /** Another line above the progress line. */
     note(text: string) {

@@ -10,8 +10,9 @@ export function showDecisions(run: PreparedRun): string {
   const { settings: s, model, rows, plan, totalSteps } = run;
   const trained = run.trainable.parameters.reduce((sum, { value }) => sum + value.length, 0);
   const tokens = rows.examples.reduce((sum, { tokens }) => sum + tokens.length, 0);
-  const perStep = s.per_device_train_batch_size * s.gradient_accumulation_steps;
-  const epochs = totalSteps * Math.min(perStep, rows.examples.length) / rows.examples.length;
+  const window = s.per_device_train_batch_size * s.gradient_accumulation_steps;
+  const perStep = Math.min(window, rows.examples.length);
+  const epochs = totalSteps * perStep / rows.examples.length;
   const passes = Math.ceil(perStep / plan.rowsPerPass);
   const chosen = run.chosenRate
     ? `, chosen for ${showCount(model.parameters)} parameters (2e-4 suits 7B and more)`
