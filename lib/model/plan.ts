@@ -94,7 +94,7 @@ function estimate(
   const headChunk = headChunkOf(V);
   const scores = rowsPerPass * heads * L * L * 4;
   const backward = layerWeights * 4 + 2.2 * (T * (4 * F + 2 * D + 3 * Q + 2 * K) * 4 + 3 * scores);
-  const head = 3 * headChunk * V * 4 + 4 * T * D * 4;
+  const head = 1.3 * headChunk * V * 4 + 4 * T * D * 4;
   const parts = {
     runtime,
     weights: slack * weights,
@@ -106,7 +106,7 @@ function estimate(
   return { rowsPerPass, keepLayers, headChunk, parts, bytes };
 }
 
-/** The most positions whose logits fill no more than 16 MiB: arenas grow by powers of two. */
+/** Positions whose logits fill no more than 48 MiB, and no more than 8 MiB a slice of the vocabulary. */
 function headChunkOf(vocabulary: number): number {
-  return Math.max(16, Math.floor(16 * MiB / (4 * vocabulary)) - 1);
+  return Math.min(248, Math.max(16, Math.floor(48 * MiB / (4 * vocabulary))));
 }

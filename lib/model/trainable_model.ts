@@ -63,10 +63,11 @@ export function makeTrainable(options: TrainableOptions): Trainable {
     return (await executor.run(segments.embed, { embed_tokens: weights.embed_tokens, tokens })).x;
   }
 
-  /** Chunks of labelled positions, as inputs of the head. */
+  /** Chunks of labelled positions of nearly one size, as inputs of the head. */
   function* labelChunks(batch: Batch) {
-    for (let start = 0; start < batch.labelled.length; start += headChunk) {
-      const end = Math.min(start + headChunk, batch.labelled.length);
+    const count = batch.labelled.length, size = Math.ceil(count / Math.ceil(count / headChunk));
+    for (let start = 0; start < count; start += size) {
+      const end = Math.min(start + size, count);
       const shape = [end - start];
       yield {
         start,

@@ -17,6 +17,8 @@ interface Held extends Value {
   tensor: ort.Tensor;
   /** NF4 weights. */
   absmax?: ort.Tensor;
+  /** Views of some of its rows, by "start-end". */
+  views?: Map<string, ort.Tensor>;
   pooled: boolean;
 }
 
@@ -26,10 +28,20 @@ interface Dequantized {
   tensor: ort.Tensor;
 }
 
+interface Part {
+  /** Name of the whole, and of the part. */
+  of: string;
+  name: string;
+  start: number;
+  end: number;
+}
+
 interface Compiled {
   session: ort.InferenceSession;
   /** NF4 inputs that the graph also wants in f32. */
   dequantized: string[];
+  /** Inputs of which the graph wants some rows apart. */
+  parts: Part[];
   /** Shapes of the outputs by the signature of the input shapes. */
   shapes: Map<string, Record<string, number[]>>;
 }
@@ -59,10 +71,17 @@ export function createOnnxExecutor(options: OnnxOptions = {}): Executor & { pool
   /** Records the segment for inputs like these. */
   function record(segment: Segment, inputs: Record<string, Held>) {
     const graph = createGraph(segment.key);
-    const recorded: Record<string, Recorded> = {}, dequantized: string[] = [];
+    const recorded: Record<string, Recorded> = {}, dequantized: string[] = [], parts: Part[] = [];
     for (const [name, value] of Object.entries(inputs)) {
       const type = value.data instanceof Float32Array ? "float" : value.data instanceof Int32Array ? "int32" : "uint8";
       recorded[name] = { name: graph.input(name, type), shape: value.shape };
+      if (type === "float") {
+        recorded[name].rows = (start, end) => {
+          const part = graph.input(`${name}.rows.${start}`, type);
+          parts.push({ of: name, name: part, start, end });
+          return part;
+        };
+      }
       if (!value.absmax) continue;
       recorded[name].absmax = graph.input(`${name}.absmax`, "float");
       recorded[name].dequantized = () => {
@@ -76,7 +95,7 @@ export function createOnnxExecutor(options: OnnxOptions = {}): Executor & { pool
       graph.output(value.name, `out.${name}`);
       shapes[name] = [...value.shape];
     }
-    return { graph, shapes, dequantized };
+    return { graph, shapes, dequantized, parts };
   }
 
   /** W in f32 for the products that need it whole. */
@@ -99,7 +118,7 @@ export function createOnnxExecutor(options: OnnxOptions = {}): Executor & { pool
   }
 
   async function compile(segment: Segment, inputs: Record<string, Held>): Promise<Compiled> {
-    const { graph, dequantized } = record(segment, inputs);
+    const { graph, dequantized, parts } = record(segment, inputs);
     const session = await ort.InferenceSession.create(graph.bytes(), {
       executionProviders: ["cpu"],
       // Constant folding and fusions only cost start-up here: the graphs are already what should run.
@@ -115,7 +134,7 @@ export function createOnnxExecutor(options: OnnxOptions = {}): Executor & { pool
         ? { enableProfiling: true, profileFilePrefix: `${options.profilePrefix}_${segment.key.split("|")[0]}` }
         : {}),
     });
-    return { session, dequantized, shapes: new Map() };
+    return { session, dequantized, parts, shapes: new Map() };
   }
 
   async function close(key: string): Promise<void> {
@@ -158,6 +177,7 @@ export function createOnnxExecutor(options: OnnxOptions = {}): Executor & { pool
       if (!shapes) compiled.shapes.set(signature, shapes = record(segment, held).shapes);
 
       for (const name of compiled.dequantized) feeds[`${name}.f32`] = dequantize(name, held[name]);
+      for (const part of compiled.parts) feeds[part.name] = rowsView(held[part.of], part);
       const outputs: Record<string, Held> = {}, fetches: Record<string, ort.Tensor> = {};
       for (const name in shapes) {
         const given = into[name] as Held | undefined;
@@ -182,6 +202,19 @@ export function createOnnxExecutor(options: OnnxOptions = {}): Executor & { pool
       pool.clear();
     },
   };
+}
+
+/** Some rows of a value as a tensor over the same memory. */
+function rowsView(value: Held, { start, end }: Part): ort.Tensor {
+  value.views ??= new Map();
+  const key = `${start}-${end}`, width = count(value.shape.slice(1));
+  let view = value.views.get(key);
+  if (!view) {
+    const data = (value.data as Float32Array).subarray(start * width, end * width);
+    view = new ort.Tensor("float32", data, [end - start, ...value.shape.slice(1)]);
+    value.views.set(key, view);
+  }
+  return view;
 }
 
 const nf4High = new Float32Array(256), nf4Low = new Float32Array(256);

@@ -13,6 +13,8 @@ export interface Recorded extends Value {
   absmax?: string;
   /** Set for NF4 weights: declares the input that holds the same weight in f32, and names it. */
   dequantized?: () => string;
+  /** Set for f32 inputs: declares an input that holds rows start..end of it, without a copy, and names it. */
+  rows?: (start: number, end: number) => string;
 }
 
 const microsoft = "com.microsoft";
@@ -226,19 +228,32 @@ export function recordingOps(graph: Graph): Ops<Recorded> {
     },
 
     crossEntropy(h, weight, targets, { scale }) {
-      const N = h.shape[0];
-      const z = product(h.name, weight.name, { transB: true });
-      const p = node("Softmax", [z], { attributes: { axis: { int: -1 } } });
-      // log-sum-exp from the largest logit m and its probability: lse = m - log(p_max), exact where p_target underflows.
-      const largest = node("ReduceMax", [z, axes(1)]);
-      const lse = node("Sub", [largest, node("Log", [node("ReduceMax", [p, axes(1)])])]);
-      const chosen = node("GatherElements", [z, reshape(targets.name, -1, 1)], { attributes: { axis: { int: 1 } } });
-      const loss = reshape(node("Sub", [lse, chosen]), -1);
+      // The vocabulary in slices: each is packed once for all positions, and only exp(z - m) of all slices is held.
+      // loss = m + log(s) - z[target] with m = max z, s = sum exp(z - m); dh = scale * (exp(z - m)/s * W - W[target]).
+      const bounds = sliceRows(weight.shape[0]), sizes = bounds.map(([start, end]) => end - start);
+      const slices = bounds.map((slice) => bounds.length === 1 ? weight.name : weight.rows!(...slice));
+      const logits = slices.map((w) => product(h.name, w, { transB: true }));
+      const largest = node("Max", logits.map((z) => node("ReduceMax", [z, axes(1)])));
+      const exps = logits.map((z) => node("Exp", [node("Sub", [z, largest])]));
+      // As products with ones, which add in blocks: ReduceSum adds thousands of terms in a row and drifts.
+      const width = Math.max(...sizes), ones = graph.constant("float", Array(width).fill(1), [width, 1]);
+      const sum = node("Sum", exps.map((e, i) => product(e, sizes[i] === width ? ones : cut(ones, sizes[i]))));
       const label = node("Gather", [weight.name, targets.name], { attributes: { axis: { int: 0 } } });
-      const dh = node("Sub", [product(p, weight.name, { scale }), node("Mul", [label, scalar(scale)])]);
-      return { loss: make(loss, [N]), dh: make(dh, h.shape) };
+      const chosen = node("ReduceSum", [node("Mul", [h.name, label]), axes(1)]);
+      const loss = node("Sub", [node("Add", [largest, node("Log", [sum])]), chosen]);
+      const weighted = exps.slice(1).reduce(
+        (total, e, i) => node("Gemm", [e, slices[i + 1], total], { attributes: { alpha: 1, beta: 1 } }),
+        product(exps[0], slices[0]),
+      );
+      const dh = node("Mul", [node("Sub", [node("Div", [weighted, sum]), label]), scalar(scale)]);
+      return { loss: make(reshape(loss, -1), [h.shape[0]]), dh: make(dh, h.shape) };
     },
   };
+
+  /** The first rows of a constant. */
+  function cut(x: string, rows: number): string {
+    return node("Slice", [x, axes(0), axes(rows), axes(0)]);
+  }
 
   /** act(g), by ONNX Runtime's fused kernels. */
   function activate(gate: string, activation: Activation): string {
@@ -246,4 +261,10 @@ export function recordingOps(graph: Graph): Ops<Recorded> {
       ? node("QuickGelu", [gate], { domain: microsoft, attributes: { alpha: 1 } })
       : node("Gelu", [gate], { attributes: { approximate: { string: "tanh" } } });
   }
+}
+
+/** Rows of a vocabulary in nearly equal slices of at most 8192. */
+function sliceRows(rows: number): [start: number, end: number][] {
+  const count = Math.ceil(rows / 8192), size = Math.ceil(rows / count);
+  return Array.from({ length: count }, (_, i) => [i * size, Math.min(rows, (i + 1) * size)]);
 }

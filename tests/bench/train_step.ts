@@ -20,7 +20,7 @@ import type { Executor } from "../../lib/ops.ts";
 import { gradientNorm } from "../../lib/train/gradient_norm.ts";
 import { defaultAdamw, makeOptimizer } from "../../lib/train/optimizer.ts";
 import { goldenPath } from "../helpers/golden.ts";
-import { randomArray } from "../helpers/operation_cases.ts";
+import { randomFloats } from "../helpers/random.ts";
 
 const { values: flags } = parseArgs({
   options: { steps: { type: "string" }, memory: { type: "string" }, threads: { type: "string" } },
@@ -109,9 +109,9 @@ async function productCeiling(
   let best = 0;
   for (const [O, I] of [[F, D], [D, F], [D, D]]) {
     const inputs = {
-      x: executor.tensor(randomArray(tokens * I, 1), [tokens, I]),
-      dy: executor.tensor(randomArray(tokens * O, 2), [tokens, O]),
-      w: executor.tensor(randomArray(O * I, 3), [O, I]),
+      x: executor.tensor(randomFloats(tokens * I, 1), [tokens, I]),
+      dy: executor.tensor(randomFloats(tokens * O, 2), [tokens, O]),
+      w: executor.tensor(randomFloats(O * I, 3), [O, I]),
     };
     for (const direction of ["forward", "backward"] as const) {
       const segment = {

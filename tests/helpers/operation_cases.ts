@@ -5,6 +5,7 @@
 import type { Activation, Executor, Ops, Segment, Value, WeightData } from "../../lib/ops.ts";
 import { causalMask, makeBatch, ropeTables } from "../../lib/model/batch.ts";
 import { quantizeNf4 } from "../../lib/quant/nf4.ts";
+import { randomFloats } from "./random.ts";
 
 export type HostInput = { data: Float32Array | Int32Array; shape: number[] } | WeightData;
 
@@ -14,23 +15,12 @@ export interface OperationCase {
   build: <V extends Value>(ops: Ops<V>, inputs: Record<string, V>) => Record<string, V>;
 }
 
-/** Uniform in [-1, 1), from a seed. */
-export function randomArray(length: number, seed: number): Float32Array {
-  let state = seed >>> 0;
-  return Float32Array.from({ length }, () => {
-    state = (state + 0x9e3779b9) >>> 0;
-    let x = Math.imul(state ^ (state >>> 16), 0x21f0aaad);
-    x = Math.imul(x ^ (x >>> 15), 0x735a2d97);
-    return ((x ^ (x >>> 15)) >>> 0) / 2 ** 31 - 1;
-  });
-}
-
 function random(seed: number, ...shape: number[]): HostInput {
-  return { data: randomArray(shape.reduce((a, b) => a * b, 1), seed), shape };
+  return { data: randomFloats(shape.reduce((a, b) => a * b, 1), seed), shape };
 }
 
 function nf4(seed: number, rows: number, columns: number): HostInput {
-  return { kind: "nf4", shape: [rows, columns], ...quantizeNf4(randomArray(rows * columns, seed)) };
+  return { kind: "nf4", shape: [rows, columns], ...quantizeNf4(randomFloats(rows * columns, seed)) };
 }
 
 function integers(...data: number[]): HostInput {
@@ -172,7 +162,7 @@ export function operationCases(): OperationCase[] {
     ...(["silu", "gelu_tanh"] as Activation[]).map((activation): OperationCase => ({
       name: `gated and gatedBackward, ${activation}`,
       inputs: {
-        gate: { data: randomArray(T * D, 1).map((x) => 9 * x), shape: [T, D] },
+        gate: { data: randomFloats(T * D, 1).map((x) => 9 * x), shape: [T, D] },
         up: random(2, T, D),
         dy: random(3, T, D),
       },
@@ -182,15 +172,24 @@ export function operationCases(): OperationCase[] {
       name: "crossEntropy",
       inputs: {
         h: random(1, 3, D),
-        w: { data: randomArray(V * D, 2).map((x) => 3 * x), shape: [V, D] },
+        w: { data: randomFloats(V * D, 2).map((x) => 3 * x), shape: [V, D] },
         targets: integers(0, V - 1, 64),
+      },
+      build: (o, i) => o.crossEntropy(i.h, i.w, i.targets, { scale: 0.25 }),
+    },
+    {
+      name: "crossEntropy over a vocabulary of several slices",
+      inputs: {
+        h: random(1, 5, 24),
+        w: { data: randomFloats(20011 * 24, 2).map((x) => 3 * x), shape: [20011, 24] },
+        targets: integers(0, 20010, 6143, 6144, 10000),
       },
       build: (o, i) => o.crossEntropy(i.h, i.w, i.targets, { scale: 0.25 }),
     },
     {
       name: "crossEntropy far from its target",
       inputs: {
-        h: { data: randomArray(3 * D, 1).map((x) => 20 * x), shape: [3, D] },
+        h: { data: randomFloats(3 * D, 1).map((x) => 20 * x), shape: [3, D] },
         w: random(2, V, D),
         targets: integers(1, 2, 3),
       },
