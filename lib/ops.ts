@@ -150,8 +150,6 @@ export interface Executor {
   read(value: Value): Promise<Float32Array>;
   /** Gives values back for reuse. */
   release(...values: Value[]): void;
-  /** Frees what the executor keeps for a segment between runs; the next run makes it again (milliseconds). */
-  retire(segment: Segment): Promise<void>;
   /** Frees everything. */
   dispose(): Promise<void>;
 }

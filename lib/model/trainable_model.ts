@@ -132,8 +132,6 @@ export function makeTrainable(options: TrainableOptions): Trainable {
       kept.push(l < firstKept ? {} : outputs);
     }
 
-    // Forward, head and backward never need their working memory at the same time: each gives it back when done.
-    await executor.retire(segments.forward);
     const factor = executor.tensor(new Float32Array(config.hiddenSize).fill(scale), [config.hiddenSize]);
     let dx: Value | undefined;
     for (const chunk of labelChunks(batch)) {
@@ -144,7 +142,6 @@ export function makeTrainable(options: TrainableOptions): Trainable {
       await addLosses(losses, batch, { start: chunk.start, loss: head.loss });
     }
     executor.release(x);
-    await executor.retire(segments.head);
 
     for (let l = config.layers - 1; l >= 0; l--) {
       const layer = { ...layerInputs(l, values, inputs[l]), ...masks(l) };
@@ -164,8 +161,6 @@ export function makeTrainable(options: TrainableOptions): Trainable {
       if (!first) await addGradients(executor, outputs, gradients[l]);
     }
     if (dx) executor.release(dx);
-    await executor.retire(segments.forward);
-    await executor.retire(segments.backward);
     return losses;
   }
 
@@ -184,7 +179,6 @@ export function makeTrainable(options: TrainableOptions): Trainable {
       await addLosses(losses, batch, { start: chunk.start, loss });
     }
     executor.release(x);
-    await executor.retire(segments.loss);
     return losses;
   }
 

@@ -2,46 +2,35 @@
  * The ONNX Runtime executor: each segment becomes one small session, made at its first run and used for every layer
  * and every batch. Weights are inputs, not constants: their memory is the host's own, nothing is copied or packed
  * twice, and a session starts in milliseconds. Outputs are written into buffers from a pool, so that after the first
- * step nothing is allocated. The only user of onnxruntime-node besides this folder's tests.
+ * step nothing is allocated.
  */
-import * as ort from "onnxruntime-node";
+import { nf4Codebook } from "../quant/nf4.ts";
 import type { Executor, Segment, Value, WeightData } from "../ops.ts";
-import { createGraph } from "./graph.ts";
-import { type Recorded, recordingOps } from "./ops_onnx.ts";
-import { nf4Codebook as nf4Code } from "../quant/nf4.ts";
+import { createGraph, type Graph } from "./graph.ts";
 import { returnFreedMemory } from "./malloc.ts";
+import { type Recorded, recordingOps } from "./ops_onnx.ts";
 import { createPool } from "./pool.ts";
+import { onnxRuntime, type Session, type Tensor, type TensorData } from "./runtime.ts";
 
 interface Held extends Value {
-  data: Float32Array | Int32Array | Uint8Array;
-  tensor: ort.Tensor;
+  data: TensorData;
+  tensor: Tensor;
   /** NF4 weights. */
-  absmax?: ort.Tensor;
+  absmax?: Tensor;
   /** Views of some of its rows, by "start-end". */
-  views?: Map<string, ort.Tensor>;
+  views?: Map<string, Tensor>;
   pooled: boolean;
 }
 
-/** A weight in f32, made of the NF4 weight it holds at the moment. */
-interface Dequantized {
-  of?: Held;
-  tensor: ort.Tensor;
-}
-
-interface Part {
-  /** Name of the whole, and of the part. */
-  of: string;
-  name: string;
-  start: number;
-  end: number;
-}
+/** An input of a graph: a value of the segment, or something made of one. */
+type Input =
+  & { of: string }
+  & ({ kind: "value" | "absmax" | "dequantized" } | { kind: "rows"; start: number; end: number });
 
 interface Compiled {
-  session: ort.InferenceSession;
-  /** NF4 inputs that the graph also wants in f32. */
-  dequantized: string[];
-  /** Inputs of which the graph wants some rows apart. */
-  parts: Part[];
+  session: Session;
+  inputs: Input[];
+  outputs: string[];
   /** Shapes of the outputs by the signature of the input shapes. */
   shapes: Map<string, Record<string, number[]>>;
 }
@@ -53,189 +42,180 @@ export interface OnnxOptions {
   profilePrefix?: string;
 }
 
-export function createOnnxExecutor(options: OnnxOptions = {}): Executor & { poolBytes(): number } {
+export function createOnnxExecutor(options: OnnxOptions = {}): Executor {
   returnFreedMemory();
+  const runtime = onnxRuntime();
   const threads = options.threads ?? navigator.hardwareConcurrency;
-  const sessions = new Map<string, Promise<Compiled>>();
+  const sessions = new Map<string, Compiled>();
   const pool = createPool();
-  /** By input name and shape: the layers' weights of one module take turns in one buffer. */
-  const scratch = new Map<string, Dequantized>();
+  const dequantize = dequantizer();
 
-  const hold = (data: Held["data"], shape: readonly number[], pooled: boolean): Held => ({
-    data,
-    shape,
-    pooled,
-    tensor: new ort.Tensor(typeName(data), data, shape),
+  const hold = (data: TensorData, shape: readonly number[], pooled: boolean): Held => ({
+    ...{ data, shape, pooled },
+    tensor: runtime.tensor(data, shape),
   });
 
-  /** Records the segment for inputs like these. */
-  function record(segment: Segment, inputs: Record<string, Held>) {
-    const graph = createGraph(segment.key);
-    const recorded: Record<string, Recorded> = {}, dequantized: string[] = [], parts: Part[] = [];
-    for (const [name, value] of Object.entries(inputs)) {
-      const type = value.data instanceof Float32Array ? "float" : value.data instanceof Int32Array ? "int32" : "uint8";
-      recorded[name] = { name: graph.input(name, type), shape: value.shape };
-      if (type === "float") {
-        recorded[name].rows = (start, end) => {
-          const part = graph.input(`${name}.rows.${start}`, type);
-          parts.push({ of: name, name: part, start, end });
-          return part;
-        };
-      }
-      if (!value.absmax) continue;
-      recorded[name].absmax = graph.input(`${name}.absmax`, "float");
-      recorded[name].dequantized = () => {
-        if (!dequantized.includes(name)) dequantized.push(graph.input(`${name}.f32`, "float").slice(0, -4));
-        return `${name}.f32`;
-      };
-    }
-    const outputs = segment.build(recordingOps(graph), recorded);
-    const shapes: Record<string, number[]> = {};
-    for (const [name, value] of Object.entries(outputs)) {
-      graph.output(value.name, `out.${name}`);
-      shapes[name] = [...value.shape];
-    }
-    return { graph, shapes, dequantized, parts };
-  }
-
-  /** W in f32 for the products that need it whole. */
-  function dequantize(name: string, weight: Held): ort.Tensor {
-    const key = `${name}|${weight.shape}`;
-    let held = scratch.get(key);
-    if (!held) {
-      held = { tensor: new ort.Tensor("float32", new Float32Array(count(weight.shape)), weight.shape) };
-      scratch.set(key, held);
-    }
-    if (held.of !== weight) {
-      dequantizeNf4Into(
-        weight.data as Uint8Array,
-        weight.absmax!.data as Float32Array,
-        held.tensor.data as Float32Array,
-      );
-      held.of = weight;
-    }
-    return held.tensor;
-  }
-
-  async function compile(segment: Segment, inputs: Record<string, Held>): Promise<Compiled> {
-    const { graph, dequantized, parts } = record(segment, inputs);
-    const session = await ort.InferenceSession.create(graph.bytes(), {
-      executionProviders: ["cpu"],
-      // Constant folding and fusions only cost start-up here: the graphs are already what should run.
-      graphOptimizationLevel: "disabled",
-      intraOpNumThreads: threads,
-      interOpNumThreads: 1,
-      executionMode: "sequential",
-      enableMemPattern: false,
-      logSeverityLevel: 3,
-      // Waiting threads that spin gain nothing measurable on an idle machine and take a third of a busy one.
-      extra: { session: { intra_op: { allow_spinning: "0" } } },
-      ...(options.profilePrefix
-        ? { enableProfiling: true, profileFilePrefix: `${options.profilePrefix}_${segment.key.split("|")[0]}` }
-        : {}),
+  function compile(segment: Segment, values: Record<string, Held>): Compiled {
+    const { graph, inputs, shapes } = record(segment, values);
+    const outputs = Object.keys(shapes);
+    const session = runtime.session(graph.bytes(), {
+      inputs: inputs.map(inputName),
+      outputs: outputs.map(outputName),
+      threads,
+      profile: options.profilePrefix && `${options.profilePrefix}_${segment.key.split("|")[0]}`,
     });
-    return { session, dequantized, parts, shapes: new Map() };
+    return { session, inputs, outputs, shapes: new Map() };
   }
 
-  async function close(key: string): Promise<void> {
-    const { session } = await sessions.get(key)!;
-    sessions.delete(key);
-    if (options.profilePrefix) (session as unknown as { endProfiling(): void }).endProfiling();
-    await session.release();
+  function tensorOf(input: Input, value: Held): Tensor {
+    switch (input.kind) {
+      case "value":
+        return value.tensor;
+      case "absmax":
+        return value.absmax!;
+      case "dequantized":
+        return dequantize(input.of, value);
+      case "rows":
+        return rowsView(value, input);
+    }
   }
 
   return {
-    description: `ONNX Runtime ${ort.env.versions.node ?? ort.env.versions.common}, ${threads} threads`,
-    poolBytes: pool.bytes,
+    description: `ONNX Runtime ${runtime.version}, ${threads} threads`,
     tensor: (data, shape) => hold(data, shape, false),
     weight(data: WeightData): Value {
       if (data.kind === "f32") return hold(data.data, data.shape, false);
+      const { packed, absmax, shape } = data;
       return {
-        data: data.packed,
-        shape: data.shape,
-        pooled: false,
-        tensor: new ort.Tensor("uint8", data.packed, [data.packed.length]),
-        absmax: new ort.Tensor("float32", data.absmax, [data.absmax.length]),
+        ...{ data: packed, shape, pooled: false },
+        tensor: runtime.tensor(packed, [packed.length]),
+        absmax: runtime.tensor(absmax, [absmax.length]),
       } as Held;
     },
     async run(segment, inputs, into = {}) {
-      const held = inputs as Record<string, Held>;
+      const values = inputs as Record<string, Held>;
       let signature = "", key = segment.key;
-      const feeds: Record<string, ort.Tensor> = {};
-      for (const name in held) {
-        const value = held[name];
-        feeds[name] = value.tensor;
-        signature += `${value.shape};`;
+      for (const name in values) {
+        const { shape, absmax } = values[name];
+        signature += `${shape};`;
         // Shapes of NF4 weights are attributes of the node, so they belong to the key.
-        key += value.absmax ? `|${name}:${value.shape}` : `|${name}`;
-        if (value.absmax) feeds[`${name}.absmax`] = value.absmax;
+        key += absmax ? `|${name}:${shape}` : `|${name}`;
       }
-      let compiling = sessions.get(key);
-      if (!compiling) sessions.set(key, compiling = compile(segment, held));
-      const compiled = await compiling;
+      let compiled = sessions.get(key);
+      if (!compiled) sessions.set(key, compiled = compile(segment, values));
       let shapes = compiled.shapes.get(signature);
-      if (!shapes) compiled.shapes.set(signature, shapes = record(segment, held).shapes);
+      if (!shapes) compiled.shapes.set(signature, shapes = record(segment, values).shapes);
 
-      for (const name of compiled.dequantized) feeds[`${name}.f32`] = dequantize(name, held[name]);
-      for (const part of compiled.parts) feeds[part.name] = rowsView(held[part.of], part);
-      const outputs: Record<string, Held> = {}, fetches: Record<string, ort.Tensor> = {};
-      for (const name in shapes) {
-        const given = into[name] as Held | undefined;
-        outputs[name] = given ?? hold(pool.take(count(shapes[name])), shapes[name], true);
-        fetches[`out.${name}`] = outputs[name].tensor;
+      const outputs: Record<string, Held> = {};
+      for (const name of compiled.outputs) {
+        const given = into[name] as Held | undefined, shape = shapes[name];
+        outputs[name] = given ?? hold(pool.take(count(shape)), shape, true);
       }
-      await compiled.session.run(feeds, fetches);
+      await compiled.session.run(
+        compiled.inputs.map((input) => tensorOf(input, values[input.of])),
+        compiled.outputs.map((name) => outputs[name].tensor),
+      );
       return outputs;
     },
     read: (value) => Promise.resolve((value as Held).data as Float32Array),
     release(...values) {
       for (const value of values as Held[]) if (value.pooled) pool.give(value.data as Float32Array);
     },
-    async retire(segment) {
-      for (const key of [...sessions.keys()]) {
-        if (key === segment.key || key.startsWith(`${segment.key}|`)) await close(key);
-      }
-    },
-    async dispose() {
-      for (const key of [...sessions.keys()]) await close(key);
-      scratch.clear();
+    dispose() {
+      for (const { session } of sessions.values()) session.close();
+      sessions.clear();
       pool.clear();
+      return Promise.resolve();
     },
   };
-}
 
-/** Some rows of a value as a tensor over the same memory. */
-function rowsView(value: Held, { start, end }: Part): ort.Tensor {
-  value.views ??= new Map();
-  const key = `${start}-${end}`, width = count(value.shape.slice(1));
-  let view = value.views.get(key);
-  if (!view) {
-    const data = (value.data as Float32Array).subarray(start * width, end * width);
-    view = new ort.Tensor("float32", data, [end - start, ...value.shape.slice(1)]);
-    value.views.set(key, view);
+  /** A weight in f32 for the products that need it whole: the layers' weights of one module take turns in one buffer. */
+  function dequantizer() {
+    const buffers = new Map<string, { of?: Held; tensor: Tensor }>();
+    return (name: string, weight: Held): Tensor => {
+      const key = `${name}|${weight.shape}`;
+      let buffer = buffers.get(key);
+      if (!buffer) {
+        buffer = { tensor: runtime.tensor(new Float32Array(count(weight.shape)), weight.shape) };
+        buffers.set(key, buffer);
+      }
+      if (buffer.of !== weight) {
+        const [packed, absmax, out] = [weight.data, weight.absmax!.data, buffer.tensor.data];
+        dequantizeInto(packed as Uint8Array, absmax as Float32Array, out as Float32Array);
+        buffer.of = weight;
+      }
+      return buffer.tensor;
+    };
   }
-  return view;
+
+  /** Some rows of a value as a tensor over the same memory. */
+  function rowsView(value: Held, { start, end }: { start: number; end: number }): Tensor {
+    value.views ??= new Map();
+    const key = `${start}-${end}`, width = count(value.shape.slice(1));
+    let view = value.views.get(key);
+    if (!view) {
+      const data = value.data.subarray(start * width, end * width);
+      value.views.set(key, view = runtime.tensor(data, [end - start, ...value.shape.slice(1)]));
+    }
+    return view;
+  }
 }
 
-const nf4High = new Float32Array(256), nf4Low = new Float32Array(256);
-for (let byte = 0; byte < 256; byte++) [nf4High[byte], nf4Low[byte]] = [nf4Code[byte >> 4], nf4Code[byte & 15]];
+const outputName = (name: string) => `out.${name}`;
 
-/** code * absmax for every element; the last block may be shorter than 64. */
-function dequantizeNf4Into(packed: Uint8Array, absmax: Float32Array, out: Float32Array): void {
+function inputName(input: Input): string {
+  const { of, kind } = input;
+  return kind === "value" ? of : kind === "rows" ? `${of}.rows.${input.start}` : `${of}.${kind}`;
+}
+
+/** The segment's graph for inputs like these, what it wants to be fed, and the shapes of its outputs. */
+function record(segment: Segment, values: Record<string, Held>) {
+  const graph: Graph = createGraph(segment.key), inputs: Input[] = [];
+  const recorded: Record<string, Recorded> = {};
+  const declare = (input: Input, type: "float" | "int32" | "uint8"): string => {
+    const name = inputName(input);
+    if (!inputs.some((other) => inputName(other) === name)) {
+      graph.input(name, type);
+      inputs.push(input);
+    }
+    return name;
+  };
+  for (const [of, { data, shape, absmax }] of Object.entries(values)) {
+    const type = data instanceof Float32Array ? "float" : data instanceof Int32Array ? "int32" : "uint8";
+    recorded[of] = { name: declare({ of, kind: "value" }, type), shape };
+    if (absmax) {
+      recorded[of].absmax = declare({ of, kind: "absmax" }, "float");
+      recorded[of].dequantized = () => declare({ of, kind: "dequantized" }, "float");
+    } else if (type === "float") {
+      recorded[of].rows = (start, end) => declare({ of, kind: "rows", start, end }, "float");
+    }
+  }
+  const outputs = segment.build(recordingOps(graph), recorded);
+  const shapes: Record<string, number[]> = {};
+  for (const [name, value] of Object.entries(outputs)) {
+    graph.output(value.name, outputName(name));
+    shapes[name] = [...value.shape];
+  }
+  return { graph, inputs, shapes };
+}
+
+const highValue = new Float32Array(256), lowValue = new Float32Array(256);
+for (let byte = 0; byte < 256; byte++) {
+  [highValue[byte], lowValue[byte]] = [nf4Codebook[byte >> 4], nf4Codebook[byte & 15]];
+}
+
+/** code * absmax for every element of whole blocks; the last block may be shorter than 64. */
+function dequantizeInto(packed: Uint8Array, absmax: Float32Array, out: Float32Array): void {
   for (let block = 0, i = 0; block < absmax.length; block++) {
     const scale = absmax[block], end = Math.min(i + 32, packed.length);
     for (; i < end; i++) {
       const byte = packed[i];
-      out[2 * i] = nf4High[byte] * scale;
-      out[2 * i + 1] = nf4Low[byte] * scale;
+      out[2 * i] = highValue[byte] * scale;
+      out[2 * i + 1] = lowValue[byte] * scale;
     }
   }
 }
 
 function count(shape: readonly number[]): number {
   return shape.reduce((a, b) => a * b, 1);
-}
-
-function typeName(data: Float32Array | Int32Array | Uint8Array): "float32" | "int32" | "uint8" {
-  return data instanceof Float32Array ? "float32" : data instanceof Int32Array ? "int32" : "uint8";
 }

@@ -237,7 +237,6 @@ export function executorFloat64(): Executor {
     },
     read: (value) => Promise.resolve(Float32Array.from((value as HostValue).data)),
     release: () => {},
-    retire: () => Promise.resolve(),
     dispose: () => Promise.resolve(),
   };
 }
