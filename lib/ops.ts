@@ -150,6 +150,8 @@ export interface Executor {
   read(value: Value): Promise<Float32Array>;
   /** Gives values back for reuse. */
   release(...values: Value[]): void;
+  /** Frees memory kept for reuse, when a phase of work is over. Released values must not be read any more. */
+  trim(): void;
   /** Frees everything. */
   dispose(): Promise<void>;
 }

@@ -53,7 +53,7 @@ export async function answers(
   options: GenerateOptions & { tokenizer: Tokenizer },
 ): Promise<string[]> {
   const ids: number[][] = prompts.map(() => []);
-  for await (const { row, token, finish } of generate(generator, prompts, options)) {
+  for await (const { row, token, finish } of generate(generator, prompts, withStops(options))) {
     if (finish !== "stop") ids[row].push(token);
   }
   return ids.map((answer) => options.tokenizer.decode(answer, { skipSpecial: true }).trim());
@@ -67,7 +67,7 @@ export async function* answerPieces(
 ): AsyncGenerator<string> {
   const ids: number[] = [];
   let shown = "";
-  for await (const { token, finish } of generate(generator, [prompt], options)) {
+  for await (const { token, finish } of generate(generator, [prompt], withStops(options))) {
     if (finish === "stop") break;
     ids.push(token);
     const text = options.tokenizer.decode(ids, { skipSpecial: true });
@@ -76,6 +76,11 @@ export async function* answerPieces(
     yield text.slice(shown.length);
     shown = text;
   }
+}
+
+/** The tokenizer knows ends of turns that the model's configuration may leave out. */
+function withStops<T extends GenerateOptions & { tokenizer: Tokenizer }>(options: T): T {
+  return { stopIds: options.tokenizer.eosIds, ...options };
 }
 
 /** BOS first where the model's texts begin with it, and never twice. */

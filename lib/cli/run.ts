@@ -33,7 +33,8 @@ export async function command(args: string[]): Promise<number> {
   }
   const settings = settingsOf("run", line);
   const { named, question } = await whatAndQuestion(line, settings);
-  const model = loadOpenedModel(await openNamedModel(named.model), { threads: settings.threads });
+  const opened = await openNamedModel(named.model);
+  const model = loadOpenedModel(opened, { threads: settings.threads, purpose: "answers" });
   try {
     const generator = await generatorOf(model, named.adapter);
     const asked = { tokenizer: model.tokenizer, style: styleOf(settings, named) };

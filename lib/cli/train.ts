@@ -73,8 +73,9 @@ export async function command(args: string[]): Promise<number> {
     writeNotes(run);
     const before = await trainedLoss(run);
     const result = await trainSteps(run);
-    await writeResults(run);
     const after = await trainedLoss(run);
+    run.model.executor.trim();
+    await writeResults(run);
     await report(run, { result, before, after });
     await run.model.close();
   } finally {
@@ -100,7 +101,7 @@ async function prepare({ settings: wanted, sources }: Resolved, folder: string):
   const warmup_steps = warmupFor(windows.totalSteps, { wanted: wantedWarmup, given });
   const settings = { ...wanted, learning_rate, warmup_steps, prompt_style: rows.style };
 
-  const model = loadOpenedModel(opened, { threads: settings.threads });
+  const model = loadOpenedModel(opened, { threads: settings.threads, purpose: "training" });
   const { executor, weights, source: { config } } = model;
   const lora = loraSettings(settings);
   const parameters = makeParameters(config, lora);

@@ -121,10 +121,11 @@ export function createOnnxExecutor(options: OnnxOptions = {}): Executor {
     release(...values) {
       for (const value of values as Held[]) if (value.pooled) pool.give(value.data as Float32Array);
     },
+    trim: pool.trim,
     dispose() {
       for (const { session } of sessions.values()) session.close();
       sessions.clear();
-      pool.clear();
+      pool.trim();
       return Promise.resolve();
     },
   };

@@ -8,7 +8,8 @@ export interface Pool {
   give(view: Float32Array): void;
   /** Bytes of all buffers, in use and free. */
   bytes(): number;
-  clear(): void;
+  /** Frees the buffers that are not in use, at once. */
+  trim(): void;
 }
 
 export function createPool(): Pool {
@@ -18,9 +19,10 @@ export function createPool(): Pool {
 
   function dropOldest(need: number): void {
     for (let dropped = 0; dropped < need && free.length > 0;) {
-      const { byteLength } = free.shift()!;
-      dropped += byteLength;
-      total -= byteLength;
+      const oldest = free.shift()!;
+      dropped += oldest.byteLength;
+      total -= oldest.byteLength;
+      oldest.transfer(0);
     }
   }
 
@@ -43,9 +45,12 @@ export function createPool(): Pool {
       free.push(view.buffer as ArrayBuffer);
     },
     bytes: () => total,
-    clear() {
+    trim() {
+      for (const buffer of free) {
+        total -= buffer.byteLength;
+        buffer.transfer(0); // without waiting for the collector
+      }
       free = [];
-      total = 0;
     },
   };
 }

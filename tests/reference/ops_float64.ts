@@ -237,6 +237,7 @@ export function executorFloat64(): Executor {
     },
     read: (value) => Promise.resolve(Float32Array.from((value as HostValue).data)),
     release: () => {},
+    trim: () => {},
     dispose: () => Promise.resolve(),
   };
 }
