@@ -2,10 +2,10 @@
  * `deno task build`: makes ./ftl, one executable file for machines like this one, without a network.
  *
  * Where Deno's base executable for compiled programs is named by DENORT_BIN, that is `deno compile`. Elsewhere the
- * running Deno, the bundled program and its native addon are packed behind a shell stub that unpacks itself once.
+ * running Deno, the bundled program and ONNX Runtime's library are packed behind a shell stub that unpacks itself once.
  * Weights are never inside.
  */
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { createHash } from "node:crypto";
 import { createRequire } from "node:module";
 import manifest from "../../deno.json" with { type: "json" };
@@ -20,7 +20,7 @@ async function build(target: string): Promise<void> {
     const app = join(work, "app");
     Deno.mkdirSync(app);
     await bundleProgram(app);
-    copyAddon(app);
+    copyLibrary(app);
     Deno.copyFileSync(Deno.execPath(), join(app, "deno"));
     Deno.chmodSync(join(app, "deno"), 0o755);
     const archive = join(work, "app.tar.gz");
@@ -33,46 +33,28 @@ async function build(target: string): Promise<void> {
 
 /** The program in a few files, a command's code being loaded only when it is used. */
 async function bundleProgram(app: string): Promise<void> {
-  const external = Object.keys(nativePackages()).flatMap((name) => ["--external", name]);
   await run(Deno.execPath(), [
     "bundle",
     "--quiet",
     "--platform=deno",
     "--code-splitting",
-    ...external,
     `--outdir=${app}`,
     join(root, "main.ts"),
   ]);
 }
 
-/** Packages that cannot be bundled, since they load a shared library that lies beside them; folder by name. */
-function nativePackages(): Record<string, string> {
-  const fromHere = createRequire(import.meta.url);
-  const runtime = packageFolder(fromHere.resolve("onnxruntime-node"), "onnxruntime-node");
-  const fromRuntime = createRequire(join(runtime, "package.json"));
-  const common = packageFolder(fromRuntime.resolve("onnxruntime-common"), "onnxruntime-common");
-  return { "onnxruntime-node": runtime, "onnxruntime-common": common };
-}
-
-function packageFolder(file: string, name: string): string {
-  const end = file.lastIndexOf(`/${name}/`) + name.length + 1;
-  return file.slice(0, end);
-}
-
-/** Only what runs here: the scripts, and the library of this system and processor. */
-function copyAddon(app: string): void {
-  const packages = nativePackages();
-  for (const [name, folder] of Object.entries(packages)) {
-    const to = join(app, "node_modules", name);
-    copyFolder(join(folder, "dist"), join(to, "dist"), (file) => /\.(c?js|json)$/.test(file));
-    Deno.copyFileSync(join(folder, "package.json"), join(to, "package.json"));
-  }
+/** Only what runs here: the library of this system and processor, and the manifest by which it is found. */
+function copyLibrary(app: string): void {
+  const found = createRequire(import.meta.url).resolve("onnxruntime-node/package.json");
+  const to = join(app, "node_modules", "onnxruntime-node");
   const { os, arch } = Deno.build;
-  const library = join("bin", "napi-v6", os, arch === "x86_64" ? "x64" : "arm64");
-  const from = join(packages["onnxruntime-node"], library);
-  copyFolder(from, join(app, "node_modules", "onnxruntime-node", library), () => true);
-  const dependencies = Object.fromEntries(Object.keys(packages).map((name) => [name, "*"]));
-  Deno.writeTextFileSync(join(app, "package.json"), JSON.stringify({ type: "module", dependencies }));
+  const folder = join("bin", "napi-v6", os, arch === "x86_64" ? "x64" : "arm64");
+  copyFolder(
+    join(dirname(found), folder),
+    join(to, folder),
+    (file) => /^(lib)?onnxruntime\.(so|dll|1\.dylib)/.test(file),
+  );
+  Deno.copyFileSync(found, join(to, "package.json"));
 }
 
 function copyFolder(from: string, to: string, wanted: (file: string) => boolean): void {
