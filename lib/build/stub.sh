@@ -45,6 +45,6 @@ unpack() {
 }
 
 set_candidates
-DENO_DIR=$app/deno-dir DENO_NO_UPDATE_CHECK=1 exec "$app/deno" run --quiet --allow-all --no-config --no-lock --no-remote \
+FTL_PROGRAM=$0 DENO_DIR=$app/deno-dir DENO_NO_UPDATE_CHECK=1 exec "$app/deno" run --quiet --allow-all --no-config --no-lock --no-remote \
   --cached-only --node-modules-dir=manual --no-prompt "$app/main.js" "$@"
 exit 1

@@ -11,7 +11,7 @@ export function printError(error: unknown): number {
   const debug = Deno.env.get("FTL_DEBUG");
   if (error instanceof UserError) {
     console.error(`ftl: ${error.message}`);
-    if (error.hint) console.error(`  try: ${error.hint}`);
+    if (error.hint) console.error(`  try: ${asTyped(error.hint)}`);
     if (debug) console.error(error.stack, error.cause ?? "");
     return error.exitCode;
   }
@@ -19,6 +19,16 @@ export function printError(error: unknown): number {
   console.error(`ftl: internal error: ${message.split("\n")[0]}`);
   console.error(debug ? stack : "  try: the same with FTL_DEBUG=1, and report what it prints");
   return 1;
+}
+
+/**
+ * Text with "ftl train" and the like as this person has to type them: the one file's own name (its stub tells it), or
+ * the task of a checkout, through npx where Deno itself is not installed.
+ */
+export function asTyped(text: string): string {
+  const deno = /[\\/]_npx[\\/]/.test(Deno.execPath()) ? `npx -y deno@${Deno.version.deno}` : "deno";
+  const program = Deno.env.get("FTL_PROGRAM") || `${deno} task ftl`;
+  return text.replaceAll(/\bftl (?=(train|run|export|pull)\b)/g, `${program} `);
 }
 
 /** Thrown when a person stopped the work and everything worth keeping is on the disk. */

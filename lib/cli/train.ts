@@ -25,7 +25,7 @@ import { answers, promptIds, questionOf } from "./prompts.ts";
 import { isGiven, renderSettings, type Resolved, resolveTrain } from "./resolve.ts";
 import { prepareRows, showNote } from "./rows.ts";
 import { makeRunFolder, reopenRunFolder, runFiles, runName } from "./run_folder.ts";
-import { onInterrupt, StoppedError } from "./terminal.ts";
+import { asTyped, onInterrupt, StoppedError } from "./terminal.ts";
 import { type ComparedAnswer, showAnswers, showDecisions, showFiles, showLosses } from "./train_report.ts";
 import {
   fingerprintOf,
@@ -150,7 +150,7 @@ async function trainSteps(run: PreparedRun): Promise<TrainResult> {
     interrupt.release();
   });
   if (result.reason !== "interrupted") return result;
-  console.error(`stopped at step ${result.step}; go on with: ftl train --resume ${folder}`);
+  console.error(asTyped(`stopped at step ${result.step}; go on with: ftl train --resume ${folder}`));
   throw new StoppedError();
 }
 
@@ -178,7 +178,7 @@ async function report(
     showAnswers(await compareAnswers(run)),
     showLosses({ trained, held: held || undefined }),
     showFiles(folder),
-    `next: ftl run ${folder}       ask it yourself\n      ftl export ${folder}    write it as GGUF for Ollama and llama.cpp`,
+    asTyped(`next, ask it yourself:  ftl run ${folder}\nGGUF for Ollama:        ftl export ${folder}`),
   ];
   console.log(parts.filter((part) => part !== "").map((part) => `\n${part}`).join("\n"));
 }
