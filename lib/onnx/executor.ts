@@ -4,7 +4,7 @@
  * twice, and a session starts in milliseconds. Outputs are written into buffers from a pool, so that after the first
  * step nothing is allocated.
  */
-import { nf4Codebook } from "../quant/nf4.ts";
+import { type Nf4Decoder, nf4Decoder } from "../quant/nf4_decoder.ts";
 import type { Executor, Segment, Value, WeightData } from "../ops.ts";
 import { createGraph, type Graph } from "./graph.ts";
 import { returnFreedMemory } from "./malloc.ts";
@@ -132,17 +132,16 @@ export function createOnnxExecutor(options: OnnxOptions = {}): Executor {
 
   /** A weight in f32 for the products that need it whole: the layers' weights of one module take turns in one buffer. */
   function dequantizer() {
-    const buffers = new Map<string, { of?: Held; tensor: Tensor }>();
+    const buffers = new Map<string, { of?: Held; decoder: Nf4Decoder; tensor: Tensor }>();
     return (name: string, weight: Held): Tensor => {
       const key = `${name}|${weight.shape}`;
       let buffer = buffers.get(key);
       if (!buffer) {
-        buffer = { tensor: runtime.tensor(new Float32Array(count(weight.shape)), weight.shape) };
-        buffers.set(key, buffer);
+        const decoder = nf4Decoder(count(weight.shape));
+        buffers.set(key, buffer = { decoder, tensor: runtime.tensor(decoder.out, weight.shape) });
       }
       if (buffer.of !== weight) {
-        const [packed, absmax, out] = [weight.data, weight.absmax!.data, buffer.tensor.data];
-        dequantizeInto(packed as Uint8Array, absmax as Float32Array, out as Float32Array);
+        buffer.decoder.decode(weight.data as Uint8Array, weight.absmax!.data as Float32Array);
         buffer.of = weight;
       }
       return buffer.tensor;
@@ -198,23 +197,6 @@ function record(segment: Segment, values: Record<string, Held>) {
     shapes[name] = [...value.shape];
   }
   return { graph, inputs, shapes };
-}
-
-const highValue = new Float32Array(256), lowValue = new Float32Array(256);
-for (let byte = 0; byte < 256; byte++) {
-  [highValue[byte], lowValue[byte]] = [nf4Codebook[byte >> 4], nf4Codebook[byte & 15]];
-}
-
-/** code * absmax for every element of whole blocks; the last block may be shorter than 64. */
-function dequantizeInto(packed: Uint8Array, absmax: Float32Array, out: Float32Array): void {
-  for (let block = 0, i = 0; block < absmax.length; block++) {
-    const scale = absmax[block], end = Math.min(i + 32, packed.length);
-    for (; i < end; i++) {
-      const byte = packed[i];
-      out[2 * i] = highValue[byte] * scale;
-      out[2 * i + 1] = lowValue[byte] * scale;
-    }
-  }
 }
 
 function count(shape: readonly number[]): number {
