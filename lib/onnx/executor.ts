@@ -36,7 +36,7 @@ interface Compiled {
 }
 
 export interface OnnxOptions {
-  /** Threads of one operation; default: the number of cores. */
+  /** Threads of one operation; default: ONNX Runtime's choice, one on every physical core. */
   threads?: number;
   /** Writes a profile of every session beside this prefix (ONNX Runtime's JSON). */
   profilePrefix?: string;
@@ -45,7 +45,7 @@ export interface OnnxOptions {
 export function createOnnxExecutor(options: OnnxOptions = {}): Executor {
   returnFreedMemory();
   const runtime = onnxRuntime();
-  const threads = options.threads ?? navigator.hardwareConcurrency;
+  const threads = options.threads ?? 0;
   const sessions = new Map<string, Compiled>();
   const pool = createPool();
   const dequantize = dequantizer();
@@ -81,7 +81,7 @@ export function createOnnxExecutor(options: OnnxOptions = {}): Executor {
   }
 
   return {
-    description: `ONNX Runtime ${runtime.version}, ${threads} threads`,
+    description: `ONNX Runtime ${runtime.version}, ${threads > 0 ? `threads: ${threads}` : "a thread on every core"}`,
     tensor: (data, shape) => hold(data, shape, false),
     weight(data: WeightData): Value {
       if (data.kind === "f32") return hold(data.data, data.shape, false);

@@ -55,6 +55,7 @@ export interface Session {
 export interface SessionOptions {
   inputs: string[];
   outputs: string[];
+  /** 0: one on every physical core. */
   threads: number;
   /** Prefix of a profile's file name. */
   profile?: string;
