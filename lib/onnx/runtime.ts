@@ -69,6 +69,9 @@ export interface Runtime {
 
 let loaded: Runtime | undefined;
 
+/** What running graphs read and write, kept from the collector. */
+const inFlight = new Set<unknown>();
+
 /** The runtime, loaded at the first call. UserError when the library cannot be loaded on this machine. */
 export function onnxRuntime(): Runtime {
   return loaded ??= load();
@@ -203,7 +206,14 @@ function load(): Runtime {
           const from = handles(inputs), to = handles(outputs);
           const [inputCount, outputCount] = [BigInt(inputs.length), BigInt(outputs.length)];
           const { pointers: names } = inputNames, { pointers: results } = outputNames;
-          check(await run.call(handle, 0n, names, from, inputCount, results, outputCount, to));
+          // The graph runs on another thread, where the collector does not see what it uses.
+          const used = { inputs, outputs, from, to, session: this };
+          inFlight.add(used);
+          try {
+            check(await run.call(handle, 0n, names, from, inputCount, results, outputCount, to));
+          } finally {
+            inFlight.delete(used);
+          }
         },
         close() {
           if (options.profile) {
