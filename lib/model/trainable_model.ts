@@ -29,6 +29,13 @@ export interface TrainableOptions {
   headChunk?: number;
 }
 
+/** One batch on its way through the model. */
+interface Pass {
+  batch: Batch;
+  /** What layer l reads: weights, LoRA, positions, dropout masks, and its input x. */
+  layer(l: number, x: Value): Record<string, Value>;
+}
+
 export function makeTrainable(options: TrainableOptions): Trainable {
   const { executor, config, weights, parameters, keepLayers } = options;
   const layerOptions: LayerOptions = { config, loraScale: options.loraScale };
@@ -52,11 +59,21 @@ export function makeTrainable(options: TrainableOptions): Trainable {
     gradients[layer][`${module}.${kind}.grad`] = { value, parameter };
   }
 
-  const layerInputs = (l: number, batch: ReturnType<typeof batchValues>, x: Value) => ({
-    ...layers[l],
-    ...(config.layerTypes[l] === "sliding" ? batch.sliding : batch.full),
-    x,
-  });
+  function makePass(rows: Row[], dropoutSeed?: number): Pass {
+    const batch = makeBatch(rows), values = batchValues(executor, batch, config);
+    const tokens = batch.tokens.length, { loraDropout: p = 0 } = options;
+    return {
+      batch,
+      layer: (l, x) => ({
+        ...layers[l],
+        ...(config.layerTypes[l] === "sliding" ? values.sliding : values.full),
+        ...(p > 0 && dropoutSeed !== undefined
+          ? dropoutMasks({ executor, layer: l, inputs: layers[l], tokens, p, seed: dropoutSeed })
+          : {}),
+        x,
+      }),
+    };
+  }
 
   async function embed(batch: Batch): Promise<Value> {
     const tokens = executor.tensor(batch.tokens, [batch.tokens.length]);
@@ -108,81 +125,95 @@ export function makeTrainable(options: TrainableOptions): Trainable {
     }
   }
 
+  /** Runs the layers from x on. Returns every layer's input, what it keeps for the backward, and the last y. */
+  async function forwardPass(pass: Pass): Promise<{ inputs: Value[]; kept: Record<string, Value>[]; y: Value }> {
+    const inputs: Value[] = [], kept: Record<string, Value>[] = [];
+    let x = await embed(pass.batch);
+    for (let l = 0; l < config.layers; l++) {
+      inputs.push(x);
+      const outputs = await executor.run(segments.forward, pass.layer(l, x));
+      const keeps = l >= config.layers - keepLayers;
+      if (!keeps) executor.release(...withoutY(outputs));
+      kept.push(keeps ? outputs : {});
+      x = outputs.y;
+    }
+    return { inputs, kept, y: x };
+  }
+
+  /** Losses of the labelled positions of y, and its gradient times `scale`; no gradient when no row has a target. */
+  async function headPass(pass: Pass, y: Value, scale: number): Promise<{ losses: RowLoss[]; dy?: Value }> {
+    const losses = noLosses(pass.batch);
+    const factor = executor.tensor(new Float32Array(config.hiddenSize).fill(scale), [config.hiddenSize]);
+    let dy: Value | undefined;
+    for (const { start, inputs } of labelChunks(pass.batch)) {
+      const before: Record<string, Value> = dy ? { dx: dy } : {};
+      const { loss, dx } = await executor.run(segments.head, { ...inputs, ...before, x: y, scale: factor });
+      if (dy) executor.release(dy);
+      dy = dx;
+      await addLosses(losses, pass.batch, { start, loss });
+    }
+    executor.release(y);
+    return { losses, dy };
+  }
+
+  /** The layers backwards from dy, each leaving its parameters' gradients. Releases everything it is given. */
+  async function backwardPass(
+    pass: Pass,
+    { inputs, kept, dy, first }: { inputs: Value[]; kept: Record<string, Value>[]; dy: Value; first: boolean },
+  ): Promise<void> {
+    for (let l = config.layers - 1; l >= 0; l--) {
+      const layer = pass.layer(l, inputs[l]);
+      if (l < config.layers - keepLayers) {
+        kept[l] = await executor.run(segments.forward, layer);
+        executor.release(kept[l].y);
+      }
+      const into = first ? Object.fromEntries(Object.entries(gradients[l]).map(([name, g]) => [name, g.value])) : {};
+      const outputs = await executor.run(segments.backward, { ...layer, ...saved(kept[l]), dy }, into);
+      executor.release(dy, inputs[l], ...withoutY(kept[l]));
+      dy = outputs.dx;
+      if (!first) await addGradients(executor, outputs, gradients[l]);
+    }
+    executor.release(dy);
+  }
+
   async function accumulate(
     rows: Row[],
     { scale, first, dropoutSeed }: { scale: number; first: boolean; dropoutSeed?: number },
   ): Promise<RowLoss[]> {
     await refreshNorms();
-    const batch = makeBatch(rows), values = batchValues(executor, batch, config);
-    const losses = rows.map(() => ({ loss: 0, targets: 0 }));
-    const T = batch.tokens.length;
-    const masks = (l: number) =>
-      options.loraDropout && dropoutSeed !== undefined
-        ? dropoutMasks({ executor, layer: l, inputs: layers[l], tokens: T, p: options.loraDropout, seed: dropoutSeed })
-        : {};
-
-    const firstKept = config.layers - keepLayers;
-    const inputs: Value[] = [], kept: Record<string, Value>[] = [];
-    let x = await embed(batch);
-    for (let l = 0; l < config.layers; l++) {
-      inputs.push(x);
-      const outputs = await executor.run(segments.forward, { ...layerInputs(l, values, x), ...masks(l) });
-      if (l < firstKept) executor.release(...withoutY(outputs));
-      x = outputs.y;
-      kept.push(l < firstKept ? {} : outputs);
+    const pass = makePass(rows, dropoutSeed);
+    const { inputs, kept, y } = await forwardPass(pass);
+    const { losses, dy } = await headPass(pass, y, scale);
+    if (dy) await backwardPass(pass, { inputs, kept, dy, first });
+    else {
+      executor.release(...inputs, ...kept.flatMap(withoutY));
+      if (first) parameters.forEach(({ grad }) => grad.fill(0));
     }
-
-    const factor = executor.tensor(new Float32Array(config.hiddenSize).fill(scale), [config.hiddenSize]);
-    let dx: Value | undefined;
-    for (const chunk of labelChunks(batch)) {
-      const before: Record<string, Value> = dx ? { dx } : {};
-      const head = await executor.run(segments.head, { ...chunk.inputs, x, scale: factor, ...before });
-      if (dx) executor.release(dx);
-      dx = head.dx;
-      await addLosses(losses, batch, { start: chunk.start, loss: head.loss });
-    }
-    executor.release(x);
-
-    for (let l = config.layers - 1; l >= 0; l--) {
-      const layer = { ...layerInputs(l, values, inputs[l]), ...masks(l) };
-      if (!dx) { // no row has a target
-        executor.release(inputs[l], ...withoutY(kept[l]));
-        if (first) { for (const { parameter } of Object.values(gradients[l])) parameter.grad.fill(0); }
-        continue;
-      }
-      if (l < firstKept) {
-        kept[l] = await executor.run(segments.forward, layer);
-        executor.release(kept[l].y);
-      }
-      const into = first ? Object.fromEntries(Object.entries(gradients[l]).map(([name, g]) => [name, g.value])) : {};
-      const outputs = await executor.run(segments.backward, { ...layer, ...saved(kept[l]), dy: dx }, into);
-      executor.release(dx, inputs[l], ...withoutY(kept[l]));
-      dx = outputs.dx;
-      if (!first) await addGradients(executor, outputs, gradients[l]);
-    }
-    if (dx) executor.release(dx);
     return losses;
   }
 
   async function evaluate(rows: Row[]): Promise<RowLoss[]> {
     await refreshNorms();
-    const batch = makeBatch(rows), values = batchValues(executor, batch, config);
-    const losses = rows.map(() => ({ loss: 0, targets: 0 }));
-    let x = await embed(batch);
+    const pass = makePass(rows), losses = noLosses(pass.batch);
+    let x = await embed(pass.batch);
     for (let l = 0; l < config.layers; l++) {
-      const outputs = await executor.run(segments.forward, layerInputs(l, values, x));
+      const outputs = await executor.run(segments.forward, pass.layer(l, x));
       executor.release(x, ...withoutY(outputs));
       x = outputs.y;
     }
-    for (const chunk of labelChunks(batch)) {
-      const { loss } = await executor.run(segments.loss, { ...chunk.inputs, x });
-      await addLosses(losses, batch, { start: chunk.start, loss });
+    for (const { start, inputs } of labelChunks(pass.batch)) {
+      const { loss } = await executor.run(segments.loss, { ...inputs, x });
+      await addLosses(losses, pass.batch, { start, loss });
     }
     executor.release(x);
     return losses;
   }
 
   return { parameters, accumulate, evaluate };
+}
+
+function noLosses({ count }: Batch): RowLoss[] {
+  return Array.from({ length: count }, () => ({ loss: 0, targets: 0 }));
 }
 
 /** What the backward reads: all a layer kept but its y, which is the next layer's x. */
