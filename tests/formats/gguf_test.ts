@@ -216,14 +216,10 @@ Deno.test("openGguf() reads a large vocabulary through a few reads of the header
       return memory.read(offset, length);
     },
   };
-  const started = performance.now();
   const file = openGguf(source);
-  const elapsed = performance.now() - started;
   assert.deepEqual(file.metadata.get("tokens"), metadata[0][1].value);
   assert.deepEqual(file.metadata.get("merges"), metadata[1][1].value);
   const headerBytes = bytes.length - dataBytes;
   assert.ok(reads.length <= headerBytes / 2 ** 20 + 4, `${reads.length} reads`);
   assert.ok(Math.max(...reads.map(([offset, length]) => offset + length)) < headerBytes + 2 ** 20 + 64);
-  // 0.13 s where it was measured; ten times that only when something is read element by element.
-  assert.ok(elapsed < 1500, `${elapsed} ms`);
 });

@@ -25,14 +25,10 @@ Deno.test("tokenizer.decode gives every one of the 200 texts back", () => {
   for (const { text, ids } of llamaCppStrings) assert.equal(tokenizer.decode(ids), text);
 });
 
-Deno.test("tokenizerFromGguf loads a vocabulary of 49,152 pieces within half a second", () => {
-  const metadata = smollm2Metadata();
-  const milliseconds = Math.min(...[1, 2, 3].map(() => {
-    const start = performance.now();
-    tokenizerFromGguf(metadata, "SmolLM2");
-    return performance.now() - start;
-  }));
-  assert(milliseconds < 500, `${milliseconds} ms`);
+Deno.test("tokenizerFromGguf loads all of a vocabulary of 49,152 pieces", () => {
+  const tokenizer = smollm2Tokenizer(), pieces = smollm2Metadata().get("tokenizer.ggml.tokens") as string[];
+  assert.equal(tokenizer.vocabSize, 49_152);
+  for (const [id, piece] of pieces.entries()) assert.equal(tokenizer.tokenText(id), piece);
 });
 
 for (const pre of Object.keys(tiny.bpe.ids)) {
