@@ -17,12 +17,12 @@ export interface Asked {
 
 /** A conversation that ends with the user, as ids ready for the answer. In Alpaca style a system message is the input. */
 export function promptIds(messages: Message[], { tokenizer, style }: Asked): number[] {
-  const last = messages[messages.length - 1].content;
+  const last = messages[messages.length - 1].content, special = { addSpecial: true };
   if (style === "alpaca" || style === "alpaca-short") {
     const input = messages.find(({ role }) => role === "system")?.content ?? "";
-    return withBos(alpacaPrompt({ instruction: last, input }, style), tokenizer);
+    return tokenizer.encode(alpacaPrompt({ instruction: last, input }, style), special);
   }
-  if (tokenizer.chatTemplate === null) return withBos(last, tokenizer);
+  if (tokenizer.chatTemplate === null) return tokenizer.encode(last, special);
   const text = (id: number | null | undefined) => id === null || id === undefined ? "" : tokenizer.tokenText(id);
   const rendered = renderChat(tokenizer.chatTemplate, {
     messages,
@@ -31,7 +31,7 @@ export function promptIds(messages: Message[], { tokenizer, style }: Asked): num
     eosToken: text(tokenizer.eosIds[0]),
     source: "the model's chat template",
   });
-  return withBos(rendered, tokenizer);
+  return tokenizer.encode(rendered, special);
 }
 
 /** The question of a training row, as it would be asked: an instruction, or a conversation without its last answer. */
@@ -81,10 +81,4 @@ export async function* answerPieces(
 /** The tokenizer knows ends of turns that the model's configuration may leave out. */
 function withStops<T extends GenerateOptions & { tokenizer: Tokenizer }>(options: T): T {
   return { stopIds: options.tokenizer.eosIds, ...options };
-}
-
-/** BOS first where the model's texts begin with it, and never twice. */
-function withBos(text: string, tokenizer: Tokenizer): number[] {
-  const ids = tokenizer.encode(text);
-  return tokenizer.addBos && tokenizer.bosId !== null && ids[0] !== tokenizer.bosId ? [tokenizer.bosId, ...ids] : ids;
 }

@@ -10,6 +10,7 @@ import { readRows } from "../data/read.ts";
 import { type Example, renderRows } from "../data/render.ts";
 import type { CleaningNote, Row, RowFormat } from "../data/rows.ts";
 import { openFile } from "../files/file_source.ts";
+import { kindOfPath } from "../model/model_files.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
 import culturalQa16 from "../../data/cultural-qa-16.jsonl" with { type: "text" };
 import culturalQaUnseen8 from "../../data/cultural-qa-unseen-8.jsonl" with { type: "text" };
@@ -87,16 +88,8 @@ function readData(path: string): Uint8Array | string {
       file.close();
     }
   } catch (error) {
-    if (error instanceof UserError && Object.hasOwn(samples, path) && !fileExists(path)) return samples[path];
+    if (error instanceof UserError && Object.hasOwn(samples, path) && kindOfPath(path) !== "file") return samples[path];
     throw error;
-  }
-}
-
-function fileExists(path: string): boolean {
-  try {
-    return Deno.statSync(path).isFile;
-  } catch {
-    return false;
   }
 }
 

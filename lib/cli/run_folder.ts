@@ -5,6 +5,7 @@
 import { basename, join } from "node:path";
 import { UserError } from "../errors.ts";
 import { fileError } from "../files/file_error.ts";
+import { makeFolder } from "../files/folder.ts";
 import { lockFolder } from "../files/lock.ts";
 import { kindOfPath } from "../model/model_files.ts";
 
@@ -87,14 +88,6 @@ function hold(path: string, { made }: { made: boolean }): RunFolder {
       if (made && entriesOf(path)?.length === 0) Deno.removeSync(path);
     },
   };
-}
-
-function makeFolder(path: string): void {
-  try {
-    Deno.mkdirSync(path, { recursive: true });
-  } catch (error) {
-    throw fileError(error, { action: "make the folder", path });
-  }
 }
 
 /** Names in a folder, undefined when there is none. */

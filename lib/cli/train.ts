@@ -107,19 +107,20 @@ async function prepare({ settings: wanted, sources }: Resolved, folder: string):
   const parameters = makeParameters(config, lora);
   await initMagnitudes(parameters, { executor, weights, config, settings: lora });
   const order = rowOrder({ rows: rows.examples.length, seed: settings.seed, shuffle: settings.shuffle_dataset });
+  const rowAt = (position: number) => rows.examples[order(position)];
   const plan = planRun(settings, {
     config,
     trained: parameters.reduce((sum, { value }) => sum + value.length, 0),
     machine: Deno.systemMemoryInfo().total,
     positions: windows.totalSteps * windows.size,
-    lengthAt: (position) => rows.examples[order(position)].tokens.length,
+    lengthAt: (position) => rowAt(position).tokens.length,
   });
   const trainable = makeTrainable({
     ...{ executor, config, weights, parameters, keepLayers: plan.keepLayers, headChunk: plan.headChunk },
     loraScale: loraScale(lora),
     loraDropout: lora.lora_dropout,
   });
-  return { folder, settings, chosenRate, model, rows, lora, trainable, plan, totalSteps: windows.totalSteps };
+  return { folder, settings, chosenRate, model, rows, rowAt, lora, trainable, plan, totalSteps: windows.totalSteps };
 }
 
 /** Mean loss on the rows learnt. */
@@ -129,14 +130,13 @@ function trainedLoss({ trainable, rows, plan }: PreparedRun): Promise<number> {
 
 /** The loop, with progress and Ctrl-C. Throws StoppedError when it was stopped, with a checkpoint on the disk. */
 async function trainSteps(run: PreparedRun): Promise<TrainResult> {
-  const { folder, settings, model, rows, trainable, plan } = run;
-  const order = rowOrder({ rows: rows.examples.length, seed: settings.seed, shuffle: settings.shuffle_dataset });
+  const { folder, settings, model, rows, rowAt, trainable, plan } = run;
   const progress = trainingProgress({ steps: run.totalSteps });
   const interrupt = onInterrupt(() => progress.note("stopping after this step; press Ctrl-C again to quit at once"));
   const result = await train({
     model: trainable,
     rows: rows.examples.length,
-    rowAt: (position) => rows.examples[order(position)],
+    rowAt,
     evalRows: rows.heldExamples,
     settings: loopSettings(settings),
     rowsPerPass: plan.rowsPerPass,

@@ -22,6 +22,8 @@ export interface PreparedRun {
   chosenRate: boolean;
   model: LoadedModel;
   rows: TrainingRows;
+  /** The row at a position of the training order. */
+  rowAt: (position: number) => Example;
   lora: LoraSettings;
   trainable: Trainable;
   plan: MemoryPlan;
@@ -118,7 +120,7 @@ export function planRun(
   let failure: unknown;
   for (const budget of budgets(settings, machine)) {
     try {
-      return memoryPlan({ ...wanted, rankSum, passTokens, budget, checkpointing: checkpointing as boolean | "auto" });
+      return memoryPlan({ ...wanted, rankSum, passTokens, budget, checkpointing });
     } catch (error) {
       failure = error;
     }

@@ -122,7 +122,7 @@ function renderAlpaca(row: AlpacaRow, options: RenderOptions): Rendered {
   }
   const prompt = alpacaPrompt({ ...row, output: "" }, style);
   const text = prompt + row.output;
-  const ids = encodeWithBos(text, tokenizer);
+  const ids = tokenizer.encode(text, { addSpecial: true });
   if (ids[ids.length - 1] !== eos) ids.push(eos);
   const start = tokenIndexAt(prompt.length, { text, ids, tokenizer });
   return { ids, answers: [[start, ids.length]], warnings: [] };
@@ -143,7 +143,7 @@ function renderConversation(row: ChatRow, options: RenderOptions): Rendered {
     eosToken: tokenizer.eosIds.length === 0 ? "" : tokenizer.tokenText(tokenizer.eosIds[0]),
     source,
   });
-  const ids = encodeWithBos(text, tokenizer);
+  const ids = tokenizer.encode(text, { addSpecial: true });
   const answers = spans.map((span) => answerTokens(span, { text, ids, tokenizer }));
   if (!answers.every(([, end]) => tokenizer.eosIds.includes(ids[end - 1]))) {
     warnings.push("the chat template ends an answer without an end-of-turn token, so stopping is not learnt");
@@ -167,12 +167,6 @@ function answerTokens(span: ChatSpan, options: Whole): [number, number] {
   return [start, end];
 }
 
-/** Ids with BOS first where the model's texts begin with it, but never twice. */
-function encodeWithBos(text: string, tokenizer: Tokenizer): number[] {
-  const ids = tokenizer.encode(text);
-  return tokenizer.addBos && ids[0] !== tokenizer.bosId ? [tokenizer.bosId!, ...ids] : ids;
-}
-
 interface Whole {
   text: string;
   /** Ids of `text`, perhaps with BOS before and EOS after it. */
@@ -185,7 +179,7 @@ interface Whole {
  * before `at` are the beginning of all tokens; where merging crosses the offset, decoding finds the token across it.
  */
 function tokenIndexAt(at: number, { text, ids, tokenizer }: Whole): number {
-  const before = encodeWithBos(text.slice(0, at), tokenizer);
+  const before = tokenizer.encode(text.slice(0, at), { addSpecial: true });
   let same = 0;
   while (same < before.length && before[same] === ids[same]) same++;
   if (same === before.length) return same;

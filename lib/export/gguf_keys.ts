@@ -5,7 +5,8 @@
  */
 import { UserError } from "../errors.ts";
 import type { GgufType, GgufValue, TypedValue } from "../formats/gguf_values.ts";
-import type { ModelConfig, RopeScaling } from "../model/config.ts";
+import { llama3Kept } from "../model/batch.ts";
+import type { ModelConfig } from "../model/config.ts";
 import type { StoredType } from "./encode.ts";
 
 export type Metadata = [key: string, value: TypedValue][];
@@ -100,16 +101,8 @@ export function ropeFactors(config: ModelConfig): Float32Array | null {
   const { scaling, theta } = config.rope;
   if (scaling.type === "factors") return scaling.factors;
   if (scaling.type !== "llama3") return null;
-  return Float32Array.from(
-    { length: config.headDim / 2 },
-    (_, j) => llama3Factor(scaling, 2 * Math.PI * theta ** (2 * j / config.headDim)),
-  );
-}
-
-function llama3Factor(scaling: Extract<RopeScaling, { type: "llama3" }>, wavelength: number): number {
-  const { factor, lowFreqFactor, highFreqFactor, originalMaxPositions } = scaling;
-  if (wavelength < originalMaxPositions / highFreqFactor) return 1;
-  if (wavelength > originalMaxPositions / lowFreqFactor) return factor;
-  const smooth = (originalMaxPositions / wavelength - lowFreqFactor) / (highFreqFactor - lowFreqFactor);
-  return 1 / ((1 - smooth) / factor + smooth);
+  return Float32Array.from({ length: config.headDim / 2 }, (_, j) => {
+    const kept = llama3Kept(scaling, 2 * Math.PI * theta ** (2 * j / config.headDim));
+    return 1 / ((1 - kept) / scaling.factor + kept);
+  });
 }

@@ -7,6 +7,7 @@
  */
 import type { Executor, Value } from "../ops.ts";
 import type { ModelConfig } from "./config.ts";
+import { lowbias32 } from "./hash.ts";
 import type { LoadedWeights } from "./weights.ts";
 import { type LoraPart, peftMemoryName, peftName, type Projection, projections, projectionShape } from "./names.ts";
 import type { Parameter } from "./trainable.ts";
@@ -105,23 +106,13 @@ function fill(a: Float32Array, { settings, inputs, k }: { settings: LoraSettings
  * Meant for starting two programs from equal numbers; neighbouring seeds overlap, so it is not the default.
  */
 export function hashUniform({ seed, k, i }: { seed: number; k: number; i: number }): number {
-  return mix(i + Math.imul(seed, 0x9e3779b9) + Math.imul(k, 0x85ebca6b)) / 2 ** 31 - 1;
+  return lowbias32(i + Math.imul(seed, 0x9e3779b9) + Math.imul(k, 0x85ebca6b)) / 2 ** 31 - 1;
 }
 
 /** In [0, 1), steps of 2^-32: the index hashed under a key that is itself a hash of seed and module. */
 function uniform({ seed, k, i }: { seed: number; k: number; i: number }): number {
-  const key = mix(mix(seed) + Math.imul(k + 1, 0x9e3779b9));
-  return mix(mix(i) ^ key) / 2 ** 32;
-}
-
-/** A bijection of 32-bit numbers: "lowbias32" of https://nullprogram.com/blog/2018/07/31/. */
-function mix(x: number): number {
-  x ^= x >>> 16;
-  x = Math.imul(x, 0x7feb352d);
-  x ^= x >>> 15;
-  x = Math.imul(x, 0x846ca68b);
-  x ^= x >>> 16;
-  return x >>> 0;
+  const key = lowbias32(lowbias32(seed) + Math.imul(k + 1, 0x9e3779b9));
+  return lowbias32(lowbias32(i) ^ key) / 2 ** 32;
 }
 
 /** Norm of each row of W + scale*B*A, for DoRA. */
@@ -160,6 +151,11 @@ export async function initMagnitudes(parameters: Parameter[], context: AdapterCo
   }
 }
 
+/** What the layers' call lists name a parameter: "q_proj.lora_A", "q_proj.magnitude". */
+export function inputName(projection: Projection, part: LoraPart): string {
+  return `${projection}.${part === "lora_magnitude_vector" ? "magnitude" : part}`;
+}
+
 /** An adapter as forward.ts takes it: values beside each layer's weights, and the factor of B*A. */
 export interface AttachedAdapter {
   /** Keys "q_proj.lora_A", "q_proj.lora_B", with DoRA "q_proj.magnitude" and "q_proj.norm". */
@@ -178,9 +174,8 @@ export async function attachAdapter(parameters: Parameter[], context: AdapterCon
   const layers = Array.from({ length: config.layers }, (): Record<string, Value> => ({}));
   for (const { layer, projection, part } of parameterPlaces(config, settings)) {
     const { value, shape } = byName.get(peftName(layer, projection, part))!;
-    const key = part === "lora_magnitude_vector" ? "magnitude" : part;
-    layers[layer][`${projection}.${key}`] = executor.tensor(value, shape);
-    if (key !== "magnitude") continue;
+    layers[layer][inputName(projection, part)] = executor.tensor(value, shape);
+    if (part !== "lora_magnitude_vector") continue;
     const { [`${projection}.lora_A`]: a, [`${projection}.lora_B`]: b } = layers[layer];
     const weight = weights.layers[layer][projection];
     layers[layer][`${projection}.norm`] = await adaptedNorm(executor, { weight, a, b, scale });

@@ -3,7 +3,7 @@
  * and the head see only real tokens; attention finds its rows through the index arrays (`Rows` in lib/ops.ts).
  */
 import type { Executor, Rows, Value } from "../ops.ts";
-import type { ModelConfig, Rope } from "./config.ts";
+import type { ModelConfig, Rope, RopeScaling } from "./config.ts";
 import type { Row } from "./trainable.ts";
 
 /** Added to a score that must not be seen: finite, so that a row of padding stays free of NaN. */
@@ -133,12 +133,14 @@ export function ropeFrequencies({ theta, scaling }: Rope, headDim: number): Floa
   if (scaling.type === "linear") return frequencies.map((f) => f / scaling.factor);
   if (scaling.type === "factors") return frequencies.map((f, i) => f / scaling.factors[i]);
   if (scaling.type === "none") return frequencies;
-  const { factor, lowFreqFactor, highFreqFactor, originalMaxPositions } = scaling;
   return frequencies.map((f) => {
-    const wavelength = 2 * Math.PI / f;
-    if (wavelength < originalMaxPositions / highFreqFactor) return f;
-    if (wavelength > originalMaxPositions / lowFreqFactor) return f / factor;
-    const smooth = (originalMaxPositions / wavelength - lowFreqFactor) / (highFreqFactor - lowFreqFactor);
-    return (1 - smooth) * f / factor + smooth * f;
+    const kept = llama3Kept(scaling, 2 * Math.PI / f);
+    return (1 - kept) * f / scaling.factor + kept * f;
   });
+}
+
+/** Share of a frequency that llama3 scaling leaves as it is, by its wavelength: 1 for short ones, 0 for long ones. */
+export function llama3Kept(scaling: Extract<RopeScaling, { type: "llama3" }>, wavelength: number): number {
+  const { lowFreqFactor: low, highFreqFactor: high, originalMaxPositions } = scaling;
+  return Math.min(1, Math.max(0, (originalMaxPositions / wavelength - low) / (high - low)));
 }

@@ -3,6 +3,7 @@
  * so that forward, recomputed forward and backward agree without keeping it, and a resumed run repeats it.
  */
 import type { Executor, Value } from "../ops.ts";
+import { lowbias32 } from "./hash.ts";
 import { projections } from "./names.ts";
 
 interface DropoutOptions {
@@ -36,10 +37,7 @@ function fillMask(mask: Float32Array, { p, key }: { p: number; key: number }): v
   for (let i = 0; i < mask.length; i++) mask[i] = mix(key, i) < threshold ? 0 : factor;
 }
 
-/** A 32-bit hash of two numbers: "lowbias32" of https://nullprogram.com/blog/2018/07/31/. */
+/** A 32-bit hash of two numbers. */
 function mix(a: number, b: number): number {
-  let x = (a + Math.imul(b, 0x9e3779b9)) >>> 0;
-  x = Math.imul(x ^ (x >>> 16), 0x7feb352d);
-  x = Math.imul(x ^ (x >>> 15), 0x846ca68b);
-  return (x ^ (x >>> 16)) >>> 0;
+  return lowbias32(a + Math.imul(b, 0x9e3779b9));
 }

@@ -2,6 +2,7 @@
  * Chooses the next token from logits, as Hugging Face's generate does: repetition penalty, temperature, top-k, top-p,
  * min-p, in this order. A draw depends on seed, row and step alone, not on what else is in the batch.
  */
+import { lowbias32 } from "./hash.ts";
 
 /** Names and meanings of Hugging Face's GenerationConfig; what is absent is off. */
 export interface SamplingOptions {
@@ -94,12 +95,7 @@ function nucleus(sorted: Candidate[], wanted: number): Candidate[] {
   return end < 0 ? sorted : sorted.slice(0, end + 1);
 }
 
-/** In [0, 1): a 32-bit hash ("lowbias32") of three numbers. */
+/** In [0, 1): a 32-bit hash of three numbers. */
 function uniform(seed: number, row: number, step: number): number {
-  const mix = (x: number) => {
-    x = Math.imul(x ^ (x >>> 16), 0x7feb352d);
-    x = Math.imul(x ^ (x >>> 15), 0x846ca68b);
-    return x ^ (x >>> 16);
-  };
-  return (mix(mix(mix(seed + 0x9e3779b9 | 0) ^ row) + step | 0) >>> 0) / 2 ** 32;
+  return lowbias32(lowbias32(lowbias32(seed + 0x9e3779b9) ^ row) + step) / 2 ** 32;
 }

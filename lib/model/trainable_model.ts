@@ -7,7 +7,7 @@ import type { Executor, Value } from "../ops.ts";
 import { headSegment, layerBackwardSegment } from "./backward.ts";
 import { type Batch, batchValues, makeBatch } from "./batch.ts";
 import type { ModelConfig } from "./config.ts";
-import { adaptedNorm } from "./adapter.ts";
+import { adaptedNorm, inputName } from "./adapter.ts";
 import { dropoutMasks } from "./dropout.ts";
 import { embedSegment, type LayerOptions, layerSegment, lossSegment } from "./forward.ts";
 import { parsePeftName } from "./names.ts";
@@ -52,11 +52,9 @@ export function makeTrainable(options: TrainableOptions): Trainable {
   for (const parameter of parameters) {
     const place = parsePeftName(parameter.name);
     if (!place) throw new Error(`not a LoRA parameter: ${parameter.name}`);
-    const { layer, projection: module, part } = place;
-    const kind = part === "lora_magnitude_vector" ? "magnitude" : part;
-    layers[layer][`${module}.${kind}`] = executor.tensor(parameter.value, parameter.shape);
-    const value = executor.tensor(parameter.grad, parameter.shape);
-    gradients[layer][`${module}.${kind}.grad`] = { value, parameter };
+    const { layer } = place, name = inputName(place.projection, place.part);
+    layers[layer][name] = executor.tensor(parameter.value, parameter.shape);
+    gradients[layer][`${name}.grad`] = { value: executor.tensor(parameter.grad, parameter.shape), parameter };
   }
 
   function makePass(rows: Row[], dropoutSeed?: number): Pass {

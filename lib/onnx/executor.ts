@@ -55,7 +55,11 @@ export function createOnnxExecutor(options: OnnxOptions = {}): Executor {
     tensor: runtime.tensor(data, shape),
   });
 
-  function compile(segment: Segment, values: Record<string, Held>): Compiled {
+  /** A session for inputs like these; `signature` names their shapes. */
+  function compile(
+    segment: Segment,
+    { values, signature }: { values: Record<string, Held>; signature: string },
+  ): Compiled {
     const { graph, inputs, shapes } = record(segment, values);
     const outputs = Object.keys(shapes);
     const session = runtime.session(graph.bytes(), {
@@ -64,7 +68,7 @@ export function createOnnxExecutor(options: OnnxOptions = {}): Executor {
       threads,
       profile: options.profilePrefix && `${options.profilePrefix}_${segment.key.split("|")[0]}`,
     });
-    return { session, inputs, outputs, shapes: new Map() };
+    return { session, inputs, outputs, shapes: new Map([[signature, shapes]]) };
   }
 
   function tensorOf(input: Input, value: Held): Tensor {
@@ -102,7 +106,7 @@ export function createOnnxExecutor(options: OnnxOptions = {}): Executor {
         key += absmax ? `|${name}:${shape}` : `|${name}`;
       }
       let compiled = sessions.get(key);
-      if (!compiled) sessions.set(key, compiled = compile(segment, values));
+      if (!compiled) sessions.set(key, compiled = compile(segment, { values, signature }));
       let shapes = compiled.shapes.get(signature);
       if (!shapes) compiled.shapes.set(signature, shapes = record(segment, values).shapes);
 

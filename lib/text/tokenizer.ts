@@ -19,7 +19,7 @@ export interface Tokenizer {
   readonly eosIds: number[];
   /** Whether this model's texts begin with BOS. */
   readonly addBos: boolean;
-  /** Ids of `text`. With `addSpecial`, BOS first if the model's texts begin with it; the default is without. */
+  /** Ids of `text`. With `addSpecial`, BOS first if the model's texts begin with it, never twice; default: without. */
   encode(text: string, options?: { addSpecial?: boolean }): number[];
   /** Text of the ids; a character cut in the middle becomes U+FFFD. `skipSpecial` leaves special tokens out. */
   decode(ids: Iterable<number>, options?: { skipSpecial?: boolean }): string;
@@ -103,7 +103,7 @@ function wrap(library: Library, facts: Facts): Tokenizer {
     chatTemplate: facts.chatTemplate,
     encode(text, options = {}) {
       const ids = library.encode(text, { add_special_tokens: false }).ids;
-      return options.addSpecial && facts.addBos ? [facts.bosId!, ...ids] : ids;
+      return options.addSpecial && facts.addBos && ids[0] !== facts.bosId ? [facts.bosId!, ...ids] : ids;
     },
     decode(ids, options = {}) {
       const kept = [...ids].filter((id) =>

@@ -11,6 +11,7 @@ import { UserError } from "../errors.ts";
 import { writeAtomic } from "../files/atomic.ts";
 import { fileError } from "../files/file_error.ts";
 import { openFile } from "../files/file_source.ts";
+import { makeFolder } from "../files/folder.ts";
 import { type LazyTensor, openSafetensors, writeSafetensors } from "../formats/safetensors.ts";
 import type { Parameter } from "../model/trainable.ts";
 import type { OptimizerState } from "./optimizer.ts";
@@ -76,11 +77,7 @@ export function writeCheckpoint(
     ),
   ];
   const json = JSON.stringify({ ...state, optimizerStep: optimizer.step });
-  try {
-    Deno.mkdirSync(folder, { recursive: true });
-  } catch (error) {
-    throw fileError(error, { action: "make the folder", path: folder });
-  }
+  makeFolder(folder);
   writeAtomic(path, writeSafetensors(tensors, { format, state: json, sha256: checksum(json, tensors) }));
   readCheckpoint(path);
   return path;

@@ -5,6 +5,7 @@
 import { UserError } from "../errors.ts";
 import { writeAtomic } from "../files/atomic.ts";
 import { fileError } from "../files/file_error.ts";
+import { kindOfPath } from "../model/model_files.ts";
 
 export interface LogLine {
   /** Steps taken, from 1. */
@@ -24,7 +25,9 @@ export interface TrainLog {
 
 /** Opens the log for steps after `afterStep`: later lines, which a resumed run will write again, are cut off. */
 export function openLog(path: string, { afterStep }: { afterStep: number }): TrainLog {
-  const kept = afterStep > 0 && exists(path) ? readLog(path).filter(({ step }) => step <= afterStep) : [];
+  const kept = afterStep > 0 && kindOfPath(path) !== "nothing"
+    ? readLog(path).filter(({ step }) => step <= afterStep)
+    : [];
   writeAtomic(path, new TextEncoder().encode(kept.map((line) => JSON.stringify(line) + "\n").join("")));
   const guard = <T>(action: () => T): T => {
     try {
@@ -64,13 +67,4 @@ export function readLog(path: string): LogLine[] {
       });
     }
   });
-}
-
-function exists(path: string): boolean {
-  try {
-    Deno.statSync(path);
-    return true;
-  } catch {
-    return false;
-  }
 }
