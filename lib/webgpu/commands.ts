@@ -1,0 +1,173 @@
+/**
+ * The stream of commands to a device: dispatches are encoded as they come, into one compute pass, and submitted when a
+ * result is read or enough has gathered for the GPU to start on. Bind groups and parameter slots are made once and
+ * found again by what they hold, so that a repeated step only encodes.
+ */
+import type { Gpu } from "./device.ts";
+import { bytesOf, type Dispatch, type Dtype, elements } from "./dispatch.ts";
+import { makePipelines, paramBytes } from "./pipelines.ts";
+import type { Profile } from "./profile.ts";
+
+/** A tensor in GPU memory: a buffer, or a part of one that starts at a multiple of 256 bytes. */
+export interface GpuTensor {
+  readonly shape: readonly number[];
+  readonly dtype: Dtype;
+  buffer: GPUBuffer & { id?: number };
+  offset: number;
+  /** Bytes of the binding: whole groups of 16. */
+  bytes: number;
+}
+
+/** Uniform offsets must be multiples of this on every device. */
+const slotStride = 256;
+const slotCount = 4096;
+/** Dispatches after which the GPU is given what there is: it works while more is encoded. */
+const flushEvery = 192;
+
+/** Bytes of a tensor's buffer: whole groups of 16, so that kernels may use vectors of four. */
+export function tensorBytes(shape: readonly number[], dtype: Dtype): number {
+  return Math.max(16, Math.ceil(elements(shape) * bytesOf[dtype] / 16) * 16);
+}
+
+export function makeCommands(gpu: Gpu, { profile }: { profile?: Profile } = {}) {
+  const { device } = gpu, pipelines = makePipelines(device);
+  const usage = GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST;
+  const paramBuffer = device.createBuffer({ label: "params", size: slotStride * slotCount, usage });
+  const slots = new Map<string, number>();
+  let bindGroups = new Map<string, GPUBindGroup>();
+  let bufferIds = 0;
+  let encoder: GPUCommandEncoder | undefined, pass: GPUComputePassEncoder | undefined, pending = 0;
+  let staging: GPUBuffer | undefined;
+
+  function slotOf(params: Dispatch["params"]): number {
+    let key = "";
+    for (const param of params) key += typeof param === "number" ? `${param},` : `f${param.f32},`;
+    let slot = slots.get(key);
+    if (slot === undefined) {
+      if (slots.size === slotCount) {
+        // Submitted work keeps what it was given: later writes are ordered behind it.
+        flush();
+        slots.clear();
+      }
+      slot = slots.size * slotStride;
+      const data = new DataView(new ArrayBuffer(paramBytes));
+      params.forEach((param, i) => {
+        if (typeof param === "number") data.setUint32(4 * i, param, true);
+        else data.setFloat32(4 * i, param.f32, true);
+      });
+      device.queue.writeBuffer(paramBuffer, slot, new Uint8Array(data.buffer));
+      slots.set(key, slot);
+    }
+    return slot;
+  }
+
+  function bindGroupOf(layout: GPUBindGroupLayout, pipeline: number, tensors: GpuTensor[]): GPUBindGroup {
+    let key = `${pipeline}`;
+    for (const { buffer, offset, bytes } of tensors) key += `,${buffer.id ??= ++bufferIds}:${offset}:${bytes}`;
+    let group = bindGroups.get(key);
+    if (!group) {
+      if (bindGroups.size > 50_000) bindGroups = new Map(); // buffers of the past
+      group = device.createBindGroup({
+        layout,
+        entries: [
+          { binding: 0, resource: { buffer: paramBuffer, size: paramBytes } },
+          ...tensors.map(({ buffer, offset, bytes }, i) => {
+            return { binding: i + 1, resource: { buffer, offset, size: bytes } };
+          }),
+        ],
+      });
+      bindGroups.set(key, group);
+    }
+    return group;
+  }
+
+  function endPass(): GPUCommandEncoder {
+    pass?.end();
+    pass = undefined;
+    return encoder ??= device.createCommandEncoder();
+  }
+
+  function flush(): void {
+    pass?.end();
+    if (encoder) {
+      profile?.resolve(encoder);
+      device.queue.submit([encoder.finish()]);
+    }
+    encoder = pass = undefined;
+    pending = 0;
+  }
+
+  return {
+    pipelines,
+    dispatch(dispatch: Dispatch<GpuTensor>, key?: string): void {
+      const { tensors, params, grid } = dispatch;
+      const { id, pipeline, layout } = pipelines.get(dispatch, key);
+      const slot = slotOf(params), group = bindGroupOf(layout, id, tensors);
+      encoder ??= device.createCommandEncoder();
+      if (profile) {
+        endPass();
+        pass = encoder.beginComputePass({ timestampWrites: profile.next(dispatch) });
+      }
+      pass ??= encoder.beginComputePass();
+      pass.setPipeline(pipeline);
+      pass.setBindGroup(0, group, [slot]);
+      pass.dispatchWorkgroups(...grid);
+      if (profile) endPass();
+      if (++pending >= flushEvery) flush();
+    },
+    /** Copies `bytes` from one buffer to another, in order with the dispatches. */
+    copy(from: GpuTensor, to: GpuTensor, bytes: number): void {
+      endPass().copyBufferToBuffer(from.buffer, from.offset, to.buffer, to.offset, bytes);
+    },
+    /** Writes host data into a tensor, in order with what was submitted: what is pending goes first. */
+    write(tensor: GpuTensor, data: ArrayBufferView): void {
+      flush();
+      // Only bytes: Dawn dies of other views. Sizes must be multiples of four.
+      let bytes = new Uint8Array(data.buffer as ArrayBuffer, data.byteOffset, data.byteLength);
+      if (bytes.length % 4 !== 0) {
+        const padded = new Uint8Array(Math.ceil(bytes.length / 4) * 4);
+        padded.set(bytes);
+        bytes = padded;
+      }
+      device.queue.writeBuffer(tensor.buffer, tensor.offset, bytes);
+    },
+    flush,
+    /** Bytes of tensors, after everything that was encoded before. One wait for all of them. */
+    async read(tensors: GpuTensor[]): Promise<ArrayBuffer[]> {
+      const starts: number[] = [];
+      let size = 0;
+      for (const { bytes } of tensors) {
+        starts.push(size);
+        size += bytes;
+      }
+      if (!staging || staging.size < size) {
+        staging?.destroy();
+        const usage = GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST;
+        staging = device.createBuffer({ label: "staging", size: Math.max(65_536, size), usage });
+      }
+      const open = endPass();
+      tensors.forEach(({ buffer, offset, bytes }, i) =>
+        open.copyBufferToBuffer(buffer, offset, staging!, starts[i], bytes)
+      );
+      flush();
+      const mine = staging;
+      try {
+        await mine.mapAsync(GPUMapMode.READ, 0, size);
+      } catch (error) {
+        gpu.check();
+        throw error;
+      }
+      const results = tensors.map(({ bytes }, i) => mine.getMappedRange(starts[i], bytes).slice(0));
+      mine.unmap();
+      profile?.collect();
+      gpu.check();
+      return results;
+    },
+    close(): void {
+      paramBuffer.destroy();
+      staging?.destroy();
+    },
+  };
+}
+
+export type Commands = ReturnType<typeof makeCommands>;

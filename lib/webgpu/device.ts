@@ -1,0 +1,186 @@
+/**
+ * GPU devices: Deno's own WebGPU and Dawn (npm webgpu), one API. Asks the adapter for what the kernels can use (f16,
+ * subgroups, tensor cores, timestamps) and for its real limits; nothing is assumed. The only file that touches
+ * navigator.gpu and npm webgpu.
+ */
+import { UserError } from "../errors.ts";
+
+/** "webgpu" is what Deno brings along, "dawn" the npm package webgpu. */
+export type GpuEngine = "webgpu" | "dawn";
+
+/** What an adapter says of itself. */
+export interface GpuAbout {
+  engine: GpuEngine;
+  /** "NVIDIA H100 80GB HBM3" */
+  name: string;
+  /** Runs on the CPU (lavapipe, SwiftShader): for tests, never worth choosing. */
+  software: boolean;
+  /** shader-f16: operands of products in half precision. */
+  f16: boolean;
+  subgroups: boolean;
+  /** Lanes of a subgroup; both 0 where unknown. */
+  subgroupSize: { min: number; max: number };
+  /** Subgroup matrices of 16 x 16 x 16, f16 operands, f32 sums: tensor cores. */
+  matrix: boolean;
+  timestamps: boolean;
+  limits: GpuLimits;
+  features: string[];
+}
+
+/** Bytes, except for the counts of invocations and workgroups. */
+export interface GpuLimits {
+  maxBufferSize: number;
+  maxStorageBufferBindingSize: number;
+  maxComputeWorkgroupStorageSize: number;
+  maxComputeInvocationsPerWorkgroup: number;
+  maxComputeWorkgroupSizeX: number;
+  maxComputeWorkgroupsPerDimension: number;
+  maxStorageBuffersPerShaderStage: number;
+}
+
+export interface Gpu extends GpuAbout {
+  device: GPUDevice;
+  /** Throws a UserError when the device was lost, ran out of memory or refused something since the last call. */
+  check(): void;
+  close(): void;
+}
+
+/** Adapters by name as driver writers call their software ones. */
+const softwareNames = /llvmpipe|lavapipe|swiftshader|software|\bcpu\b|warp|basic render/i;
+
+const limitNames: (keyof GpuLimits)[] = [
+  "maxBufferSize",
+  "maxStorageBufferBindingSize",
+  "maxComputeWorkgroupStorageSize",
+  "maxComputeInvocationsPerWorkgroup",
+  "maxComputeWorkgroupSizeX",
+  "maxComputeWorkgroupsPerDimension",
+  "maxStorageBuffersPerShaderStage",
+];
+
+const matrixFeature = "chromium-experimental-subgroup-matrix" as GPUFeatureName;
+
+/** Dawn's objects die with the object that made them, and the process with it: held for the life of the process. */
+let dawn: GPU | undefined;
+
+async function dawnGpu(): Promise<GPU> {
+  if (dawn) return dawn;
+  const { create, globals } = await import("webgpu");
+  const scope = globalThis as Record<string, unknown>;
+  for (const [name, value] of Object.entries(globals)) if (!(name in scope)) scope[name] = value;
+  const toggles = ["allow_unsafe_apis", "vulkan_enable_f16_on_nvidia", "disable_robustness"];
+  return dawn = create([`enable-dawn-features=${toggles}`]) as unknown as GPU;
+}
+
+type Adapter = GPUAdapter & { info: AdapterInfo };
+
+interface AdapterInfo extends GPUAdapterInfo {
+  subgroupMatrixConfigs?: { M: number; N: number; K: number; componentType: string; resultComponentType: string }[];
+}
+
+async function requestAdapter(engine: GpuEngine): Promise<Adapter> {
+  let adapter: GPUAdapter | null;
+  try {
+    const gpu = engine === "dawn" ? await dawnGpu() : navigator.gpu;
+    adapter = await gpu.requestAdapter({ powerPreference: "high-performance" });
+  } catch (error) {
+    throw new UserError(`Cannot use the ${engine} engine: ${(error as Error).message}`, {
+      hint: "ftl doctor shows what this machine offers; --engine onnx needs no GPU.",
+      cause: error,
+    });
+  }
+  if (!adapter) {
+    throw new UserError(`The ${engine} engine finds no graphics adapter`, {
+      hint: "Install the GPU's driver (on Linux also its Vulkan part and the Vulkan loader), or use --engine onnx.",
+    });
+  }
+  return adapter as Adapter;
+}
+
+function aboutOf(engine: GpuEngine, adapter: Adapter): GpuAbout {
+  const { info, limits, features } = adapter;
+  const name = info.description || info.device || info.architecture || info.vendor || "unnamed adapter";
+  const { subgroupMinSize: min = 0, subgroupMaxSize: max = 0 } = info;
+  // Deno offers subgroups without listing them.
+  const subgroups = engine === "webgpu" ? min > 0 : features.has("subgroups");
+  return {
+    engine,
+    name,
+    software: softwareNames.test(`${name} ${info.vendor} ${info.architecture}`),
+    f16: features.has("shader-f16"),
+    subgroups,
+    subgroupSize: { min, max },
+    matrix: features.has(matrixFeature) && subgroups && max === 32 &&
+      (info.subgroupMatrixConfigs ?? []).some(({ M, N, K, componentType, resultComponentType }) =>
+        M === 16 && N === 16 && K === 16 && componentType === "f16" && resultComponentType === "f32"
+      ),
+    timestamps: features.has("timestamp-query"),
+    limits: Object.fromEntries(limitNames.map((key) => [key, limits[key as keyof GPUSupportedLimits]])) as unknown as
+      GpuLimits,
+    features: [...features].sort(),
+  };
+}
+
+/** What the engine's adapter is, without making a device. UserError when there is none. */
+export async function inspectGpu(engine: GpuEngine): Promise<GpuAbout> {
+  return aboutOf(engine, await requestAdapter(engine));
+}
+
+/** A device with everything its adapter offers that kernels use. UserError when there is none. */
+export async function openGpu(engine: GpuEngine): Promise<Gpu> {
+  const adapter = await requestAdapter(engine), about = aboutOf(engine, adapter);
+  const requiredFeatures = [
+    about.f16 && "shader-f16",
+    about.subgroups && "subgroups",
+    about.timestamps && "timestamp-query",
+    about.matrix && matrixFeature,
+    about.features.includes("subgroup-size-control") && "subgroup-size-control",
+  ].filter((feature) => feature !== false) as GPUFeatureName[];
+  let device: GPUDevice;
+  try {
+    device = await adapter.requestDevice({ requiredFeatures, requiredLimits: { ...about.limits } });
+  } catch (error) {
+    throw new UserError(`Cannot open ${about.name} through ${engine}: ${(error as Error).message}`, {
+      hint: "Close programs that use the GPU, or use --engine onnx.",
+      cause: error,
+    });
+  }
+  let failure: UserError | undefined, closed = false;
+  device.lost.then(({ message, reason }) => {
+    if (closed) return;
+    failure ??= new UserError(`The GPU was lost: ${firstLine(message) || reason}`, {
+      hint: "The last checkpoint is intact: continue with --resume. If it happens again, update the driver.",
+    });
+  });
+  device.addEventListener("uncapturederror", (event) => {
+    event.preventDefault?.();
+    failure ??= deviceError((event as GPUUncapturedErrorEvent).error, about);
+  });
+  return {
+    ...about,
+    device,
+    check() {
+      if (failure) throw failure;
+    },
+    close() {
+      closed = true;
+      device.destroy();
+    },
+  };
+}
+
+function deviceError(error: GPUError, { name, engine }: GpuAbout): UserError {
+  const message = firstLine(error.message);
+  if (error.constructor.name === "GPUOutOfMemoryError" || /out of memory|allocation/i.test(message)) {
+    return new UserError(`${name} has not enough free memory: ${message}`, {
+      hint: "Lower max_memory, max_length or the batch size, or close programs that use the GPU.",
+    });
+  }
+  return new UserError(`${name} refused a command (${engine}): ${message}`, {
+    hint: "Please report this with the output of ftl doctor. --engine onnx works without the GPU.",
+  });
+}
+
+function firstLine(text: string): string {
+  return text.trim().split("\n", 1)[0];
+}

@@ -1,0 +1,100 @@
+/**
+ * Kernel files to pipelines. A kernel is plain WGSL that compiles as it stands; its variants differ only in the values
+ * of `const NAME = ...;` and `alias NAME = ...;` lines, which are replaced here. One pipeline per file and values.
+ */
+import type { Dispatch } from "./dispatch.ts";
+import { sources } from "./sources.ts";
+
+export interface Pipeline {
+  id: number;
+  pipeline: GPUComputePipeline;
+  layout: GPUBindGroupLayout;
+}
+
+/** The text of a kernel with constants set. Throws when the file has no such line. */
+export function kernelText(kernel: string, constants: Record<string, number | string> = {}): string {
+  let text = sources[kernel];
+  if (text === undefined) throw new Error(`no kernel ${kernel}`);
+  let half = false;
+  for (const [name, value] of Object.entries(constants)) {
+    const line = new RegExp(`^(const|alias) ${name}\\b([^=\\n]*)=[^;\\n]*;`, "m");
+    if (!line.test(text)) throw new Error(`kernel ${kernel} has no constant ${name}`);
+    half ||= typeof value === "string" && /\bf16\b/.test(value);
+    text = text.replace(line, (_, word, type) => `${word} ${name}${type}= ${value};`);
+  }
+  return half && !/^enable f16;/m.test(text) ? `enable f16;\n${text}` : text;
+}
+
+/** How each storage binding of a kernel is used, from its text: bindings 1, 2, ... in order. */
+function bindingTypes(text: string): GPUBufferBindingType[] {
+  const types: GPUBufferBindingType[] = [];
+  for (const [, binding, access] of text.matchAll(/@binding\((\d+)\)\s*var<storage,\s*(read|read_write)>/g)) {
+    types[Number(binding) - 1] = access === "read" ? "read-only-storage" : "storage";
+  }
+  return types;
+}
+
+/** Bytes of a kernel's parameters, at most. */
+export const paramBytes = 64;
+
+export function makePipelines(device: GPUDevice) {
+  const made = new Map<string, Pipeline>();
+  const layouts = new Map<string, GPUBindGroupLayout>();
+  let count = 0;
+
+  function layoutOf(types: GPUBufferBindingType[]): GPUBindGroupLayout {
+    const key = types.join();
+    let layout = layouts.get(key);
+    if (!layout) {
+      const visibility = GPUShaderStage.COMPUTE;
+      layout = device.createBindGroupLayout({
+        entries: [
+          { binding: 0, visibility, buffer: { type: "uniform", hasDynamicOffset: true, minBindingSize: paramBytes } },
+          ...types.map((type, i) => ({ binding: i + 1, visibility, buffer: { type } })),
+        ],
+      });
+      layouts.set(key, layout);
+    }
+    return layout;
+  }
+
+  function describe({ kernel, constants }: Dispatch) {
+    const text = kernelText(kernel, constants);
+    const layout = layoutOf(bindingTypes(text));
+    const label = kernel;
+    const descriptor: GPUComputePipelineDescriptor = {
+      label,
+      layout: device.createPipelineLayout({ bindGroupLayouts: [layout] }),
+      compute: { module: device.createShaderModule({ label, code: text }), entryPoint: "main" },
+    };
+    return { layout, descriptor };
+  }
+
+  const keyOf = ({ kernel, constants }: Dispatch) => constants ? `${kernel}|${JSON.stringify(constants)}` : kernel;
+
+  return {
+    keyOf,
+    /** The pipeline of a dispatch, compiled now unless it was before. */
+    get(dispatch: Dispatch, key = keyOf(dispatch)): Pipeline {
+      let found = made.get(key);
+      if (!found) {
+        const { layout, descriptor } = describe(dispatch);
+        found = { id: count++, layout, pipeline: device.createComputePipeline(descriptor) };
+        made.set(key, found);
+      }
+      return found;
+    },
+    /** Compiles what is missing, side by side where the driver can. */
+    async prepare(dispatches: Dispatch[]): Promise<void> {
+      const missing = new Map(dispatches.map((dispatch) => [keyOf(dispatch), dispatch]));
+      await Promise.all(Array.from(missing, async ([key, dispatch]) => {
+        if (made.has(key)) return;
+        const { layout, descriptor } = describe(dispatch);
+        const pipeline = await device.createComputePipelineAsync(descriptor);
+        if (!made.has(key)) made.set(key, { id: count++, layout, pipeline });
+      }));
+    },
+  };
+}
+
+export type Pipelines = ReturnType<typeof makePipelines>;
