@@ -128,8 +128,8 @@ export type WeightData =
     shape: [number, number];
     /** Codes, two to a byte, even index in the high nibble, row-major. */
     packed: Uint8Array;
-    /** f32 per 64 elements, recovered from double quantisation. */
-    absmax: Float32Array;
+    /** Maximum of each 64 elements: f32, or double-quantised as lib/quant/double_quant.ts recovers it. */
+    absmax: Float32Array | { codes: Uint8Array; nestedAbsmax: Float32Array; offset: number };
   };
 
 /** Runs segments. One is made per process; every Value belongs to the executor that made it. */

@@ -9,7 +9,8 @@ import { writeAtomic } from "../files/atomic.ts";
 import { openFile } from "../files/file_source.ts";
 import { type LazyTensor, openSafetensors, writeSafetensors } from "../formats/safetensors.ts";
 import { elementCount } from "../formats/tensor_file.ts";
-import { type Nf4, nf4Block } from "../quant/nf4.ts";
+import { type DoubleQuant, nestedBlock } from "../quant/double_quant.ts";
+import { nf4Block } from "../quant/nf4.ts";
 import type { ModelTensor } from "./names.ts";
 
 export interface CachedWeights {
@@ -22,8 +23,14 @@ export interface CachedWeights {
   tensors: ModelTensor[];
 }
 
+/** An NF4 weight: codes, and the block maxima as f32 or double-quantised. */
+export interface QuantizedWeight {
+  packed: Uint8Array<ArrayBuffer>;
+  absmax: Float32Array<ArrayBuffer> | DoubleQuant;
+}
+
 /** Raised whenever the same model would give other bytes than before. */
-const formatVersion = "1";
+const formatVersion = "2";
 const digests = "sha256";
 
 const sha256 = (bytes: Uint8Array | string) => createHash("sha256").update(bytes).digest();
@@ -33,16 +40,38 @@ function cachePath({ cacheDir, path, doubleQuant }: CachedWeights): string {
   return `${cacheDir}/${key}.nf4.safetensors`;
 }
 
-function sizes(tensor: ModelTensor): { packed: number; blocks: number } {
-  const count = elementCount(tensor.shape);
-  return { packed: (count + 1) >> 1, blocks: Math.ceil(count / nf4Block) };
+/** Bytes of a tensor's codes and of its maxima, which are, double-quantised: codes, f32 of each 256, f32 offset. */
+function sizes(tensor: ModelTensor, doubleQuant: boolean): { packed: number; blocks: number; absmax: number } {
+  const count = elementCount(tensor.shape), blocks = Math.ceil(count / nf4Block);
+  const absmax = doubleQuant ? blocks + 4 * Math.ceil(blocks / nestedBlock) + 4 : 4 * blocks;
+  return { packed: (count + 1) >> 1, blocks, absmax };
+}
+
+function absmaxBytes(absmax: QuantizedWeight["absmax"]): Uint8Array {
+  if (absmax instanceof Float32Array) return new Uint8Array(absmax.buffer);
+  const { codes, nestedAbsmax, offset } = absmax;
+  const floats = new Uint8Array(Float32Array.of(...nestedAbsmax, offset).buffer);
+  const bytes = new Uint8Array(codes.length + floats.length);
+  bytes.set(codes);
+  bytes.set(floats, codes.length);
+  return bytes;
+}
+
+function absmaxOf(bytes: Uint8Array, { blocks, doubleQuant }: { blocks: number; doubleQuant: boolean }) {
+  if (!doubleQuant) return new Float32Array(exact(bytes).buffer);
+  const floats = new Float32Array(bytes.slice(blocks).buffer);
+  return { codes: bytes.slice(0, blocks), nestedAbsmax: floats.slice(0, -1), offset: floats[floats.length - 1] };
 }
 
 /**
  * Hands every tensor to `use` as it is read; false when the cache is not there or not good, which may show after some
  * tensors were handed over already (they are then to be given again).
  */
-export function readWeightCache(about: CachedWeights, use: (tensor: ModelTensor, nf4: Nf4) => void): boolean {
+export function readWeightCache(
+  about: CachedWeights,
+  use: (tensor: ModelTensor, weight: QuantizedWeight) => void,
+): boolean {
+  const { doubleQuant } = about;
   let source;
   try {
     source = openFile(cachePath(about));
@@ -53,13 +82,13 @@ export function readWeightCache(about: CachedWeights, use: (tensor: ModelTensor,
     if (expected.length !== 64 * about.tensors.length) return false;
     for (const [i, tensor] of about.tensors.entries()) {
       const packed = file.bytes(`${tensor.name}.packed`), absmax = file.bytes(`${tensor.name}.absmax`);
-      const { packed: packedBytes, blocks } = sizes(tensor);
-      if (packed.length !== packedBytes || absmax.length !== 4 * blocks) return false;
+      const { packed: packedBytes, blocks, absmax: absmaxBytes } = sizes(tensor, doubleQuant);
+      if (packed.length !== packedBytes || absmax.length !== absmaxBytes) return false;
       const found = [sha256(packed), sha256(absmax)];
       if (!found.every((digest, part) => digest.equals(expected.subarray(64 * i + 32 * part).subarray(0, 32)))) {
         return false;
       }
-      use(tensor, { packed: exact(packed), absmax: new Float32Array(exact(absmax).buffer) });
+      use(tensor, { packed: exact(packed), absmax: absmaxOf(absmax, { blocks, doubleQuant }) });
     }
     return true;
   } catch (error) {
@@ -79,30 +108,33 @@ function exact(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
 /** Quantises every tensor, hands it to `use`, and writes it to the cache if that can be written. */
 export function writeWeightCache(
   about: CachedWeights,
-  { quantize, use }: { quantize: (tensor: ModelTensor) => Nf4; use: (tensor: ModelTensor, nf4: Nf4) => void },
+  { quantize, use }: {
+    quantize: (tensor: ModelTensor) => QuantizedWeight;
+    use: (tensor: ModelTensor, weight: QuantizedWeight) => void;
+  },
 ): void {
   let failure: unknown;
   const found = new Uint8Array(64 * about.tensors.length);
   const entries = about.tensors.flatMap((tensor, i): LazyTensor[] => {
-    const { packed, blocks } = sizes(tensor);
-    let nf4: Nf4;
+    const { packed, absmax } = sizes(tensor, about.doubleQuant);
+    let weight: QuantizedWeight;
     const digested = (bytes: Uint8Array, part: number) => {
       found.set(sha256(bytes), 64 * i + 32 * part);
       return bytes;
     };
     const first = () => {
       try {
-        use(tensor, nf4 = quantize(tensor));
+        use(tensor, weight = quantize(tensor));
       } catch (error) {
         failure = error;
         throw error;
       }
-      return digested(nf4.packed, 0);
+      return digested(weight.packed, 0);
     };
-    const second = () => digested(new Uint8Array(nf4.absmax.buffer), 1);
+    const second = () => digested(absmaxBytes(weight.absmax), 1);
     return [
       { name: `${tensor.name}.packed`, dtype: "U8", shape: [packed], byteLength: packed, data: first },
-      { name: `${tensor.name}.absmax`, dtype: "F32", shape: [blocks], byteLength: 4 * blocks, data: second },
+      { name: `${tensor.name}.absmax`, dtype: "U8", shape: [absmax], byteLength: absmax, data: second },
     ];
   });
   const last: LazyTensor = {

@@ -7,10 +7,10 @@
 import type { Executor, Value } from "../ops.ts";
 import { elementCount } from "../formats/tensor_file.ts";
 import { quantizeAbsmax, recoverAbsmax } from "../quant/double_quant.ts";
-import { dequantizeNf4, type Nf4, quantizeNf4 } from "../quant/nf4.ts";
+import { dequantizeNf4, quantizeNf4 } from "../quant/nf4.ts";
 import type { ModelTensor } from "./names.ts";
 import type { ModelSource } from "./source.ts";
-import { readWeightCache, writeWeightCache } from "./weight_cache.ts";
+import { type QuantizedWeight, readWeightCache, writeWeightCache } from "./weight_cache.ts";
 
 export interface LoadedWeights {
   /** f32 [V, D], not scaled. */
@@ -48,18 +48,24 @@ export function loadWeights(source: ModelSource, executor: Executor, options: Lo
     options.progress?.(values.size, tensors.length);
   };
   const shape = (tensor: ModelTensor) => tensor.shape as [number, number];
-  const linear = tensors.filter(({ role }) => role === "linear");
-  for (const tensor of tensors) {
-    if (tensor.role !== "linear") put(tensor, executor.tensor(source.float32(tensor.name), tensor.shape));
-  }
   const putF32 = (tensor: ModelTensor, data: Float32Array) =>
     put(tensor, executor.weight({ kind: "f32", shape: shape(tensor), data }));
+  const linear = tensors.filter(({ role }) => role === "linear");
+  for (const tensor of tensors) {
+    if (tensor.role === "linear") continue;
+    const data = source.float32(tensor.name);
+    if (tensor.shape.length === 2) putF32(tensor, data);
+    else put(tensor, executor.tensor(data, tensor.shape));
+  }
   if (options.linear === "f32") {
     for (const tensor of linear) putF32(tensor, source.float32(tensor.name));
   } else {
-    const use = (tensor: ModelTensor, nf4: Nf4) => {
-      if (options.linear === "nf4") put(tensor, executor.weight({ kind: "nf4", shape: shape(tensor), ...nf4 }));
-      else putF32(tensor, dequantizeNf4(nf4.packed, nf4.absmax, elementCount(tensor.shape)));
+    const use = (tensor: ModelTensor, { packed, absmax }: QuantizedWeight) => {
+      if (options.linear === "nf4") {
+        return put(tensor, executor.weight({ kind: "nf4", shape: shape(tensor), packed, absmax }));
+      }
+      const maxima = absmax instanceof Float32Array ? absmax : recoverAbsmax(absmax);
+      putF32(tensor, dequantizeNf4(packed, maxima, elementCount(tensor.shape)));
     };
     loadNf4(source, linear, { ...options, use });
   }
@@ -74,12 +80,12 @@ export function loadWeights(source: ModelSource, executor: Executor, options: Lo
 function loadNf4(
   source: ModelSource,
   tensors: ModelTensor[],
-  options: { use: (tensor: ModelTensor, nf4: Nf4) => void; doubleQuant?: boolean; cacheDir?: string },
+  options: { use: (tensor: ModelTensor, weight: QuantizedWeight) => void; doubleQuant?: boolean; cacheDir?: string },
 ): void {
   const { use, doubleQuant = true, cacheDir } = options;
-  const quantize = (tensor: ModelTensor): Nf4 => {
+  const quantize = (tensor: ModelTensor): QuantizedWeight => {
     const { packed, absmax } = quantizeNf4(source.float32(tensor.name), { name: tensor.name });
-    return { packed, absmax: doubleQuant ? recoverAbsmax(quantizeAbsmax(absmax)) : absmax };
+    return { packed, absmax: doubleQuant ? quantizeAbsmax(absmax) : absmax };
   };
   if (cacheDir === undefined) {
     for (const tensor of tensors) use(tensor, quantize(tensor));

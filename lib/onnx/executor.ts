@@ -4,6 +4,7 @@
  * twice, and a session starts in milliseconds. Outputs are written into buffers from a pool, so that after the first
  * step nothing is allocated.
  */
+import { recoverAbsmax } from "../quant/double_quant.ts";
 import { type Nf4Decoder, nf4Decoder } from "../quant/nf4_decoder.ts";
 import type { Executor, Segment, Value, WeightData } from "../ops.ts";
 import { createGraph, type Graph } from "./graph.ts";
@@ -89,7 +90,8 @@ export function createOnnxExecutor(options: OnnxOptions = {}): Executor {
     tensor: (data, shape) => hold(data, shape, false),
     weight(data: WeightData): Value {
       if (data.kind === "f32") return hold(data.data, data.shape, false);
-      const { packed, absmax, shape } = data;
+      const { packed, shape } = data;
+      const absmax = data.absmax instanceof Float32Array ? data.absmax : recoverAbsmax(data.absmax);
       return {
         ...{ data: packed, shape, pooled: false },
         tensor: runtime.tensor(packed, [packed.length]),

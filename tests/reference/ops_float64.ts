@@ -6,6 +6,7 @@
  * writes to it are seen. Shapes are checked on entry of every operation.
  */
 import type { Activation, Executor, Ops, Segment, WeightData } from "../../lib/ops.ts";
+import { recoverAbsmax } from "../../lib/quant/double_quant.ts";
 import { attention, attentionBackward, attentionCached } from "./attention_float64.ts";
 import { expectShape, host, type HostValue, zeros } from "./host.ts";
 
@@ -251,7 +252,7 @@ const nf4 = [
 ].flat();
 
 function dequantized({ packed, absmax, shape: [O, I] }: WeightData & { kind: "nf4" }): Float32Array {
-  const w = new Float32Array(O * I);
-  for (let i = 0; i < w.length; i++) w[i] = nf4[packed[i >> 1] >> (i % 2 === 0 ? 4 : 0) & 15] * absmax[i >> 6];
+  const w = new Float32Array(O * I), maxima = absmax instanceof Float32Array ? absmax : recoverAbsmax(absmax);
+  for (let i = 0; i < w.length; i++) w[i] = nf4[packed[i >> 1] >> (i % 2 === 0 ? 4 : 0) & 15] * maxima[i >> 6];
   return w;
 }
