@@ -5,7 +5,7 @@
  */
 import type { Gpu } from "./device.ts";
 import { bytesOf, type Dispatch, type Dtype, elements } from "./dispatch.ts";
-import { makePipelines, paramBytes } from "./pipelines.ts";
+import { makePipelines, paramBytes, type Pipeline } from "./pipelines.ts";
 import type { Profile } from "./profile.ts";
 
 /** A tensor in GPU memory: a buffer, or a part of one that starts at a multiple of 256 bytes. */
@@ -16,6 +16,14 @@ export interface GpuTensor {
   offset: number;
   /** Bytes of the binding: whole groups of 16. */
   bytes: number;
+}
+
+/** What can be found for a dispatch before its tensors are known. */
+export interface Encoded {
+  pipeline: Pipeline;
+  slot: number;
+  /** Which generation of slots that is one of. */
+  epoch: number;
 }
 
 /** Uniform offsets must be multiples of this on every device. */
@@ -34,6 +42,7 @@ export function makeCommands(gpu: Gpu, { profile }: { profile?: Profile } = {}) 
   const usage = GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST;
   const paramBuffer = device.createBuffer({ label: "params", size: slotStride * slotCount, usage });
   const slots = new Map<string, number>();
+  let epoch = 0;
   let bindGroups = new Map<string, GPUBindGroup>();
   let bufferIds = 0;
   let encoder: GPUCommandEncoder | undefined, pass: GPUComputePassEncoder | undefined, pending = 0;
@@ -48,6 +57,7 @@ export function makeCommands(gpu: Gpu, { profile }: { profile?: Profile } = {}) 
         // Submitted work keeps what it was given: later writes are ordered behind it.
         flush();
         slots.clear();
+        epoch++;
       }
       slot = slots.size * slotStride;
       const data = new DataView(new ArrayBuffer(paramBytes));
@@ -97,23 +107,37 @@ export function makeCommands(gpu: Gpu, { profile }: { profile?: Profile } = {}) 
     pending = 0;
   }
 
+  function prepare(dispatch: Dispatch): Encoded {
+    return { pipeline: pipelines.get(dispatch), slot: slotOf(dispatch.params), epoch };
+  }
+
+  function encode(encoded: Encoded, dispatch: Dispatch, tensors: GpuTensor[]): void {
+    if (encoded.epoch !== epoch) {
+      encoded.slot = slotOf(dispatch.params);
+      encoded.epoch = epoch;
+    }
+    const { id, pipeline, layout } = encoded.pipeline;
+    const group = bindGroupOf(layout, id, tensors);
+    encoder ??= device.createCommandEncoder();
+    if (profile) {
+      endPass();
+      pass = encoder.beginComputePass({ timestampWrites: profile.next(dispatch) });
+    }
+    pass ??= encoder.beginComputePass();
+    pass.setPipeline(pipeline);
+    pass.setBindGroup(0, group, [encoded.slot]);
+    pass.dispatchWorkgroups(...dispatch.grid);
+    if (profile) endPass();
+    if (++pending >= flushEvery) flush();
+  }
+
   return {
     pipelines,
-    dispatch(dispatch: Dispatch<GpuTensor>, key?: string): void {
-      const { tensors, params, grid } = dispatch;
-      const { id, pipeline, layout } = pipelines.get(dispatch, key);
-      const slot = slotOf(params), group = bindGroupOf(layout, id, tensors);
-      encoder ??= device.createCommandEncoder();
-      if (profile) {
-        endPass();
-        pass = encoder.beginComputePass({ timestampWrites: profile.next(dispatch) });
-      }
-      pass ??= encoder.beginComputePass();
-      pass.setPipeline(pipeline);
-      pass.setBindGroup(0, group, [slot]);
-      pass.dispatchWorkgroups(...grid);
-      if (profile) endPass();
-      if (++pending >= flushEvery) flush();
+    prepare,
+    /** Encodes a dispatch that was prepared, on these tensors. */
+    encode,
+    dispatch(dispatch: Dispatch<GpuTensor>): void {
+      encode(prepare(dispatch), dispatch, dispatch.tensors);
     },
     /** Copies `bytes` from one buffer to another, in order with the dispatches. */
     copy(from: GpuTensor, to: GpuTensor, bytes: number): void {

@@ -73,9 +73,9 @@ export function makePipelines(device: GPUDevice) {
   const keyOf = ({ kernel, constants }: Dispatch) => constants ? `${kernel}|${JSON.stringify(constants)}` : kernel;
 
   return {
-    keyOf,
     /** The pipeline of a dispatch, compiled now unless it was before. */
-    get(dispatch: Dispatch, key = keyOf(dispatch)): Pipeline {
+    get(dispatch: Dispatch): Pipeline {
+      const key = keyOf(dispatch);
       let found = made.get(key);
       if (!found) {
         const { layout, descriptor } = describe(dispatch);

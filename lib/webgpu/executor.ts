@@ -1,0 +1,262 @@
+/**
+ * The WebGPU executor: a segment is recorded and lowered once for each set of input shapes, and then encoded for every
+ * layer and batch. `run` only encodes; the GPU works while the next segments are encoded, and the program waits where
+ * something is read. After the first step on batches of the largest size nothing is allocated.
+ */
+import type { Executor, Segment, Value, WeightData } from "../ops.ts";
+import { dynamicMap } from "../quant/dynamic_map.ts";
+import { type Buffers, makeBuffers } from "./buffers.ts";
+import { type Commands, type Encoded, type GpuTensor, makeCommands, tensorBytes } from "./commands.ts";
+import type { Gpu } from "./device.ts";
+import { type Dispatch, type Dtype, elements, type KernelTarget } from "./dispatch.ts";
+import { addInPlace, cast, scatterRows } from "./elementwise_kernels.ts";
+import { type InputInfo, lower, type Virtual } from "./lower.ts";
+import { makeProfile, type Profile } from "./profile.ts";
+import type { Weight } from "./products.ts";
+import { neededNodes, type Node, type Recorded, recordingOps } from "./record.ts";
+import { planTemporaries } from "./temporaries.ts";
+import { placeWeight } from "./weight.ts";
+
+/** A value in GPU memory. */
+export interface GpuValue extends Value {
+  tensor: GpuTensor;
+  /** Belongs to the executor, which takes it back by `release`. */
+  pooled: boolean;
+  /** Made from host data and kept: worth an f16 copy. */
+  persistent: boolean;
+  /** f16 copy for products. */
+  half?: GpuTensor;
+  weight?: Weight;
+  /** Parts of a weight by "field.part". */
+  parts?: Map<string, GpuTensor>;
+  /** Names everything about the value that lowering depends on. */
+  signature: string;
+}
+
+export interface WebgpuOptions {
+  /** Operands of products and stored activations in f16; default: where the device has it. */
+  half?: boolean;
+  /** Take times of every dispatch. */
+  profile?: boolean;
+  /** Tensor cores where the device has them; default true. */
+  matrix?: boolean;
+  /** Largest binding, to try splitting; default: the device's. */
+  maxBinding?: number;
+}
+
+export interface WebgpuExecutor extends Executor {
+  gpu: Gpu;
+  commands: Commands;
+  target: KernelTarget;
+  buffers: Buffers;
+  profile?: Profile;
+  /** A value over memory that belongs to somebody else. */
+  view(tensor: GpuTensor, half?: GpuTensor): GpuValue;
+  /** A tensor of its own, with data or not. */
+  allocate(shape: readonly number[], dtype: Dtype): GpuTensor;
+}
+
+interface Compiled {
+  dispatches: Dispatch<Virtual>[];
+  encoded: Encoded[];
+  outputs: { name: string; tensor: Virtual; bytes: number }[];
+  slots: number[];
+  /** For every dispatch, where its tensors are found: see `locate`. */
+  slotOf: Map<number, number>;
+  /** Bind groups by the buffers of a run. */
+  groups: Map<string, GPUBindGroup[]>;
+}
+
+export function createWebgpuExecutor(gpu: Gpu, options: WebgpuOptions = {}): WebgpuExecutor {
+  const profile = options.profile && gpu.timestamps ? makeProfile(gpu) : undefined;
+  const commands = makeCommands(gpu, { profile }), buffers = makeBuffers(gpu);
+  const f16 = options.half ?? gpu.f16;
+  const target: KernelTarget = {
+    f16,
+    matrix: gpu.matrix && f16 && options.matrix !== false,
+    maxBinding: Math.min(options.maxBinding ?? Infinity, gpu.limits.maxStorageBufferBindingSize),
+    maxWorkgroupStorage: gpu.limits.maxComputeWorkgroupStorageSize,
+  };
+  const compiled = new Map<string, Promise<Compiled>>();
+  let map: GpuTensor | undefined, scratch: GpuTensor | undefined, largestWeight = 0;
+  /** Rows that values of a pass are made for: shapes[0] -> capacity. */
+  const capacities = new Map<number, number>();
+
+  function allocate(shape: readonly number[], dtype: Dtype, bytes = tensorBytes(shape, dtype)): GpuTensor {
+    const buffer = buffers.take(bytes);
+    return { shape, dtype, buffer, offset: 0, bytes: buffer.size };
+  }
+
+  function hold(tensor: GpuTensor, rest: Partial<GpuValue> = {}): GpuValue {
+    const { shape, dtype } = tensor;
+    const value: GpuValue = { shape, tensor, pooled: false, persistent: false, signature: "", ...rest };
+    const { weight } = value;
+    value.signature = `${shape}:${dtype}${value.persistent ? "p" : ""}` +
+      (weight ? `${weight.kind}${weight.rows}${weight.kind === "nf4" ? `${weight.double}${weight.offset}` : ""}` : "");
+    return value;
+  }
+
+  function bytesWithRoom({ shape, dtype }: { shape: readonly number[]; dtype: Dtype }): number {
+    const room = capacities.get(shape[0]) ?? shape[0];
+    return tensorBytes([Math.max(room, shape[0]), ...shape.slice(1)], dtype);
+  }
+
+  async function compile(segment: Segment, values: Record<string, GpuValue>, key: string): Promise<Compiled> {
+    const nodes: Node[] = [], recorded: Record<string, Recorded> = {}, inputs: Record<string, InputInfo> = {};
+    for (const [name, { shape, tensor: { dtype }, persistent, weight }] of Object.entries(values)) {
+      recorded[name] = { shape, input: name };
+      inputs[name] = { shape, dtype, persistent, weight };
+    }
+    const outputs = segment.build(recordingOps(nodes), recorded);
+    const lowered = lower(neededNodes(nodes, Object.values(outputs)), { target, inputs, outputs });
+    const { dispatches } = lowered;
+    const { slots, slotOf } = planTemporaries(dispatches, bytesWithRoom);
+    for (const { tensors } of dispatches) {
+      for (const { place, shape, dtype } of tensors) {
+        if ("shared" in place && place.shared === "weight") {
+          largestWeight = Math.max(largestWeight, tensorBytes(shape, dtype));
+        }
+      }
+    }
+    try {
+      await commands.pipelines.prepare(dispatches);
+    } catch (error) {
+      gpu.check();
+      throw new Error(`${key}: ${(error as Error).message}`, { cause: error });
+    }
+    return {
+      dispatches,
+      encoded: dispatches.map((dispatch) => commands.prepare(dispatch)),
+      outputs: Array.from(lowered.outputs, ([name, tensor]) => ({ name, tensor, bytes: bytesWithRoom(tensor) })),
+      slots,
+      slotOf,
+      groups: new Map(),
+    };
+  }
+
+  /** An f16 copy that stays with the value. */
+  function halfOf(value: GpuValue): GpuTensor {
+    if (!value.half) {
+      value.half = allocate(value.shape, "f16");
+      commands.dispatch(cast(value.tensor, value.half));
+    }
+    return value.half;
+  }
+
+  function sharedTensor(name: "weight" | "map"): GpuTensor {
+    if (name === "map") {
+      if (!map) commands.write(map = allocate([256], "f32"), dynamicMap(true));
+      return map;
+    }
+    if (!scratch || scratch.bytes < largestWeight) {
+      commands.flush();
+      if (scratch) buffers.give(scratch.buffer);
+      scratch = allocate([largestWeight / 2], "f16", largestWeight);
+    }
+    return scratch;
+  }
+
+  function locate(place: Virtual["place"], run: {
+    values: Record<string, GpuValue>;
+    outputs: Record<string, GpuValue>;
+    temps: GpuTensor[];
+    compiled: Compiled;
+  }): GpuTensor {
+    if ("temp" in place) return run.temps[run.compiled.slotOf.get(place.temp)!];
+    if ("output" in place) return run.outputs[place.output].tensor;
+    if ("shared" in place) return sharedTensor(place.shared);
+    const value = run.values[place.input];
+    if (place.field === undefined) return value.tensor;
+    if (place.field === "half") return halfOf(value);
+    return value.parts!.get(`${place.field}.${place.part}`)!;
+  }
+
+  async function run(
+    segment: Segment,
+    inputs: Record<string, Value>,
+    into: Record<string, Value> = {},
+  ): Promise<Record<string, Value>> {
+    const values = inputs as Record<string, GpuValue>;
+    let key = segment.key;
+    for (const name in values) key += `|${name}:${values[name].signature}`;
+    let promise = compiled.get(key);
+    if (!promise) compiled.set(key, promise = compile(segment, values, segment.key));
+    const found = await promise;
+    const outputs: Record<string, GpuValue> = {};
+    for (const { name, tensor: { shape, dtype }, bytes } of found.outputs) {
+      outputs[name] = into[name] as GpuValue ?? hold(allocate(shape, dtype, bytes), { pooled: true });
+    }
+    const temps = found.slots.map((bytes) => allocate([bytes / 4], "f32", bytes));
+    const state = { values, outputs, temps, compiled: found };
+    found.dispatches.forEach((dispatch, i) => {
+      commands.encode(found.encoded[i], dispatch, dispatch.tensors.map(({ place }) => locate(place, state)));
+    });
+    // Given back at once: what is encoded later runs later.
+    for (const { buffer } of temps) buffers.give(buffer);
+    return outputs;
+  }
+
+  async function readAll(values: Value[]): Promise<Float32Array[]> {
+    const tensors = (values as GpuValue[]).map(({ tensor }) => tensor);
+    const results = await commands.read(
+      tensors.map((tensor) => ({ ...tensor, bytes: tensorBytes(tensor.shape, tensor.dtype) })),
+    );
+    return results.map((buffer, i) => {
+      const count = elements(tensors[i].shape);
+      return tensors[i].dtype === "f16"
+        ? Float32Array.from(new Float16Array(buffer, 0, count))
+        : new Float32Array(buffer, 0, count);
+    });
+  }
+
+  return {
+    ...{ gpu, commands, target, buffers, profile, run, readAll, allocate },
+    description: `${gpu.engine === "dawn" ? "WebGPU (Dawn)" : "WebGPU"} on ${gpu.name}, ${f16 ? "f16" : "f32"}` +
+      (target.matrix ? ", tensor cores" : ""),
+    paddedAttention: false,
+    view: (tensor, half) => hold(tensor, { persistent: half !== undefined, half }),
+    tensor(data, shape) {
+      const tensor = allocate(shape, data instanceof Float32Array ? "f32" : "i32");
+      commands.write(tensor, data);
+      return hold(tensor, { persistent: data instanceof Float32Array && shape.length === 2, pooled: true });
+    },
+    weight(data: WeightData): Value {
+      const { weight, parts, dtype, first } = placeWeight(data, { target, allocate, commands });
+      return hold({ ...first, shape: data.shape, dtype }, { weight, parts, persistent: true });
+    },
+    read: async (value) => (await readAll([value]))[0],
+    write(value, data) {
+      const held = value as GpuValue;
+      commands.write(held.tensor, data);
+      if (held.half) commands.dispatch(cast(held.tensor, held.half));
+    },
+    accumulate(into, from) {
+      commands.dispatch(addInPlace((from as GpuValue).tensor, (into as GpuValue).tensor));
+    },
+    storeRows(table, rows, index) {
+      const { tensor } = table as GpuValue, { shape } = tensor;
+      const flat = { ...tensor, shape: [elements(shape.slice(0, -1)), shape[shape.length - 1]] };
+      commands.dispatch(scatterRows((rows as GpuValue).tensor, (index as GpuValue).tensor, flat));
+    },
+    expect(rows) {
+      for (const [count, capacity] of rows) capacities.set(count, capacity);
+    },
+    release(...values) {
+      for (const { pooled, tensor, half } of values as GpuValue[]) {
+        if (!pooled) continue;
+        buffers.give(tensor.buffer);
+        if (half) buffers.give(half.buffer);
+      }
+    },
+    trim: () => {
+      commands.flush();
+      buffers.trim();
+    },
+    // deno-lint-ignore require-await
+    async dispose() {
+      commands.close();
+      buffers.close();
+      compiled.clear();
+    },
+  };
+}

@@ -1,0 +1,126 @@
+/** Single nodes as kernel calls, one handler an operation. `add` and LoRA's second products are taken by lower.ts. */
+import { attention, attentionBackward, attentionCached, attentionCachedPartialShape } from "./attention_kernels.ts";
+import { softmaxGradient, softmaxLoss } from "./cross_entropy_kernels.ts";
+import { binary, cast, fill, gatherRows, scale, scatterRows, sumRows } from "./elementwise_kernels.ts";
+import { gated, gatedBackward } from "./gated_kernels.ts";
+import { gemm } from "./gemm_kernels.ts";
+import type { Lowering, Virtual } from "./lower.ts";
+import { rmsNorm, rowNorm } from "./norm_kernels.ts";
+import type { Node } from "./record.ts";
+import { rope } from "./rope_kernels.ts";
+
+/**
+ * Gradients of logits are probabilities: times this they use f16's whole range, and the product that follows divides
+ * again.
+ */
+const logitGradientScale = 256;
+
+export function lowerNode(node: Node, lowering: Lowering): void {
+  const { op, args, results, options } = node;
+  const { emit, tensor, operand, result, temp, defer, products, target, inputs } = lowering;
+  const [y] = results;
+  switch (op) {
+    case "gatherRows": {
+      const [table, index] = args, weight = table.input === undefined ? undefined : inputs[table.input].weight;
+      const out = result(y), rows = tensor(index);
+      if (!weight) return emit(gatherRows(tensor(table), rows, out, {}));
+      let firstRow = 0;
+      for (const [part, count] of weight.rows.entries()) {
+        const { dtype } = inputs[table.input!];
+        const place = { input: table.input!, field: "dense", part };
+        emit(gatherRows<Virtual>({ shape: [count, table.shape[1]], dtype, place }, rows, out, { firstRow }));
+        firstRow += count;
+      }
+      return;
+    }
+    case "scatterRows": {
+      const out = result(y);
+      return emit(fill(out, 0), scatterRows(tensor(args[0]), tensor(args[1]), out));
+    }
+    case "mul":
+    case "div":
+      return emit(binary(op, tensor(args[0]), tensor(args[1]), result(y)));
+    case "scale":
+      return emit(scale(tensor(args[0]), result(y), options.factor));
+    case "sumRows":
+      return emit(sumRows(tensor(args[0]), result(y)));
+    case "rmsNorm":
+      return emit(rmsNorm(tensor(args[0]), tensor(args[1]), result(y), options));
+    case "rmsNormBackward": {
+      const [dy, x, weight] = args.map(tensor);
+      return defer(y, { kind: "norm", dy, x, weight, eps: options.eps });
+    }
+    case "linear":
+      return defer(y, { kind: "gemm", gemm: { a: operand(args[0]), transB: true }, weight: args[1].input });
+    case "linearBackward":
+      return defer(y, { kind: "gemm", gemm: { a: operand(args[0]) }, weight: args[1].input, backward: true });
+    case "matmul": {
+      const [a, b] = [operand(args[0]), operand(args[1])];
+      const product = { a, b, transA: options.transA, transB: options.transB, scale: options.scale };
+      const plus = args[2] && tensor(args[2]);
+      return defer(y, { kind: "gemm", gemm: plus ? { ...product, plus } : product });
+    }
+    case "adaptedRowNorm": {
+      const [weight, a, b] = args, whole = temp(weight.shape, "f32");
+      if (inputs[weight.input!].weight!.kind === "nf4") products.dense(weight.input!, whole);
+      else {
+        const { dtype, shape } = inputs[weight.input!];
+        emit(cast<Virtual>({ dtype, shape, place: { input: weight.input!, field: "dense", part: 0 } }, whole));
+      }
+      emit(...gemm(target, { a: operand(b), b: operand(a), y: whole, scale: options.scale, accumulate: true }));
+      return emit(rowNorm(whole, result(y)));
+    }
+    case "rope":
+      return emit(rope(tensor(args[0]), tensor(args[1]), tensor(args[2]), result(y), options));
+    case "attention": {
+      const [q, k, v, spans] = args.map(tensor);
+      const lse = temp([q.shape[0], options.heads], "f32");
+      return emit(...attention(target, { q, k, v, spans, y: result(y), lse }, options));
+    }
+    case "attentionBackward": {
+      const [dy, q, k, v, spans] = args.map(tensor), [out, dq, dk, dv] = results.map((each) => result(each));
+      const lse = temp([q.shape[0], options.heads], "f32"), delta = temp([q.shape[0], options.heads], "f32");
+      emit(...attention(target, { q, k, v, spans, y: out, lse }, options));
+      return emit(...attentionBackward(target, { dy, q, k, v, y: out, lse, spans, delta, dq, dk, dv }, options));
+    }
+    case "attentionCached": {
+      const [q, keys, values, lengths] = args.map(tensor);
+      const shape = attentionCachedPartialShape({ q, keys }, options);
+      const partial = shape && temp(shape, "f32");
+      return emit(...attentionCached(target, { q, keys, values, lengths, y: result(y), partial }, options));
+    }
+    case "gated":
+      return emit(gated(tensor(args[0]), tensor(args[1]), result(y), options.activation));
+    case "gatedBackward": {
+      const [dy, gate, up] = args.map(tensor), [dgate, dup] = results.map((each) => result(each));
+      return emit(gatedBackward(dy, gate, up, dgate, dup, options.activation));
+    }
+    case "crossEntropy":
+      return lowerCrossEntropy(node, lowering);
+    default:
+      throw new Error(`${op} is not lowered here`);
+  }
+}
+
+/** Logits of all N positions exist for the length of this node: [N, V] in f32, and once more as their gradient. */
+function lowerCrossEntropy({ args, results, options }: Node, lowering: Lowering): void {
+  const { emit, tensor, operand, result, temp, products, target, inputs } = lowering;
+  const [h, weight, targets] = args, [loss, dh] = results;
+  const [N] = h.shape, [V] = weight.shape;
+  const logits = temp([N, V], "f32"), stats = temp([N, 2], "f32");
+  products.emit({ a: operand(h), transB: true, y: logits }, { weight: weight.input });
+  emit(softmaxLoss(logits, tensor(targets), result(loss), stats));
+  if (!lowering.reads(dh)) return;
+  const factor = target.f16 ? logitGradientScale : 1;
+  const out = result(dh), { rows } = inputs[weight.input!].weight!;
+  let start = 0;
+  for (const [part, count] of rows.entries()) {
+    const dlogits = temp([N, count], target.f16 ? "f16" : "f32");
+    const scale = options.scale * factor;
+    emit(softmaxGradient(logits, tensor(targets), stats, dlogits, { scale, firstColumn: start }));
+    const { dtype } = inputs[weight.input!], shape = [count, weight.shape[1]];
+    const b: Virtual = { shape, dtype, place: { input: weight.input!, field: "dense", part } };
+    emit(...gemm(target, { a: dlogits, b, y: out, scale: 1 / factor, accumulate: part > 0 }));
+    start += count;
+  }
+}

@@ -1,0 +1,108 @@
+/**
+ * Products with frozen weights as kernel calls. A weight is dense (f16 or f32) or NF4, in one or several parts of whole
+ * rows. For few tokens the product reads the codes themselves; for many the weight is written out once into scratch that
+ * all weights share, and an ordinary product follows.
+ */
+import type { Dispatch, Dtype, KernelTarget } from "./dispatch.ts";
+import { type Gemm, gemm } from "./gemm_kernels.ts";
+import { canGemv, gemv } from "./gemv_kernels.ts";
+import type { InputInfo, Virtual } from "./lower.ts";
+import { dequantizeNf4 } from "./nf4_kernels.ts";
+
+/** A frozen weight [O, I] in GPU memory. */
+export type Weight =
+  & {
+    /** Rows of each part, in order. */
+    rows: number[];
+  }
+  & ({ kind: "dense" } | {
+    kind: "nf4";
+    /** Whether the block maxima are 8-bit codes themselves. */
+    double: boolean;
+    /** Mean that was taken from the maxima before. */
+    offset: number;
+  });
+
+/** A product whose b may be a weight, to be named beside it. */
+export type Product = Omit<Gemm<Virtual>, "b"> & { b?: Virtual };
+
+export interface Products {
+  /** Emits a product; `weight` names the input that stands for its b, read transposed unless `backward`. */
+  emit(product: Product, of: { weight?: string; backward?: boolean }): void;
+  /** A weight written out in `dtype`, [O, I]. */
+  dense(weight: string, y: Virtual): void;
+}
+
+export function makeProducts({ target, emit, temp, inputs }: {
+  target: KernelTarget;
+  emit: (...dispatches: Dispatch<Virtual>[]) => void;
+  temp: (shape: readonly number[], dtype: Dtype) => Virtual;
+  inputs: Record<string, InputInfo>;
+}): Products {
+  const operand: Dtype = target.f16 ? "f16" : "f32";
+
+  function part(input: string, field: string, index: number, like: { shape: readonly number[]; dtype: Dtype }): Virtual {
+    return { ...like, place: { input, field, part: index } };
+  }
+
+  /** Tensors of an NF4 part. */
+  function codesOf(input: string, index: number) {
+    const { weight, shape: [, I] } = inputs[input];
+    if (weight?.kind !== "nf4") throw new Error(`${input} is not NF4`);
+    const count = weight.rows[index] * I, blocks = Math.ceil(count / 64);
+    const words = (n: number) => ({ shape: [Math.ceil(n / 4)], dtype: "u32" as const });
+    const floats = (n: number) => ({ shape: [n], dtype: "f32" as const });
+    const packed = part(input, "packed", index, words(Math.ceil(count / 2)));
+    const shape = [weight.rows[index], I];
+    if (!weight.double) return { packed, shape, absmax: part(input, "absmax", index, floats(blocks)) };
+    return {
+      packed,
+      shape,
+      double: {
+        codes: part(input, "codes", index, words(blocks)),
+        nested: part(input, "nested", index, floats(Math.ceil(blocks / 256))),
+        map: { ...floats(256), place: { shared: "map" as const } } as Virtual,
+        offset: weight.offset,
+      },
+    };
+  }
+
+  function writeOut(input: string, index: number, y: Virtual): void {
+    emit(dequantizeNf4({ ...codesOf(input, index), y }));
+  }
+
+  /** A part of a weight as a dense tensor [rows, I]. */
+  function densePart(input: string, index: number): Virtual {
+    const { weight, shape: [, I], dtype } = inputs[input];
+    const shape = [weight!.rows[index], I];
+    if (weight!.kind === "dense") return part(input, "dense", index, { shape, dtype });
+    const scratch: Virtual = { shape, dtype: operand, place: { shared: "weight" } };
+    writeOut(input, index, scratch);
+    return scratch;
+  }
+
+  return {
+    emit(product, { weight: name, backward }) {
+      if (name === undefined) return emit(...gemm(target, product as Gemm<Virtual>));
+      const { weight, shape: [O, I] } = inputs[name];
+      const M = product.a.shape[0], parts = weight!.rows.length;
+      if (!backward && parts === 1 && canGemv(M, [O, I], weight!.kind)) {
+        const b = weight!.kind === "nf4" ? codesOf(name, 0) : { dense: densePart(name, 0) };
+        return emit(...gemv({ x: product.a, weight: b, y: product.y, low: product.low, plus: product.plus }));
+      }
+      if (parts === 1) return emit(...gemm(target, { ...product, b: densePart(name, 0) }));
+      if (backward) throw new Error(`${name}: the gradient through a weight of several parts is not split here`);
+      let start = 0;
+      for (const [index, rows] of weight!.rows.entries()) {
+        if (product.low || product.plus) throw new Error(`${name}: several parts with an addition`);
+        emit(...gemm(target, { ...product, b: densePart(name, index), columns: { start, width: O } }));
+        start += rows;
+      }
+    },
+    dense(name, y) {
+      const { weight } = inputs[name];
+      if (weight?.kind !== "nf4" || weight.rows.length !== 1) throw new Error(`${name} is not one NF4 part`);
+      writeOut(name, 0, y);
+    },
+  };
+}

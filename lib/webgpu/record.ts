@@ -1,0 +1,85 @@
+/**
+ * `Ops` that records: a segment becomes a list of nodes with the shapes that its inputs have. What each node turns into
+ * is lower.ts's business; here only shapes are worked out, once for each set of input shapes.
+ */
+import type { Ops, Rows, Value } from "../ops.ts";
+
+/** A value of a recording: an input of the segment or a result of a node. */
+export interface Recorded extends Value {
+  /** Set for inputs. */
+  input?: string;
+  /** Set for results. */
+  node?: Node;
+}
+
+export type Op = keyof Ops<Recorded>;
+
+export interface Node {
+  op: Op;
+  args: Recorded[];
+  // deno-lint-ignore no-explicit-any
+  options: any;
+  results: Recorded[];
+}
+
+/** The operations, appending to `nodes`. */
+export function recordingOps(nodes: Node[]): Ops<Recorded> {
+  const record = (op: Op, args: Recorded[], shapes: (readonly number[])[], options: unknown = {}): Recorded[] => {
+    const node: Node = { op, args, options, results: [] };
+    node.results = shapes.map((shape) => ({ shape, node }));
+    nodes.push(node);
+    return node.results;
+  };
+  const one = (op: Op, args: Recorded[], shape: readonly number[], options?: unknown) =>
+    record(op, args, [shape], options)[0];
+  const spans = ({ spans }: Rows<Recorded>) => spans;
+
+  return {
+    gatherRows: (table, index) => one("gatherRows", [table, index], [index.shape[0], table.shape[1]]),
+    scatterRows: (x, index, like) => one("scatterRows", [x, index], like.shape),
+    add: (a, b) => one("add", [a, b], a.shape),
+    mul: (a, b) => one("mul", [a, b], a.shape),
+    div: (a, b) => one("div", [a, b], a.shape),
+    scale: (x, factor) => one("scale", [x], x.shape, { factor }),
+    sumRows: (x) => one("sumRows", [x], [x.shape[1]]),
+    rmsNorm: (x, weight, options) => one("rmsNorm", [x, weight], x.shape, options),
+    rmsNormBackward: (dy, x, weight, options) => one("rmsNormBackward", [dy, x, weight], x.shape, options),
+    linear: (x, weight) => one("linear", [x, weight], [x.shape[0], weight.shape[0]]),
+    linearBackward: (dy, weight) => one("linearBackward", [dy, weight], [dy.shape[0], weight.shape[1]]),
+    matmul(a, b, { plus, ...options } = {}) {
+      const shape = [a.shape[options.transA ? 1 : 0], b.shape[options.transB ? 0 : 1]];
+      return one("matmul", plus ? [a, b, plus] : [a, b], shape, options);
+    },
+    adaptedRowNorm: (weight, a, b, options) => one("adaptedRowNorm", [weight, a, b], [weight.shape[0]], options),
+    rope: (x, cos, sin, options) => one("rope", [x, cos, sin], x.shape, options),
+    attention: (q, k, v, rows, options) => one("attention", [q, k, v, spans(rows)], q.shape, options),
+    attentionBackward(dy, q, k, v, rows, options) {
+      const shapes = [q.shape, q.shape, k.shape, v.shape];
+      const [y, dq, dk, dv] = record("attentionBackward", [dy, q, k, v, spans(rows)], shapes, options);
+      return { y, dq, dk, dv };
+    },
+    attentionCached: (q, keys, values, { lengths }, options) =>
+      one("attentionCached", [q, keys, values, lengths], q.shape, options),
+    gated: (gate, up, activation) => one("gated", [gate, up], gate.shape, { activation }),
+    gatedBackward(dy, gate, up, activation) {
+      const [dgate, dup] = record("gatedBackward", [dy, gate, up], [gate.shape, gate.shape], { activation });
+      return { dgate, dup };
+    },
+    crossEntropy(h, weight, targets, options) {
+      const [loss, dh] = record("crossEntropy", [h, weight, targets], [targets.shape, h.shape], options);
+      return { loss, dh };
+    },
+  };
+}
+
+/** The nodes that the outputs depend on, in order. */
+export function neededNodes(nodes: Node[], outputs: Recorded[]): Node[] {
+  const wanted = new Set(outputs);
+  const kept: Node[] = [];
+  for (const node of nodes.toReversed()) {
+    if (!node.results.some((result) => wanted.has(result))) continue;
+    node.args.forEach((arg) => wanted.add(arg));
+    kept.push(node);
+  }
+  return kept.reverse();
+}

@@ -1,0 +1,73 @@
+/**
+ * Frozen weights into GPU memory: dense ones in the type that products read, NF4 ones as codes with 8-bit block maxima.
+ * A weight larger than one binding may be is split into parts of whole rows.
+ */
+import type { WeightData } from "../ops.ts";
+import type { Commands, GpuTensor } from "./commands.ts";
+import { bytesOf, type Dtype, type KernelTarget } from "./dispatch.ts";
+import type { Weight } from "./products.ts";
+
+export interface PlacedWeight {
+  weight: Weight;
+  /** By "field.part": dense; packed with absmax, or with codes and nested. */
+  parts: Map<string, GpuTensor>;
+  /** Element type of dense parts; of NF4 what they are written out in. */
+  dtype: Dtype;
+  first: GpuTensor;
+}
+
+/** Elements that share a maximum, and maxima that share one. */
+const block = 64, nestedBlock = 256;
+
+export function placeWeight(data: WeightData, { target, allocate, commands }: {
+  target: KernelTarget;
+  allocate: (shape: readonly number[], dtype: Dtype) => GpuTensor;
+  commands: Commands;
+}): PlacedWeight {
+  const [O, I] = data.shape, dtype: Dtype = target.f16 ? "f16" : "f32";
+  const parts = new Map<string, GpuTensor>();
+  const put = (name: string, bytes: ArrayBufferView, type: Dtype) => {
+    const tensor = allocate([Math.ceil(bytes.byteLength / bytesOf[type])], type);
+    commands.write(tensor, bytes);
+    parts.set(name, tensor);
+  };
+  if (data.kind === "f32") {
+    const rows = rowsOfParts(O, { rowBytes: I * bytesOf[dtype], most: target.maxBinding });
+    let start = 0;
+    for (const [part, count] of rows.entries()) {
+      const values = data.data.subarray(start * I, (start + count) * I);
+      put(`dense.${part}`, dtype === "f16" ? new Float16Array(values) : values, dtype);
+      start += count;
+    }
+    return { weight: { kind: "dense", rows }, parts, dtype, first: parts.get("dense.0")! };
+  }
+  // Written out, a part must be one binding too, and it must hold whole blocks of maxima.
+  const step = nestedBlock * block / gcd(I, nestedBlock * block);
+  const rows = rowsOfParts(O, { rowBytes: I * bytesOf[dtype], most: target.maxBinding, step });
+  const { packed, absmax } = data, double = !(absmax instanceof Float32Array);
+  let start = 0;
+  for (const [part, count] of rows.entries()) {
+    const from = start * I, to = (start + count) * I;
+    const blocks = [from / block, Math.ceil(to / block)];
+    put(`packed.${part}`, packed.subarray(from / 2, Math.ceil(to / 2)), "u32");
+    if (double) {
+      put(`codes.${part}`, absmax.codes.subarray(...blocks), "u32");
+      put(`nested.${part}`, absmax.nestedAbsmax.subarray(blocks[0] / nestedBlock, Math.ceil(blocks[1] / nestedBlock)), "f32");
+    } else put(`absmax.${part}`, absmax.subarray(...blocks), "f32");
+    start += count;
+  }
+  const weight: Weight = { kind: "nf4", rows, double, offset: double ? absmax.offset : 0 };
+  return { weight, parts, dtype, first: parts.get("packed.0")! };
+}
+
+/** Rows of each part: all, or as many whole steps as fit a binding. */
+function rowsOfParts(count: number, { rowBytes, most, step = 1 }: { rowBytes: number; most: number; step?: number }) {
+  if (count * rowBytes <= most) return [count];
+  const each = Math.floor(most / rowBytes / step) * step;
+  if (each < 1) throw new Error(`rows of ${rowBytes} bytes do not fit a binding of ${most}`);
+  return Array.from({ length: Math.ceil(count / each) }, (_, i) => Math.min(each, count - i * each));
+}
+
+function gcd(a: number, b: number): number {
+  return b === 0 ? a : gcd(b, a % b);
+}
