@@ -12,6 +12,7 @@ const commands: Record<string, () => Promise<{ command: (args: string[]) => Prom
   pull: () => import("./lib/cli/pull.ts"),
   run: () => import("./lib/cli/run.ts"),
   export: () => import("./lib/cli/export.ts"),
+  doctor: () => import("./lib/cli/doctor.ts"),
 };
 
 async function main(args: string[]): Promise<number> {

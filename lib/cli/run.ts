@@ -5,6 +5,7 @@ import { attachAdapter } from "../model/adapter.ts";
 import type { Generator } from "../model/generate.ts";
 import { loadAdapter } from "../model/load_adapter.ts";
 import { type CommandLine, readCommandLine, settingsOf } from "./command_line.ts";
+import { chooseEngine } from "./engine.ts";
 import { type LoadedModel, loadOpenedModel, openNamedModel } from "./load.ts";
 import type { Settings } from "./options.ts";
 import { answerPieces, promptIds } from "./prompts.ts";
@@ -33,8 +34,9 @@ export async function command(args: string[]): Promise<number> {
   }
   const settings = settingsOf("run", line);
   const { named, question } = await whatAndQuestion(line, settings);
+  const engine = await chooseEngine(settings.engine);
   const opened = await openNamedModel(named.model);
-  const model = loadOpenedModel(opened, { threads: settings.threads, purpose: "answers" });
+  const model = await loadOpenedModel(opened, { engine, threads: settings.threads, purpose: "answers" });
   try {
     const generator = await generatorOf(model, named.adapter);
     const asked = { tokenizer: model.tokenizer, style: styleOf(settings, named) };

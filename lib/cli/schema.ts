@@ -5,7 +5,8 @@
  */
 import { z } from "zod";
 import { nearest } from "../errors.ts";
-import { flagOf, type OptionSpec } from "./options.ts";
+import type { OptionSpec } from "./option_spec.ts";
+import { flagOf } from "./options.ts";
 
 /** What an option takes, in words: "a whole number, at least 1". */
 export function describe(spec: OptionSpec): string {

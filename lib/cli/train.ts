@@ -18,6 +18,7 @@ import { lossCurveSvg, lossCurveText } from "../train/loss_curve.ts";
 import { meanLoss } from "../train/window_gradient.ts";
 import { planWindows } from "../train/windows.ts";
 import { type CommandLine, readCommandLine } from "./command_line.ts";
+import { chooseEngine } from "./engine.ts";
 import { exportModel } from "./export.ts";
 import { loadOpenedModel, openNamedModel } from "./load.ts";
 import { trainingProgress } from "./progress.ts";
@@ -86,6 +87,7 @@ export async function command(args: string[]): Promise<number> {
 
 /** Model, rows and adapter, ready for the first step, with everything that was decided on the way. */
 async function prepare({ settings: wanted, sources }: Resolved, folder: string): Promise<PreparedRun> {
+  const engine = await chooseEngine(wanted.engine);
   const opened = await openNamedModel(wanted.model);
   const rows = prepareRows(wanted, opened.tokenizer);
   const chosenRate = wanted.learning_rate === "auto";
@@ -101,7 +103,8 @@ async function prepare({ settings: wanted, sources }: Resolved, folder: string):
   const warmup_steps = warmupFor(windows.totalSteps, { wanted: wantedWarmup, given });
   const settings = { ...wanted, learning_rate, warmup_steps, prompt_style: rows.style };
 
-  const model = loadOpenedModel(opened, { threads: settings.threads, purpose: "training" });
+  const { threads, profile } = settings;
+  const model = await loadOpenedModel(opened, { engine, threads, profile, purpose: "training" });
   const { executor, weights, source: { config } } = model;
   const lora = loraSettings(settings);
   const parameters = makeParameters(config, lora);

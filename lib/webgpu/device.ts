@@ -13,6 +13,9 @@ export interface GpuAbout {
   engine: GpuEngine;
   /** "NVIDIA H100 80GB HBM3" */
   name: string;
+  /** "nvidia", and what the driver says of its version; empty where unknown. */
+  vendor: string;
+  driver: string;
   /** Runs on the CPU (lavapipe, SwiftShader): for tests, never worth choosing. */
   software: boolean;
   /** shader-f16: operands of products in half precision. */
@@ -84,8 +87,10 @@ async function requestAdapter(engine: GpuEngine): Promise<Adapter> {
     const gpu = engine === "dawn" ? await dawnGpu() : navigator.gpu;
     adapter = await gpu.requestAdapter({ powerPreference: "high-performance" });
   } catch (error) {
-    throw new UserError(`Cannot use the ${engine} engine: ${(error as Error).message}`, {
-      hint: "ftl doctor shows what this machine offers; --engine onnx needs no GPU.",
+    throw new UserError(`Cannot use the ${engine} engine: ${firstLine((error as Error).message)}`, {
+      hint: engine === "dawn"
+        ? "--engine webgpu uses Deno's own WebGPU, --engine onnx the CPU."
+        : "--engine onnx uses the CPU.",
       cause: error,
     });
   }
@@ -99,14 +104,19 @@ async function requestAdapter(engine: GpuEngine): Promise<Adapter> {
 
 function aboutOf(engine: GpuEngine, adapter: Adapter): GpuAbout {
   const { info, limits, features } = adapter;
-  const name = info.description || info.device || info.architecture || info.vendor || "unnamed adapter";
+  const software = softwareNames.test(Object.values(texts(info)).join(" "));
+  const { vendor, device, description } = texts(info);
+  // Dawn describes the driver, and names the device "nvidia-h100-80gb-hbm3".
+  const name = engine === "dawn" && !software ? spelled(device) || description : description;
   const { subgroupMinSize: min = 0, subgroupMaxSize: max = 0 } = info;
   // Deno offers subgroups without listing them.
   const subgroups = engine === "webgpu" ? min > 0 : features.has("subgroups");
   return {
     engine,
-    name,
-    software: softwareNames.test(`${name} ${info.vendor} ${info.architecture}`),
+    name: name || vendor || "unnamed adapter",
+    vendor: vendors[vendor] ?? vendor,
+    driver: engine === "dawn" ? description : "",
+    software,
     f16: features.has("shader-f16"),
     subgroups,
     subgroupSize: { min, max },
@@ -115,10 +125,33 @@ function aboutOf(engine: GpuEngine, adapter: Adapter): GpuAbout {
         M === 16 && N === 16 && K === 16 && componentType === "f16" && resultComponentType === "f32"
       ),
     timestamps: features.has("timestamp-query"),
-    limits: Object.fromEntries(limitNames.map((key) => [key, limits[key as keyof GPUSupportedLimits]])) as unknown as
-      GpuLimits,
+    limits: Object.fromEntries(
+      limitNames.map((key) => [key, limits[key as keyof GPUSupportedLimits]]),
+    ) as unknown as GpuLimits,
     features: [...features].sort(),
   };
+}
+
+/** Deno gives a vendor's number (of PCI, or Vulkan's own). */
+const vendors: Record<string, string> = {
+  0x1002: "amd",
+  0x10de: "nvidia",
+  0x8086: "intel",
+  0x106b: "apple",
+  0x13b5: "arm",
+  0x5143: "qualcomm",
+  0x10005: "mesa",
+};
+
+function texts({ vendor, architecture, device, description }: AdapterInfo) {
+  return { vendor, architecture, device, description };
+}
+
+/** "nvidia-geforce-rtx-4090" -> "NVIDIA Geforce RTX 4090" */
+function spelled(name: string): string {
+  return name.split("-").filter((word) => word !== "").map((word) =>
+    /\d|^(nvidia|amd|rtx|gtx|rx|xtx?)$/.test(word) ? word.toUpperCase() : word[0].toUpperCase() + word.slice(1)
+  ).join(" ");
 }
 
 /** What the engine's adapter is, without making a device. UserError when there is none. */
@@ -140,7 +173,7 @@ export async function openGpu(engine: GpuEngine): Promise<Gpu> {
   try {
     device = await adapter.requestDevice({ requiredFeatures, requiredLimits: { ...about.limits } });
   } catch (error) {
-    throw new UserError(`Cannot open ${about.name} through ${engine}: ${(error as Error).message}`, {
+    throw new UserError(`Cannot open ${about.name} through ${engine}: ${firstLine((error as Error).message)}`, {
       hint: "Close programs that use the GPU, or use --engine onnx.",
       cause: error,
     });

@@ -1,0 +1,159 @@
+/** `ftl doctor`: what this machine offers, which engine `auto` takes there, and why. Works when any engine is missing. */
+import { cpus } from "node:os";
+import type { GpuAbout, GpuEngine } from "../webgpu/device.ts";
+import { readCommandLine, settingsOf } from "./command_line.ts";
+import { chooseEngine, engineNames, gpuEngines, mayHaveGpu } from "./engine.ts";
+import { gpuBudget } from "./gpu_memory.ts";
+import { version } from "./overview.ts";
+
+export async function command(args: string[]): Promise<number> {
+  const line = readCommandLine({
+    name: "doctor",
+    summary: "Shows the machine, every engine that can compute on it, and which one ftl takes by itself.",
+    usage: "",
+    most: 0,
+    examples: [
+      ["ftl doctor", "what is here"],
+      ["ftl doctor --json", "the same for a program"],
+    ],
+  }, args);
+  if ("help" in line) {
+    console.log(line.help);
+    return 0;
+  }
+  const { json } = settingsOf("doctor", line);
+  const findings = await examine();
+  console.log(json ? JSON.stringify(findings, null, 2) : showFindings(findings));
+  return 0;
+}
+
+/** An engine that cannot be used, and what to do about it. */
+export interface Missing {
+  error: string;
+  hint?: string;
+}
+
+export interface Findings {
+  version: string;
+  machine: {
+    system: string;
+    arch: string;
+    cpu: string;
+    cores: number;
+    /** Bytes. */
+    memory: { total: number; available: number };
+  };
+  engines: { onnx: { version: string } | Missing } & Record<GpuEngine, GpuAbout | Missing>;
+  auto: {
+    engine: "onnx" | GpuEngine;
+    reason: string;
+    /** Bytes that training takes at most while max_memory says nothing; of a GPU only. */
+    memory?: { bytes: number; reason: string };
+  };
+}
+
+async function examine(): Promise<Findings> {
+  const engines = {
+    onnx: await found(async () => ({ version: (await import("../onnx/runtime.ts")).onnxRuntime().version })),
+    dawn: await found(() => inspect("dawn")),
+    webgpu: await found(() => inspect("webgpu")),
+  };
+  const chosen = await chooseEngine("auto", {
+    mayHaveGpu,
+    // deno-lint-ignore require-await
+    async inspect(engine) {
+      const seen = engines[engine];
+      if ("error" in seen) throw new Error(seen.error);
+      return seen;
+    },
+  });
+  const memory = chosen.kind === "onnx" ? undefined : await gpuBudget(chosen.about, { wanted: "auto" });
+  return {
+    version: version.replace("ftl ", ""),
+    machine: machine(),
+    engines,
+    auto: { engine: chosen.kind, reason: chosen.reason, memory },
+  };
+}
+
+async function inspect(engine: GpuEngine): Promise<GpuAbout> {
+  return await (await import("../webgpu/device.ts")).inspectGpu(engine);
+}
+
+async function found<T>(look: () => Promise<T>): Promise<T | Missing> {
+  try {
+    return await look();
+  } catch (error) {
+    const { message, hint } = error as Error & { hint?: string };
+    return { error: String(message ?? error).trim().split("\n", 1)[0], hint };
+  }
+}
+
+function machine(): Findings["machine"] {
+  const { total, available } = Deno.systemMemoryInfo();
+  return {
+    system: systemName(),
+    arch: Deno.build.arch,
+    cpu: cpus()[0]?.model.trim().replace(/\s+/g, " ") || "unknown CPU",
+    cores: navigator.hardwareConcurrency,
+    memory: { total, available },
+  };
+}
+
+function systemName(): string {
+  const kernel = `${Deno.build.os} ${Deno.osRelease()}`;
+  try {
+    const name = /^PRETTY_NAME="?([^"\n]+)/m.exec(Deno.readTextFileSync("/etc/os-release"))?.[1];
+    return name ? `${name} (${kernel})` : kernel;
+  } catch {
+    return kernel;
+  }
+}
+
+export function showFindings({ version, machine, engines, auto }: Findings): string {
+  const { system, arch, cpu, cores, memory } = machine;
+  const blocks: [string, string[]][] = [
+    ["ftl", [version]],
+    ["machine", [
+      system,
+      `${cpu}, ${arch}, ${cores} cores`,
+      `${gib(memory.total)} memory, ${gib(memory.available)} free`,
+    ]],
+    ["onnx", "error" in engines.onnx ? missing(engines.onnx) : [`ONNX Runtime ${engines.onnx.version} on the CPU`]],
+    ...gpuEngines.map((kind): [string, string[]] => {
+      const about = engines[kind];
+      return [kind, "error" in about ? missing(about) : showAdapter(about)];
+    }),
+    ["auto", [
+      `takes ${auto.engine} (${engineNames[auto.engine]}): ${auto.reason}`,
+      ...(auto.memory ? [`training may use ${gib(auto.memory.bytes)}: ${auto.memory.reason}`] : []),
+    ]],
+  ];
+  return blocks.map(([name, lines]) => lines.map((line, i) => (i === 0 ? name : "").padEnd(10) + line).join("\n"))
+    .join("\n\n");
+}
+
+function missing({ error, hint }: Missing): string[] {
+  return [error, ...(hint ? [`try: ${hint}`] : [])];
+}
+
+function showAdapter({ engine, name, vendor, driver, software, limits, ...can }: GpuAbout): string[] {
+  const yes = (value: boolean) => value ? "yes" : "no";
+  const { min, max } = can.subgroupSize;
+  const lanes = max === 0 ? "" : min === max ? ` of ${max} lanes` : ` of ${min} to ${max} lanes`;
+  return [
+    `${engineNames[engine]} on ${name}${software ? ": software, for tests only" : ""}`,
+    [vendor && `vendor ${vendor}`, driver && `driver ${driver}`].filter((part) => part).join(", "),
+    `f16 ${yes(can.f16)}, tensor cores ${yes(can.matrix)}, subgroups ${yes(can.subgroups)}${
+      can.subgroups ? lanes : ""
+    }, ` +
+    `timestamps ${yes(can.timestamps)}`,
+    `largest buffer ${gib(limits.maxBufferSize)}, largest binding ${gib(limits.maxStorageBufferBindingSize)}`,
+  ].filter((line) => line !== "");
+}
+
+/** 134217728 -> "0.125 GiB", 25000000000 -> "23.3 GiB" */
+function gib(bytes: number): string {
+  const value = bytes / 2 ** 30;
+  return `${value < 1 ? Number(value.toFixed(3)) : value.toFixed(value < 100 ? 1 : 0)} GiB`;
+}

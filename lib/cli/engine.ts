@@ -1,0 +1,76 @@
+/**
+ * Which engine computes. `auto` takes Dawn where it finds a graphics card, else Deno's own WebGPU with one, else ONNX
+ * Runtime on the CPU; what is missing or broken is then no error. An engine asked for by name is used or refused. What
+ * belongs to GPUs is loaded only when it is looked for, so that runs on the CPU do not pay for it.
+ */
+import type { GpuAbout, GpuEngine } from "../webgpu/device.ts";
+import type { Settings } from "./options.ts";
+
+export type WantedEngine = Settings<"train">["engine"];
+
+export type ChosenEngine =
+  | { kind: "onnx"; reason: string }
+  | { kind: GpuEngine; about: GpuAbout; reason: string };
+
+/** What an engine is called before people. */
+export const engineNames = { dawn: "Dawn", webgpu: "Deno's WebGPU", onnx: "ONNX Runtime" } as const;
+
+/** In the order of preference. */
+export const gpuEngines: GpuEngine[] = ["dawn", "webgpu"];
+
+export interface Machine {
+  /** What an engine's adapter is. Throws when there is none. */
+  inspect(engine: GpuEngine): Promise<GpuAbout>;
+  /** Whether the machine may have a graphics card at all, found out without loading a driver. */
+  mayHaveGpu(): boolean;
+}
+
+const thisMachine: Machine = {
+  inspect: async (engine) => await (await import("../webgpu/device.ts")).inspectGpu(engine),
+  mayHaveGpu,
+};
+
+/** The engine to use and why. UserError when one that was asked for by name cannot be used. */
+export async function chooseEngine(wanted: WantedEngine, machine: Machine = thisMachine): Promise<ChosenEngine> {
+  if (wanted === "onnx") return { kind: "onnx", reason: "asked for" };
+  if (wanted !== "auto") return { kind: wanted, about: await machine.inspect(wanted), reason: "asked for" };
+  if (!machine.mayHaveGpu()) return { kind: "onnx", reason: "this machine has no graphics device" };
+  const refusals: string[] = [];
+  for (const kind of gpuEngines) {
+    try {
+      const about = await machine.inspect(kind);
+      if (!about.software) {
+        const reason = refusals.length === 0
+          ? `it finds ${about.name}`
+          : `${refusals.join("; ")}; it finds ${about.name}`;
+        return { kind, about, reason };
+      }
+      refusals.push(`${engineNames[kind]} finds only software (${about.name})`);
+    } catch (error) {
+      refusals.push(firstLine(error));
+    }
+  }
+  return { kind: "onnx", reason: refusals.join("; ") };
+}
+
+/** Device files that Linux drivers of graphics cards need, beside /dev/dri. */
+const deviceFiles = /^(nvidia\d+|dxg|kgsl-3d\d+|mali\d+)$/;
+
+/** Whether there may be a graphics card. Systems other than Linux always have something to ask. */
+export function mayHaveGpu(): boolean {
+  if (Deno.build.os !== "linux") return true;
+  return names("/dev").some((name) => deviceFiles.test(name)) ||
+    names("/dev/dri").some((name) => name.startsWith("renderD"));
+}
+
+function names(folder: string): string[] {
+  try {
+    return [...Deno.readDirSync(folder)].map(({ name }) => name);
+  } catch {
+    return [];
+  }
+}
+
+function firstLine(error: unknown): string {
+  return (error instanceof Error ? error.message : String(error)).trim().split("\n", 1)[0];
+}
