@@ -15,12 +15,22 @@ export interface Value {
   readonly shape: readonly number[];
 }
 
-/**
- * Where the rows of a packed batch lie, as the executor's values.
- * Position l of row b in a padded [B, L] layout is `gather[b*L + l]` (any real token where `live` is 0), and packed
- * token t is padded position `scatter[t]`.
- */
+/** Where the rows of a packed batch lie, as the executor's values. */
 export interface Rows<V extends Value> {
+  /**
+   * i32 [T, 2]: query t sees keys spans[t][0]..t, and key t is seen by queries t..spans[t][1]-1. Says all there is to
+   * say: rows, causality and the window.
+   */
+  spans: V;
+  /** The same for executors that compute attention on a padded layout (`Executor.paddedAttention`). */
+  padded?: PaddedRows<V>;
+}
+
+/**
+ * The rows of a packed batch laid out as [B, L]: position l of row b is token `gather[b*L + l]` (any real token where
+ * `live` is 0), and packed token t is padded position `scatter[t]`.
+ */
+export interface PaddedRows<V extends Value> {
   /** i32 [B, L]: packed token of each padded position. */
   gather: V;
   /** i32 [T]: flat padded position b*L + l of each packed token. */
@@ -29,6 +39,14 @@ export interface Rows<V extends Value> {
   live: V;
   /** f32 [L, L]: added to the scores; 0 where query l may see key m (m <= l, and within the window), else -1e30. */
   mask: V;
+}
+
+/** Which slots of its cache each sequence sees. */
+export interface Visible<V extends Value> {
+  /** i32 [B, 2]: the first slot and the one after the last. */
+  lengths: V;
+  /** f32 [B, C], 0 or -1e30: the same for executors with `paddedAttention`. */
+  mask?: V;
 }
 
 export interface AttentionOptions {
@@ -79,7 +97,7 @@ export interface Ops<V extends Value> {
    */
   rope(x: V, cos: V, sin: V, options: { heads: number; inverse?: boolean }): V;
   /**
-   * softmax(scale * q*k^T + mask) * v within each row, query head h reading key head floor(h*G/H).
+   * softmax(scale * q*k^T) * v over the keys that `rows` lets a query see, query head h reading key head floor(h*G/H).
    * q [T, H*S], k and v [T, G*S] -> [T, H*S].
    */
   attention(q: V, k: V, v: V, rows: Rows<V>, options: AttentionOptions): V;
@@ -93,10 +111,9 @@ export interface Ops<V extends Value> {
     options: AttentionOptions,
   ): { y: V; dq: V; dk: V; dv: V };
   /**
-   * One new token for each of B sequences against their caches. q [B, H*S], keys and values [B, C, G*S],
-   * mask f32 [B, C] (0 or -1e30) -> [B, H*S].
+   * One new token for each of B sequences against their caches. q [B, H*S], keys and values [B, C, G*S] -> [B, H*S].
    */
-  attentionCached(q: V, keys: V, values: V, mask: V, options: AttentionOptions): V;
+  attentionCached(q: V, keys: V, values: V, visible: Visible<V>, options: AttentionOptions): V;
 
   /** act(gate) * up, [T, F]; silu(x) = x*sigmoid(x), gelu_tanh is the tanh approximation. */
   gated(gate: V, up: V, activation: Activation): V;
@@ -136,6 +153,8 @@ export type WeightData =
 export interface Executor {
   /** Says which engine this is, for the log: "ONNX Runtime 1.30.0, 2 threads". */
   readonly description: string;
+  /** Whether attention wants `Rows.padded` and `Visible.mask`. */
+  readonly paddedAttention: boolean;
   /** Makes a value of host data. On the CPU it shares the memory: later writes to `data` are seen. */
   tensor(data: Float32Array | Int32Array, shape: readonly number[]): Value;
   /** Makes a value of a frozen weight. */
@@ -148,6 +167,22 @@ export interface Executor {
   ): Promise<Record<string, Value>>;
   /** Host copy (or view) of an f32 value; valid until the value is released. */
   read(value: Value): Promise<Float32Array>;
+  /** The same of several values, with one wait for all of them. */
+  readAll(values: Value[]): Promise<Float32Array[]>;
+  /** Overwrites a value made by `tensor`, in order with what was run. */
+  write(value: Value, data: Float32Array): void;
+  /** into += from by element, in order with what was run. f32, same shapes. */
+  accumulate(into: Value, from: Value): void;
+  /**
+   * table[index[n]] = rows[n], in order with what was run. rows f32 [N, D], index i32 [N] of distinct rows, table made
+   * by `tensor`, [..., D], its leading axes taken as one.
+   */
+  storeRows(table: Value, rows: Value, index: Value): void;
+  /**
+   * Says that values whose first axis is `count` will come with up to `capacity` rows, so that their memory is taken
+   * once, for the largest.
+   */
+  expect?(rows: Iterable<readonly [count: number, capacity: number]>): void;
   /** Gives values back for reuse. */
   release(...values: Value[]): void;
   /** Frees memory kept for reuse, when a phase of work is over. Released values must not be read any more. */

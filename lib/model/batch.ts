@@ -1,6 +1,6 @@
 /**
  * A packed batch on the host: rows laid one after the other without padding, and where they lie. Linear layers, norms
- * and the head see only real tokens; attention finds its rows through the index arrays (`Rows` in lib/ops.ts).
+ * and the head see only real tokens; attention finds its rows through `Rows` (lib/ops.ts).
  */
 import type { Executor, Rows, Value } from "../ops.ts";
 import type { ModelConfig, Rope, RopeScaling } from "./config.ts";
@@ -12,7 +12,8 @@ export const hidden = -1e30;
 export interface Batch {
   /** i32 [T]. */
   tokens: Int32Array;
-  /** Position of each token in its row, [T]. */
+  /** Row of each token and its position there, [T]. */
+  rowOf: Int32Array;
   positions: Int32Array;
   /** Number of rows B and length of the longest, L. */
   count: number;
@@ -31,6 +32,7 @@ export function makeBatch(rows: Pick<Row, "tokens" | "targets">[]): Batch {
   const B = rows.length, L = rows.reduce((max, row) => Math.max(max, row.tokens.length), 1);
   const batch = {
     tokens: new Int32Array(T),
+    rowOf: new Int32Array(T),
     positions: new Int32Array(T),
     count: B,
     longest: L,
@@ -45,6 +47,7 @@ export function makeBatch(rows: Pick<Row, "tokens" | "targets">[]): Batch {
     for (let l = 0; l < row.tokens.length; l++) {
       const t = start + l;
       batch.tokens[t] = row.tokens[l];
+      batch.rowOf[t] = b;
       batch.positions[t] = l;
       batch.gather[b * L + l] = t;
       batch.scatter[t] = b * L + l;
@@ -73,7 +76,7 @@ export interface BatchValues {
 
 export function batchValues(executor: Executor, batch: Batch, config: ModelConfig): BatchValues {
   const { count: B, longest: L } = batch, T = batch.tokens.length;
-  const shared = {
+  const shared = executor.paddedAttention && {
     "rows.gather": executor.tensor(batch.gather, [B, L]),
     "rows.scatter": executor.tensor(batch.scatter, [T]),
     "rows.live": executor.tensor(batch.live, [B, L]),
@@ -81,8 +84,8 @@ export function batchValues(executor: Executor, batch: Batch, config: ModelConfi
   const layer = (rope: Rope, window: number) => {
     const { cos, sin } = ropeTables(rope, config.headDim, batch.positions);
     return {
-      ...shared,
-      "rows.mask": executor.tensor(causalMask(L, window), [L, L]),
+      "rows.spans": executor.tensor(spansOf(batch.positions, window), [T, 2]),
+      ...shared && { ...shared, "rows.mask": executor.tensor(causalMask(L, window), [L, L]) },
       cos: executor.tensor(cos, [T, config.headDim / 2]),
       sin: executor.tensor(sin, [T, config.headDim / 2]),
     };
@@ -92,13 +95,26 @@ export function batchValues(executor: Executor, batch: Batch, config: ModelConfi
   return { full, sliding: slides ? layer(config.ropeLocal, config.slidingWindow) : full };
 }
 
+export function releaseBatch(executor: Executor, { full, sliding }: BatchValues): void {
+  executor.release(...new Set([...Object.values(full), ...Object.values(sliding)]));
+}
+
 export function rowsOf<V extends Value>(inputs: Record<string, V>): Rows<V> {
-  return {
-    gather: inputs["rows.gather"],
-    scatter: inputs["rows.scatter"],
-    live: inputs["rows.live"],
-    mask: inputs["rows.mask"],
-  };
+  const { "rows.spans": spans, "rows.gather": gather, "rows.scatter": scatter } = inputs;
+  if (!gather) return { spans };
+  return { spans, padded: { gather, scatter, live: inputs["rows.live"], mask: inputs["rows.mask"] } };
+}
+
+/** `Rows.spans` [T, 2] of tokens at these positions of their rows, a query seeing itself and `window` - 1 keys before. */
+export function spansOf(positions: Int32Array, window: number): Int32Array<ArrayBuffer> {
+  const T = positions.length, spans = new Int32Array(2 * T);
+  for (let t = T - 1, end = T; t >= 0; t--) {
+    const start = t - positions[t];
+    spans[2 * t] = Math.max(start, t - window + 1);
+    spans[2 * t + 1] = Math.min(end, t + window);
+    if (t === start) end = t;
+  }
+  return spans;
 }
 
 /** [L, L]: 0 where key m <= query l and l - m < window, else `hidden`. */

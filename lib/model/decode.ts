@@ -32,7 +32,7 @@ function beforeAttention<V extends Value>(
   };
 }
 
-/** From the cache on: x [B, D], q, keys and values [B, C, G*S], mask [B, C] -> y [B, D]. */
+/** From the cache on: x [B, D], q, keys and values [B, C, G*S], lengths and mask (`Visible`) -> y [B, D]. */
 function afterAttention<V extends Value>(
   ops: Ops<V>,
   inputs: Record<string, V>,
@@ -40,8 +40,8 @@ function afterAttention<V extends Value>(
 ): V {
   const eps = { eps: config.rmsEps };
   const projected = (name: Projection, x: V) => project(ops, inputs, { name, x, loraScale }).y;
-  const { x, q, keys, values, mask } = inputs;
-  let o = projected("o_proj", ops.attentionCached(q, keys, values, mask, attentionOptions(config)));
+  const { x, q, keys, values, lengths, mask } = inputs;
+  let o = projected("o_proj", ops.attentionCached(q, keys, values, { lengths, mask }, attentionOptions(config)));
   if (config.postNorms) o = ops.rmsNorm(o, inputs.post_attention_layernorm, eps);
   const mid = ops.add(x, o);
   const h = ops.rmsNorm(mid, feedForwardNorm(inputs, config), eps);
@@ -53,7 +53,7 @@ function afterAttention<V extends Value>(
 export interface DecodeSegments {
   /** tokens i32 [B], embed_tokens, the first layer's inputs -> x, q, k, v. */
   first: Segment;
-  /** A layer's x, q, keys, values, mask and weights, the next one's with `nextLayer` before -> x, q, k, v of the next. */
+  /** A layer's x, q, keys, values, lengths and weights, the next one's with `nextLayer` before -> x, q, k, v of the next. */
   between: Segment;
   /** The last layer's, with norm and lm_head -> logits [B, V]. */
   last: Segment;

@@ -5,7 +5,7 @@
 import { UserError } from "../errors.ts";
 import type { Executor, Value } from "../ops.ts";
 import type { AttachedAdapter } from "./adapter.ts";
-import { type Batch, batchValues, makeBatch, ropeTables } from "./batch.ts";
+import { batchValues, makeBatch, releaseBatch, ropeTables } from "./batch.ts";
 import type { ModelConfig } from "./config.ts";
 import { decodeSegments, nextLayer } from "./decode.ts";
 import { embedSegment, layerInferenceSegment, logitsSegment } from "./forward.ts";
@@ -51,8 +51,12 @@ export async function* generate(
   if (prompts.length === 0 || options.maxNewTokens < 1) return;
   const stopIds = new Set(options.stopIds ?? config.eosTokenIds);
   const rows = prompts.map((prompt) => ({ history: Array.from(prompt), added: 0, finished: false }));
-  const width = config.kvHeads * config.headDim;
-  const cache = makeKvCache(executor, { layers: config.layers, rows: rows.length, width });
+  const cache = makeKvCache(executor, {
+    layers: config.layers,
+    rows: rows.length,
+    length: Math.min(Math.max(...prompts.map(({ length }) => length)) + options.maxNewTokens, config.maxPositions),
+    width: config.kvHeads * config.headDim,
+  });
   const decode = decoder(generator, cache);
   try {
     let logits = await prefill(generator, prompts, cache);
@@ -114,43 +118,51 @@ async function prefill(generator: Generator, prompts: ArrayLike<number>[], cache
     return { tokens: Int32Array.from(prompt), targets: new Uint8Array(prompt.length) };
   }));
   const values = batchValues(executor, batch, config);
-  cache.reserve(batch.longest + 1);
-  const tokens = executor.tensor(batch.tokens, [batch.tokens.length]);
-  let { x } = await executor.run(embedSegment(config), { embed_tokens: weights.embed_tokens, tokens });
+  const own = tensorMaker(executor);
+  const index = own.tensor(cache.slots(batch.rowOf, batch.positions));
+  let { x } = await executor.run(embedSegment(config), {
+    embed_tokens: weights.embed_tokens,
+    tokens: own.tensor(batch.tokens),
+  });
   const segment = layerInferenceSegment(layerOptions(generator), ["k", "v"]);
   for (let l = 0; l < config.layers; l++) {
     const shared = config.layerTypes[l] === "sliding" ? values.sliding : values.full;
     const { y, k, v } = await executor.run(segment, { ...layerWeights(generator, l), ...shared, x });
-    await storePrompt(executor, cache, { layer: l, batch, k, v });
+    cache.store(l, { k, v, index });
     executor.release(x, k, v);
     x = y;
   }
   let end = 0;
   const last = Int32Array.from(prompts, (prompt) => (end += prompt.length) - 1);
-  const index = executor.tensor(last, [last.length]);
   const { norm, lm_head } = weights;
-  const { logits } = await executor.run(logitsSegment(config), { x, index, norm, lm_head });
+  const { logits } = await executor.run(logitsSegment(config), { x, index: own.tensor(last), norm, lm_head });
   executor.release(x);
+  own.release();
+  releaseBatch(executor, values);
   return logits;
 }
 
-async function storePrompt(
-  executor: Executor,
-  cache: KvCache,
-  { layer, batch, k, v }: { layer: number; batch: Batch; k: Value; v: Value },
-): Promise<void> {
-  const width = k.shape[1], keys = await executor.read(k), values = await executor.read(v);
-  for (let t = 0; t < batch.tokens.length; t++) {
-    const row = Math.floor(batch.scatter[t] / batch.longest);
-    cache.store(layer, { row, position: batch.positions[t], k: keys, v: values, from: t * width });
-  }
+/** Makes values that are released together. */
+function tensorMaker(executor: Executor) {
+  const made: Value[] = [];
+  return {
+    tensor(data: Float32Array | Int32Array, shape: readonly number[] = [data.length]): Value {
+      const value = executor.tensor(data, shape);
+      made.push(value);
+      return value;
+    },
+    add<Values extends Record<string, Value>>(values: Values): Values {
+      made.push(...Object.values(values));
+      return values;
+    },
+    release: () => executor.release(...made),
+  };
 }
 
 /** A function that appends one token a row, at the given positions, and returns the logits after it, [B, V]. */
 function decoder(generator: Generator, cache: KvCache) {
   const { executor, config, weights } = generator;
   const segments = decodeSegments(layerOptions(generator));
-  const width = config.kvHeads * config.headDim;
   const slides = config.layerTypes.includes("sliding");
   const layers = weights.layers.map((_, l) => {
     const own = layerWeights(generator, l);
@@ -159,36 +171,36 @@ function decoder(generator: Generator, cache: KvCache) {
 
   return async (tokens: Int32Array, positions: Int32Array): Promise<Value> => {
     const B = tokens.length, half = config.headDim / 2;
-    cache.reserve(positions.reduce((a, b) => Math.max(a, b), 0) + 1);
-    const rope = (local: boolean) => {
+    const own = tensorMaker(executor);
+    const shared = (local: boolean) => {
       const { cos, sin } = ropeTables(local ? config.ropeLocal : config.rope, config.headDim, positions);
-      return { cos: executor.tensor(cos, [B, half]), sin: executor.tensor(sin, [B, half]) };
+      return {
+        rope: { cos: own.tensor(cos, [B, half]), sin: own.tensor(sin, [B, half]) },
+        visible: own.add(cache.visible(positions, local ? config.slidingWindow : Infinity)),
+      };
     };
-    const full = { ...rope(false), mask: cache.mask(positions, Infinity) };
-    const sliding = slides ? { ...rope(true), mask: cache.mask(positions, config.slidingWindow) } : full;
+    const full = shared(false), sliding = slides ? shared(true) : full;
+    const index = own.tensor(cache.slots(Int32Array.from(tokens, (_, b) => b), positions));
     const at = (l: number) => config.layerTypes[l] === "sliding" ? sliding : full;
 
     const { embed_tokens, norm, lm_head } = weights;
     let state = await executor.run(segments.first, {
       ...layers[0].own,
-      cos: at(0).cos,
-      sin: at(0).sin,
+      ...at(0).rope,
       embed_tokens,
-      tokens: executor.tensor(tokens, [B]),
+      tokens: own.tensor(tokens),
     });
     for (let l = 0;; l++) {
       const { x, q, k, v } = state;
-      const keys = await executor.read(k), values = await executor.read(v);
-      for (let b = 0; b < B; b++) {
-        cache.store(l, { row: b, position: positions[b], k: keys, v: values, from: b * width });
-      }
-      const inputs = { ...layers[l].own, x, q, ...cache.values(l), mask: at(l).mask };
+      cache.store(l, { k, v, index });
+      const inputs = { ...layers[l].own, x, q, ...cache.values(l), ...at(l).visible };
       if (l + 1 === config.layers) {
         const { logits } = await executor.run(segments.last, { ...inputs, norm, lm_head });
         executor.release(x, q, k, v);
+        own.release();
         return logits;
       }
-      const { cos, sin } = at(l + 1);
+      const { cos, sin } = at(l + 1).rope;
       const following = { ...layers[l + 1].next, [`${nextLayer}cos`]: cos, [`${nextLayer}sin`]: sin };
       state = await executor.run(segments.between, { ...inputs, ...following });
       executor.release(x, q, k, v);

@@ -1,65 +1,59 @@
 /**
- * Keys and values of the tokens so far, for every layer, in host memory shared with the executor. Sequence b has its
- * tokens at 0..length-1 of row b; what lies behind is hidden by the mask. Capacity grows in steps, since every new
- * capacity is a new shape for the executor.
+ * Keys and values of the tokens so far, for every layer, in the executor's memory. Sequence b has its tokens in slots
+ * b*C .. b*C + length-1; room for the whole answer is taken at once, so that nothing is copied and no shape changes.
  */
 import type { Executor, Value } from "../ops.ts";
 import { hidden } from "./batch.ts";
 
 export interface KvCache {
-  /** Makes room for positions 0..length-1 of every row. */
-  reserve(length: number): void;
-  /** Stores a layer's keys and values of one token, [G*S] each, taken at `from` of the given arrays. */
-  store(layer: number, token: { row: number; position: number; k: Float32Array; v: Float32Array; from: number }): void;
+  /** i32 [N]: the slots of tokens, by row and position in the row. */
+  slots(rows: ArrayLike<number>, positions: ArrayLike<number>): Int32Array<ArrayBuffer>;
+  /** Stores a layer's keys and values of tokens, [N, G*S] each, in the slots `index` i32 [N]. */
+  store(layer: number, tokens: { k: Value; v: Value; index: Value }): void;
   /** keys and values [B, C, G*S] of a layer. */
   values(layer: number): { keys: Value; values: Value };
-  /** f32 [B, C]: 0 where the row's token at `positions[b]` sees, at distance < window, else hidden. */
-  mask(positions: ArrayLike<number>, window: number): Value;
+  /**
+   * What row b's token at `positions[b]` sees, at distance < window: the inputs `lengths` and, for executors that want
+   * it, `mask` (`Visible` in lib/ops.ts). To be released.
+   */
+  visible(positions: ArrayLike<number>, window: number): Record<string, Value>;
   release(): void;
 }
 
+/** Lengths are rounded up to a multiple of this, since every length is a new shape for the executor. */
 const step = 64;
 
+/** Room for `length` tokens in each of `rows` sequences. */
 export function makeKvCache(
   executor: Executor,
-  { layers, rows, width }: { layers: number; rows: number; width: number },
+  { layers, rows, length, width }: { layers: number; rows: number; length: number; width: number },
 ): KvCache {
-  let capacity = 0;
-  let held: { data: Float32Array; value: Value }[][] = Array.from({ length: layers }, () => []);
+  const capacity = Math.ceil(length / step) * step;
+  const table = () => executor.tensor(new Float32Array(rows * capacity * width), [rows, capacity, width]);
+  const held = Array.from({ length: layers }, () => ({ keys: table(), values: table() }));
 
-  const release = () => executor.release(...held.flat().map(({ value }) => value));
+  function mask(spans: Int32Array): Value {
+    const mask = new Float32Array(rows * capacity).fill(hidden);
+    for (let b = 0; b < rows; b++) mask.fill(0, b * capacity + spans[2 * b], b * capacity + spans[2 * b + 1]);
+    return executor.tensor(mask, [rows, capacity]);
+  }
 
   return {
-    reserve(length) {
-      if (length <= capacity) return;
-      const grown = Math.ceil(length / step) * step;
-      const larger = held.map((pair) =>
-        [0, 1].map((part) => {
-          const data = new Float32Array(rows * grown * width), before = pair[part]?.data;
-          for (let b = 0; before && b < rows; b++) {
-            data.set(before.subarray(b * capacity * width, (b + 1) * capacity * width), b * grown * width);
-          }
-          return { data, value: executor.tensor(data, [rows, grown, width]) };
-        })
-      );
-      release();
-      held = larger;
-      capacity = grown;
+    slots: (rows, positions) => Int32Array.from(rows, (row, n) => row * capacity + positions[n]),
+    store(layer, { k, v, index }) {
+      executor.storeRows(held[layer].keys, k, index);
+      executor.storeRows(held[layer].values, v, index);
     },
-    store(layer, { row, position, k, v, from }) {
-      const at = (row * capacity + position) * width;
-      held[layer][0].data.set(k.subarray(from, from + width), at);
-      held[layer][1].data.set(v.subarray(from, from + width), at);
-    },
-    values: (layer) => ({ keys: held[layer][0].value, values: held[layer][1].value }),
-    mask(positions, window) {
-      const mask = new Float32Array(rows * capacity).fill(hidden);
+    values: (layer) => held[layer],
+    visible(positions, window) {
+      const spans = new Int32Array(2 * rows);
       for (let b = 0; b < rows; b++) {
-        const last = positions[b];
-        mask.fill(0, b * capacity + Math.max(0, last - window + 1), b * capacity + last + 1);
+        spans[2 * b] = Math.max(0, positions[b] - window + 1);
+        spans[2 * b + 1] = positions[b] + 1;
       }
-      return executor.tensor(mask, [rows, capacity]);
+      const lengths = executor.tensor(spans, [rows, 2]);
+      return { lengths, ...executor.paddedAttention ? { mask: mask(spans) } : {} };
     },
-    release,
+    release: () => executor.release(...held.flatMap(({ keys, values }) => [keys, values])),
   };
 }

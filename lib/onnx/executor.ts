@@ -87,6 +87,7 @@ export function createOnnxExecutor(options: OnnxOptions = {}): Executor {
 
   return {
     description: `ONNX Runtime ${runtime.version}, ${threads > 0 ? `threads: ${threads}` : "a thread on every core"}`,
+    paddedAttention: true,
     tensor: (data, shape) => hold(data, shape, false),
     weight(data: WeightData): Value {
       if (data.kind === "f32") return hold(data.data, data.shape, false);
@@ -123,7 +124,19 @@ export function createOnnxExecutor(options: OnnxOptions = {}): Executor {
       );
       return outputs;
     },
-    read: (value) => Promise.resolve((value as Held).data as Float32Array),
+    read: (value) => Promise.resolve(floats(value)),
+    readAll: (values) => Promise.resolve(values.map(floats)),
+    write(value, data) {
+      if (floats(value) !== data) floats(value).set(data);
+    },
+    accumulate(into, from) {
+      const sum = floats(into), added = floats(from);
+      for (let i = 0; i < sum.length; i++) sum[i] += added[i];
+    },
+    storeRows(table, rows, index) {
+      const to = floats(table), from = floats(rows), width = rows.shape[1];
+      (index as Held).data.forEach((row, n) => to.set(from.subarray(n * width, (n + 1) * width), row * width));
+    },
     release(...values) {
       for (const value of values as Held[]) if (value.pooled) pool.give(value.data as Float32Array);
     },
@@ -166,6 +179,8 @@ export function createOnnxExecutor(options: OnnxOptions = {}): Executor {
     return view;
   }
 }
+
+const floats = (value: Value) => (value as Held).data as Float32Array;
 
 const outputName = (name: string) => `out.${name}`;
 

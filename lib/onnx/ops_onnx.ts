@@ -3,7 +3,7 @@
  * it will have for the inputs at hand. The graph itself fixes no number of tokens: reshapes use 0 and -1, so that one
  * session serves every batch. Only ONNX's standard operators and ONNX Runtime's own CPU kernels are used.
  */
-import type { Activation, AttentionOptions, Ops, Rows, Value } from "../ops.ts";
+import type { Activation, AttentionOptions, Ops, PaddedRows, Value } from "../ops.ts";
 import type { Graph, NodeOptions } from "./graph.ts";
 
 export interface Recorded extends Value {
@@ -70,20 +70,20 @@ export function recordingOps(graph: Graph): Ops<Recorded> {
   // matrix, so that products over keys need no repetition and dk, dv sum over the group by themselves.
 
   /** [T, G*M*S] -> [B, G, M*L, S]. */
-  function fold(x: Recorded, rows: Rows<Recorded>, groups: { G: number; M: number }): string {
+  function fold(x: Recorded, rows: PaddedRows<Recorded>, groups: { G: number; M: number }): string {
     const size = x.shape[1] / (groups.G * groups.M);
     const padded = node("Gather", [x.name, rows.gather.name], { attributes: { axis: { int: 0 } } });
     const split = reshape(padded, 0, 0, groups.G, groups.M, size);
     return reshape(transpose(split, 0, 2, 3, 1, 4), 0, 0, -1, size);
   }
   /** [B, G, M*L, S] -> [T, G*M*S]. */
-  function unfold(x: string, rows: Rows<Recorded>, groups: { G: number; M: number; S: number }): Recorded {
+  function unfold(x: string, rows: PaddedRows<Recorded>, groups: { G: number; M: number; S: number }): Recorded {
     const width = groups.G * groups.M * groups.S;
     const split = transpose(reshape(x, 0, 0, groups.M, -1, groups.S), 0, 3, 1, 2, 4);
     const packed = node("Gather", [reshape(split, -1, width), rows.scatter.name], { attributes: { axis: { int: 0 } } });
     return make(packed, [rows.scatter.shape[0], width]);
   }
-  function probabilities(q: string, k: string, rows: Rows<Recorded>, options: AttentionOptions): string {
+  function probabilities(q: string, k: string, rows: PaddedRows<Recorded>, options: AttentionOptions): string {
     const M = options.heads / options.kvHeads;
     const mask = M === 1 ? rows.mask.name : node("Concat", Array(M).fill(rows.mask.name), {
       attributes: { axis: { int: 0 } },
@@ -159,12 +159,14 @@ export function recordingOps(graph: Graph): Ops<Recorded> {
       return make(node("Squeeze", [y, axes(0)]), x.shape);
     },
 
-    attention(q, k, v, rows, options) {
+    attention(q, k, v, packed, options) {
+      const rows = packed.padded!;
       const G = options.kvHeads, M = options.heads / G, S = q.shape[1] / options.heads;
       const p = probabilities(fold(q, rows, { G, M }), fold(k, rows, { G, M: 1 }), rows, options);
       return unfold(product(p, fold(v, rows, { G, M: 1 })), rows, { G, M, S });
     },
-    attentionBackward(dy, q, k, v, rows, options) {
+    attentionBackward(dy, q, k, v, packed, options) {
+      const rows = packed.padded!;
       const G = options.kvHeads, M = options.heads / G, S = q.shape[1] / options.heads;
       const [qf, kf, vf] = [fold(q, rows, { G, M }), fold(k, rows, { G, M: 1 }), fold(v, rows, { G, M: 1 })];
       const p = probabilities(qf, kf, rows, options);
@@ -187,14 +189,14 @@ export function recordingOps(graph: Graph): Ops<Recorded> {
         dv: unfold(dv, rows, { G, M: 1, S }),
       };
     },
-    attentionCached(q, keys, values, mask, options) {
+    attentionCached(q, keys, values, { mask }, options) {
       const G = options.kvHeads, M = options.heads / G, S = q.shape[1] / options.heads;
       const qf = reshape(q.name, 0, G, M, S);
       const kf = transpose(reshape(keys.name, 0, 0, G, S), 0, 2, 1, 3); // [B, G, C, S]
       const vf = transpose(reshape(values.name, 0, 0, G, S), 0, 2, 1, 3);
       const scores = node("Add", [
         product(qf, kf, { transB: true, scale: options.scale }),
-        node("Unsqueeze", [mask.name, axes(1, 2)]),
+        node("Unsqueeze", [mask!.name, axes(1, 2)]),
       ]);
       const p = node("Softmax", [scores], { attributes: { axis: { int: -1 } } });
       return make(reshape(product(p, vf), -1, q.shape[1]), q.shape);

@@ -3,7 +3,7 @@
  * float64 reference. Inputs are seeded; rows differ in length; query heads share key heads.
  */
 import type { Activation, Executor, Ops, Segment, Value, WeightData } from "../../lib/ops.ts";
-import { causalMask, makeBatch, ropeTables } from "../../lib/model/batch.ts";
+import { causalMask, makeBatch, ropeTables, rowsOf, spansOf } from "../../lib/model/batch.ts";
 import { quantizeNf4 } from "../../lib/quant/nf4.ts";
 import { randomFloats } from "./random.ts";
 
@@ -25,6 +25,13 @@ function nf4(seed: number, rows: number, columns: number): HostInput {
 
 function integers(...data: number[]): HostInput {
   return { data: Int32Array.from(data), shape: [data.length] };
+}
+
+/** `Visible.mask` of sequences that see slots [first, end) of `capacity`. */
+function slotMask(spans: [first: number, end: number][], capacity: number): Float32Array<ArrayBuffer> {
+  const mask = new Float32Array(spans.length * capacity).fill(-1e30);
+  spans.forEach(([first, end], b) => mask.fill(0, b * capacity + first, b * capacity + end));
+  return mask;
 }
 
 /** Runs a case on an executor: outputs by name, and their shapes. */
@@ -50,13 +57,13 @@ function attentionCases(lengths: number[], { H, G, S, window }: { H: number; G: 
     k: random(2, T, G * S),
     v: random(3, T, G * S),
     dy: random(4, T, H * S),
-    gather: { data: batch.gather, shape: [B, L] },
-    scatter: { data: batch.scatter, shape: [T] },
-    live: { data: batch.live, shape: [B, L] },
-    mask: { data: causalMask(L, window), shape: [L, L] },
+    "rows.spans": { data: spansOf(batch.positions, window), shape: [T, 2] },
+    "rows.gather": { data: batch.gather, shape: [B, L] },
+    "rows.scatter": { data: batch.scatter, shape: [T] },
+    "rows.live": { data: batch.live, shape: [B, L] },
+    "rows.mask": { data: causalMask(L, window), shape: [L, L] },
   };
   const options = { heads: H, kvHeads: G, scale: 1.3 };
-  const rowsOf = <V>({ gather, scatter, live, mask }: Record<string, V>) => ({ gather, scatter, live, mask });
   const label = `rows ${lengths}, ${H}/${G} heads of ${S}, window ${window}`;
   return [
     {
@@ -155,9 +162,16 @@ export function operationCases(): OperationCase[] {
         q: random(1, 3, 24),
         keys: random(2, 3, 7, 8),
         values: random(3, 3, 7, 8),
-        mask: { data: Float32Array.from({ length: 21 }, (_, i) => i % 7 > 2 + i / 7 ? -1e30 : 0), shape: [3, 7] },
+        lengths: { data: Int32Array.of(0, 3, 1, 7, 3, 4), shape: [3, 2] },
+        mask: { data: slotMask([[0, 3], [1, 7], [3, 4]], 7), shape: [3, 7] },
       },
-      build: (o, i) => ({ y: o.attentionCached(i.q, i.keys, i.values, i.mask, { heads: 6, kvHeads: 2, scale: 0.5 }) }),
+      build: (o, i) => ({
+        y: o.attentionCached(i.q, i.keys, i.values, { lengths: i.lengths, mask: i.mask }, {
+          heads: 6,
+          kvHeads: 2,
+          scale: 0.5,
+        }),
+      }),
     },
     ...(["silu", "gelu_tanh"] as Activation[]).map((activation): OperationCase => ({
       name: `gated and gatedBackward, ${activation}`,

@@ -4,7 +4,7 @@
  * training takes them as constants (as PEFT does).
  */
 import assert from "node:assert/strict";
-import { causalMask, makeBatch, ropeTables } from "../../lib/model/batch.ts";
+import { causalMask, makeBatch, ropeTables, spansOf } from "../../lib/model/batch.ts";
 import { layerBackward } from "../../lib/model/backward.ts";
 import type { ModelConfig } from "../../lib/model/config.ts";
 import { layerForward } from "../../lib/model/forward.ts";
@@ -40,6 +40,7 @@ function layerInputs(config: ModelConfig, adapter: { dora: boolean; dropout: boo
     dy: random(T, config.hiddenSize),
     cos: host(cos, [T, config.headDim / 2]),
     sin: host(sin, [T, config.headDim / 2]),
+    "rows.spans": host(spansOf(batch.positions, 3), [T, 2]),
     "rows.gather": host(batch.gather, [B, L]),
     "rows.scatter": host(batch.scatter, [T]),
     "rows.live": host(batch.live, [B, L]),

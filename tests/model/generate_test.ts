@@ -43,7 +43,7 @@ Deno.test("generate() uses an adapter, with DoRA too", async () => {
   }
 });
 
-Deno.test("generate() grows past one step of the cache", async () => {
+Deno.test("generate() answers past a whole step of the cache", async () => {
   const generator = await goldenGenerator("llama_tied", { executor: executorFloat64() });
   const prompt = Array.from({ length: 60 }, (_, i) => (i * 37 + 5) % 512);
   const [row] = await collect(generator, [prompt, [1]], { maxNewTokens: 8, stopIds: [] });

@@ -1,43 +1,41 @@
 /**
- * Attention, its gradient and its one-token form as textbook loops in float64. Part of ops_float64.ts.
- *
- * Each packed token finds the tokens of its own row through `scatter` (row and position of a token); the padded layout
- * that executors compute in is not used, only checked. Letters as in lib/ops.ts.
+ * Attention, its gradient and its one-token form as textbook loops in float64. Part of ops_float64.ts. Which keys a
+ * token sees is taken from `spans` alone. Letters as in lib/ops.ts.
  */
-import type { AttentionOptions, Rows } from "../../lib/ops.ts";
+import type { AttentionOptions, Rows, Visible } from "../../lib/ops.ts";
 import { expectShape, host, type HostValue } from "./host.ts";
 
 interface Layout {
   S: number;
-  /** For each packed token: [key token, value of the mask] for every token of its row. */
-  visible: [number, number][][];
+  /** The keys that each token sees. */
+  visible: number[][];
 }
 
 function layout(q: HostValue, k: HostValue, v: HostValue, rows: Rows<HostValue>, options: AttentionOptions): Layout {
   const { heads, kvHeads } = options;
   const [T, width] = q.shape, S = width / heads;
-  const [B, L] = rows.gather.shape;
   if (!Number.isInteger(S) || heads % kvHeads !== 0) {
     throw new Error(`attention: ${heads}/${kvHeads} heads in ${width}`);
   }
   expectShape("attention k", k, [T, kvHeads * S]);
   expectShape("attention v", v, [T, kvHeads * S]);
-  expectShape("attention scatter", rows.scatter, [T]);
-  expectShape("attention live", rows.live, [B, L]);
-  expectShape("attention mask", rows.mask, [L, L]);
-  const place = Array.from(rows.scatter.data, (at) => ({ row: Math.floor(at / L), position: at % L }));
-  for (let t = 0; t < T; t++) {
-    const at = rows.scatter.data[t];
-    if (rows.gather.data[at] !== t || rows.live.data[at] !== 1) {
-      throw new Error(`attention: token ${t} is not at ${at}`);
+  expectShape("attention spans", rows.spans, [T, 2]);
+  const { data } = rows.spans;
+  const visible = Array.from({ length: T }, (_, t) => range(data[2 * t], t + 1));
+  visible.forEach((keys, t) => {
+    if (!keys.includes(t)) throw new Error(`attention: token ${t} does not see itself`);
+  });
+  for (let u = 0; u < T; u++) {
+    const seenBy = visible.flatMap((keys, t) => keys.includes(u) ? [t] : []);
+    if (seenBy.join() !== range(u, data[2 * u + 1]).join()) {
+      throw new Error(`attention: key ${u} is seen by ${seenBy}, its span ends at ${data[2 * u + 1]}`);
     }
   }
-  const visible = place.map((query) =>
-    place.flatMap((key, u): [number, number][] =>
-      key.row === query.row ? [[u, rows.mask.data[query.position * L + key.position]]] : []
-    )
-  );
   return { S, visible };
+}
+
+function range(start: number, end: number): number[] {
+  return Array.from({ length: Math.max(0, end - start) }, (_, i) => start + i);
 }
 
 /** softmax over the listed scores. */
@@ -73,8 +71,8 @@ export function attention(
   visible.forEach((keys, t) => {
     for (let h = 0; h < H; h++) {
       const g = Math.floor(h * G / H), at = (t * H + h) * S;
-      const p = softmax(keys.map(([u, mask]) => scale * dot(q, at, k, (u * G + g) * S, S) + mask));
-      keys.forEach(([u], i) => addTo(y, at, p[i], v, (u * G + g) * S, S));
+      const p = softmax(keys.map((u) => scale * dot(q, at, k, (u * G + g) * S, S)));
+      keys.forEach((u, i) => addTo(y, at, p[i], v, (u * G + g) * S, S));
     }
   });
   return y;
@@ -96,10 +94,10 @@ export function attentionBackward(
   visible.forEach((keys, t) => {
     for (let h = 0; h < H; h++) {
       const g = Math.floor(h * G / H), at = (t * H + h) * S;
-      const p = softmax(keys.map(([u, mask]) => scale * dot(q, at, k, (u * G + g) * S, S) + mask));
-      const dp = keys.map(([u]) => dot(dy, at, v, (u * G + g) * S, S));
+      const p = softmax(keys.map((u) => scale * dot(q, at, k, (u * G + g) * S, S)));
+      const dp = keys.map((u) => dot(dy, at, v, (u * G + g) * S, S));
       const mean = p.reduce((sum, weight, i) => sum + weight * dp[i], 0);
-      keys.forEach(([u], i) => {
+      keys.forEach((u, i) => {
         const other = (u * G + g) * S, ds = p[i] * (dp[i] - mean);
         addTo(y, at, p[i], v, other, S);
         addTo(dv, other, p[i], dy, at, S);
@@ -115,20 +113,21 @@ export function attentionCached(
   q: HostValue,
   keys: HostValue,
   values: HostValue,
-  mask: HostValue,
+  { lengths }: Visible<HostValue>,
   { heads: H, kvHeads: G, scale }: AttentionOptions,
 ): HostValue {
   const [B, width] = q.shape, S = width / H, C = keys.shape[1];
   expectShape("attentionCached keys", keys, [B, null, G * S]);
   expectShape("attentionCached values", values, [B, C, G * S]);
-  expectShape("attentionCached mask", mask, [B, C]);
+  expectShape("attentionCached lengths", lengths, [B, 2]);
   const y = host(new Float64Array(q.data.length), q.shape);
   for (let b = 0; b < B; b++) {
     for (let h = 0; h < H; h++) {
       const g = Math.floor(h * G / H), at = (b * H + h) * S;
       const place = (c: number) => ((b * C + c) * G + g) * S;
-      const scores = Array.from({ length: C }, (_, c) => scale * dot(q, at, keys, place(c), S) + mask.data[b * C + c]);
-      softmax(scores).forEach((p, c) => addTo(y, at, p, values, place(c), S));
+      const slots = range(lengths.data[2 * b], lengths.data[2 * b + 1]);
+      const p = softmax(slots.map((c) => scale * dot(q, at, keys, place(c), S)));
+      slots.forEach((c, i) => addTo(y, at, p[i], values, place(c), S));
     }
   }
   return y;

@@ -224,6 +224,7 @@ export const opsFloat64: Ops<HostValue> = {
 export function executorFloat64(): Executor {
   return {
     description: "float64 reference",
+    paddedAttention: false,
     tensor: (data, shape) => host(data, shape),
     weight: (data) => host(data.kind === "f32" ? data.data : dequantized(data), data.shape),
     // deno-lint-ignore require-await
@@ -237,6 +238,21 @@ export function executorFloat64(): Executor {
       return outputs;
     },
     read: (value) => Promise.resolve(Float32Array.from((value as HostValue).data)),
+    readAll: (values) => Promise.resolve(values.map((value) => Float32Array.from((value as HostValue).data))),
+    write: (value, data) => (value as HostValue).data.set(data),
+    accumulate(into, from) {
+      expectShape("accumulate", from, [...into.shape]);
+      const { data } = into as HostValue;
+      (from as HostValue).data.forEach((x, i) => data[i] += x);
+    },
+    storeRows(table, rows, index) {
+      const width = table.shape[table.shape.length - 1];
+      expectShape("storeRows", rows, [index.shape[0], width]);
+      const { data } = rows as HostValue;
+      (index as HostValue).data.forEach((row, n) => {
+        (table as HostValue).data.set(data.subarray(n * width, (n + 1) * width), row * width);
+      });
+    },
     release: () => {},
     trim: () => {},
     dispose: () => Promise.resolve(),

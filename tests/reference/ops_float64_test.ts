@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { spansOf } from "../../lib/model/batch.ts";
 import type { Rows, Segment } from "../../lib/ops.ts";
 import { assertClose } from "../helpers/close.ts";
 import { assertGradient, randomNumbers } from "../helpers/finite_difference.ts";
@@ -14,27 +15,10 @@ function inner(dy: HostValue, y: HostValue): number {
   return Array.from(dy.data).reduce((sum, value, i) => sum + value * y.data[i], 0);
 }
 
-/** A packed batch of rows of the given lengths, padded to the longest. */
+/** A packed batch of rows of the given lengths. */
 function packedRows(lengths: number[], window = Infinity): Rows<HostValue> {
-  const B = lengths.length, L = Math.max(...lengths);
-  const gather = new Int32Array(B * L), live = new Float64Array(B * L), scatter: number[] = [];
-  lengths.forEach((length, b) => {
-    for (let l = 0; l < length; l++) {
-      gather[b * L + l] = scatter.length;
-      live[b * L + l] = 1;
-      scatter.push(b * L + l);
-    }
-  });
-  const mask = Float64Array.from({ length: L * L }, (_, i) => {
-    const distance = Math.floor(i / L) - i % L;
-    return distance >= 0 && distance < window ? 0 : -1e30;
-  });
-  return {
-    gather: host(gather, [B, L]),
-    live: host(live, [B, L]),
-    scatter: host(Int32Array.from(scatter), [scatter.length]),
-    mask: host(mask, [L, L]),
-  };
+  const positions = lengths.flatMap((length) => Array.from({ length }, (_, l) => l));
+  return { spans: host(spansOf(Int32Array.from(positions), window), [positions.length, 2]) };
 }
 
 const f64 = (x: HostValue) => x.data as Float64Array;
@@ -143,12 +127,12 @@ Deno.test("attentionCached() gives each row's last token what attention() gives 
   const T = 14, G = kvHeads * S, D = heads * S;
   const q = random(T, D), k = random(T, G), v = random(T, G);
   const whole = ops.attention(q, k, v, packedRows(lengths), options);
-  const keys = random(3, C, G), values = random(3, C, G), mask = new Float64Array(3 * C).fill(-1e30);
+  const keys = random(3, C, G), values = random(3, C, G), spans = new Int32Array(6);
   const last: number[] = [];
   let start = 0;
   lengths.forEach((length, b) => {
+    spans[2 * b + 1] = length;
     for (let l = 0; l < length; l++) {
-      mask[b * C + l] = 0;
       for (let i = 0; i < G; i++) {
         keys.data[(b * C + l) * G + i] = k.data[(start + l) * G + i];
         values.data[(b * C + l) * G + i] = v.data[(start + l) * G + i];
@@ -158,7 +142,7 @@ Deno.test("attentionCached() gives each row's last token what attention() gives 
     last.push(start - 1);
   });
   const index = host(Int32Array.from(last), [3]);
-  const y = ops.attentionCached(ops.gatherRows(q, index), keys, values, host(mask, [3, C]), options);
+  const y = ops.attentionCached(ops.gatherRows(q, index), keys, values, { lengths: host(spans, [3, 2]) }, options);
   assertClose(y.data, ops.gatherRows(whole, index).data, { rtol: 1e-13 });
 });
 
