@@ -103,21 +103,21 @@ async function prepare({ settings: wanted, sources }: Resolved, folder: string):
   const warmup_steps = warmupFor(windows.totalSteps, { wanted: wantedWarmup, given });
   const settings = { ...wanted, learning_rate, warmup_steps, prompt_style: rows.style };
 
-  const { threads, profile } = settings;
-  const model = await loadOpenedModel(opened, { engine, threads, profile, purpose: "training" });
-  const { executor, weights, source: { config } } = model;
-  const lora = loraSettings(settings);
+  const { config } = opened.source, lora = loraSettings(settings);
   const parameters = makeParameters(config, lora);
-  await initMagnitudes(parameters, { executor, weights, config, settings: lora });
   const order = rowOrder({ rows: rows.examples.length, seed: settings.seed, shuffle: settings.shuffle_dataset });
   const rowAt = (position: number) => rows.examples[order(position)];
-  const plan = planRun(settings, {
-    config,
+  const plan = await planRun(settings, {
+    ...{ engine, config },
     trained: parameters.reduce((sum, { value }) => sum + value.length, 0),
     machine: Deno.systemMemoryInfo().total,
     positions: windows.totalSteps * windows.size,
     lengthAt: (position) => rowAt(position).tokens.length,
   });
+  const { threads, profile } = settings;
+  const model = await loadOpenedModel(opened, { engine, threads, profile, purpose: "training" });
+  const { executor, weights } = model;
+  await initMagnitudes(parameters, { executor, weights, config, settings: lora });
   const trainable = makeTrainable({
     ...{ executor, config, weights, parameters, keepLayers: plan.keepLayers, headChunk: plan.headChunk },
     loraScale: loraScale(lora),

@@ -7,9 +7,12 @@ import type { Example } from "../data/render.ts";
 import type { LoraSettings } from "../model/adapter.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { type MemoryPlan, memoryPlan } from "../model/plan.ts";
+import { gpuMemoryPlan } from "../model/plan_gpu.ts";
 import type { Trainable } from "../model/trainable.ts";
 import { defaultAdamw } from "../train/optimizer.ts";
 import type { TrainSettings as LoopSettings } from "../train/settings.ts";
+import type { ChosenEngine } from "./engine.ts";
+import { gpuBudget } from "./gpu_memory.ts";
 import type { LoadedModel } from "./load.ts";
 import type { TrainSettings } from "./resolve.ts";
 import type { TrainingRows } from "./rows.ts";
@@ -97,30 +100,38 @@ function budgets(settings: TrainSettings, machine: number): number[] {
 }
 
 /**
- * The memory plan of a run. Depends on settings, data and the machine's size, never on what else runs, so that a run
- * repeats bit for bit. `lengthAt`: tokens of the row at a position of the training order.
+ * The memory plan of a run, made before anything is loaded. Depends on settings, data and the machine's size, on the
+ * CPU never on what else runs, so that a run repeats bit for bit. `lengthAt`: tokens of the row at a position of the
+ * training order.
  */
-export function planRun(
+export async function planRun(
   settings: TrainSettings,
-  { config, trained, machine, positions, lengthAt }: {
+  { engine, config, trained, machine, positions, lengthAt }: {
+    engine: ChosenEngine;
     config: ModelConfig;
     trained: number;
     machine: number;
     positions: number;
     lengthAt: (position: number) => number;
   },
-): MemoryPlan {
+): Promise<MemoryPlan> {
   const windowRows = settings.per_device_train_batch_size * settings.gradient_accumulation_steps;
-  const wanted = { config, trained, windowRows, stateBytes: settings.optim === "adamw_8bit" ? 2 : 8 };
+  const stateBytes = settings.optim === "adamw_8bit" ? 2 : 8;
   const checkpointing = settings.gradient_checkpointing === "auto"
     ? "auto"
     : settings.gradient_checkpointing === "true";
   const passTokens = (rows: number) => largestPass({ rows, windowRows, positions, lengthAt });
+  const wanted = { config, windowRows, stateBytes, passTokens, checkpointing } as const;
+  if (engine.kind !== "onnx") {
+    const { f16, limits: { maxStorageBufferBindingSize: maxBinding } } = engine.about;
+    const { bytes: budget } = await gpuBudget(engine.about, { wanted: settings.max_memory });
+    return gpuMemoryPlan({ ...wanted, lora: loraSettings(settings), f16, maxBinding, budget });
+  }
   const rankSum = settings.r * settings.target_modules.length;
   let failure: unknown;
   for (const budget of budgets(settings, machine)) {
     try {
-      return memoryPlan({ ...wanted, rankSum, passTokens, budget, checkpointing });
+      return memoryPlan({ ...wanted, trained, rankSum, budget });
     } catch (error) {
       failure = error;
     }
