@@ -19,6 +19,7 @@ const allowed: Record<string, string[]> = {
   data: ["text"],
   model: ["ops.ts", "quant", "formats", "files"],
   onnx: ["ops.ts", "quant"],
+  webgpu: ["ops.ts", "quant", "model", "train", "kernels"],
   train: ["model", "data", "ops.ts", "quant", "formats", "files"],
   eval: ["model", "data", "text"],
   export: ["model", "formats", "quant", "text", "files", "data"],
@@ -42,8 +43,11 @@ const sources = [...sourceFiles()].sort();
 const code = sources.filter((path) => path.endsWith(".ts"));
 const read = (path: string) => Deno.readTextFileSync(join(root, path));
 
-/** "lib/cli/pull.ts" -> "cli", "lib/ops.ts" -> "ops.ts" */
-const partOf = (path: string) => path.split("/")[1];
+/** "lib/cli/pull.ts" -> "cli", "lib/ops.ts" -> "ops.ts", "kernels/cast.wgsl" -> "kernels" */
+const partOf = (path: string) => path.startsWith("lib/") ? path.split("/")[1] : path.split("/")[0];
+
+/** A file's text without comments. */
+const codeOf = (path: string) => read(path).replace(/\/\*[\s\S]*?\*\//g, "").replace(/\/\/.*$/gm, "");
 
 function importsOf(path: string): string[] {
   const text = read(path).replace(/^\s*(\/\*\*?|\*|\/\/).*$/gm, "");
@@ -59,10 +63,7 @@ Deno.test("imports between the folders of lib are the ones in the table", () => 
     for (const specifier of importsOf(path)) {
       if (!specifier.startsWith(".")) continue;
       const target = relative(root, join(root, dirname(path), specifier));
-      if (!target.startsWith("lib/")) {
-        if (part !== "cli" && part !== "build") wrong.push(`${path} imports ${target}`);
-        continue;
-      }
+      if (part === "build" && !target.startsWith("lib/")) continue;
       const other = partOf(target);
       if (other !== part && other !== "errors.ts" && !may.includes(other) && !may.includes("*")) {
         wrong.push(`${path} imports ${target}`);
@@ -78,12 +79,34 @@ Deno.test("main.ts imports only lib/cli and lib/errors.ts", () => {
 });
 
 Deno.test("native packages are imported by their one owner only", () => {
-  const owners: [RegExp, RegExp][] = [[/^onnxruntime-node$/, /^lib\/onnx\//], [/^commander$/, /^lib\/cli\//]];
+  const owners: [RegExp, RegExp][] = [
+    [/^onnxruntime-node/, /^lib\/onnx\//],
+    [/^webgpu$/, /^lib\/webgpu\/device\.ts$/],
+    [/^commander$/, /^lib\/cli\//],
+  ];
   const wrong = code.filter((path) => /^(lib|main)/.test(path)).flatMap((path) =>
     importsOf(path).filter((name) => owners.some(([what, where]) => what.test(name) && !where.test(path)))
       .map((name) => `${path} imports ${name}`)
   );
   assert.deepEqual(wrong, []);
+});
+
+Deno.test("navigator.gpu is used in lib/webgpu/device.ts only", () => {
+  const wrong = code.filter((path) => /^(lib|main)/.test(path) && path !== "lib/webgpu/device.ts")
+    .filter((path) => /\bnavigator\s*(\?\.|\.|\[\s*")gpu\b/.test(codeOf(path)));
+  assert.deepEqual(wrong, []);
+});
+
+Deno.test("what belongs to GPUs is loaded only when it is used", () => {
+  const wrong = code.filter((path) => /^(lib\/(?!webgpu\/)|main)/.test(path))
+    .filter((path) => /^import (?!type )[^;]*?from "[^"]*\/webgpu\/[^"]*"/m.test(codeOf(path)));
+  assert.deepEqual(wrong, []);
+});
+
+Deno.test("kernels lie in one folder, one file each, and all of them are in the table of sources", () => {
+  const kernels = sources.filter((path) => path.endsWith(".wgsl"));
+  const table = importsOf("lib/webgpu/sources.ts").map((name) => name.replace("../../", ""));
+  assert.deepEqual(kernels, table.toSorted());
 });
 
 Deno.test("npm: specifiers stand in tests only", () => {
@@ -113,14 +136,14 @@ Deno.test("file names are snake_case and there is no index.ts", () => {
 Deno.test("only lib/cli, lib/build and main.ts print, read arguments or environment, or exit", () => {
   const effects = /\bconsole\.|\bDeno\.(args|env|exit|exitCode|stdin|stdout|stderr)\b/;
   const wrong = code.filter((path) => /^lib\/(?!cli\/|build\/)/.test(path)).filter((path) =>
-    effects.test(read(path).replace(/\/\*[\s\S]*?\*\//g, "").replace(/\/\/.*$/gm, ""))
+    effects.test(codeOf(path))
   );
   assert.deepEqual(wrong, []);
 });
 
 Deno.test("only lib/hub reaches out to the network", () => {
   const wrong = code.filter((path) => /^lib\/(?!hub\/)/.test(path)).filter((path) =>
-    /\bfetch\(|\bDeno\.connect/.test(read(path).replace(/\/\*[\s\S]*?\*\//g, "").replace(/\/\/.*$/gm, ""))
+    /\bfetch\(|\bDeno\.connect/.test(codeOf(path))
   );
   assert.deepEqual(wrong, []);
 });
