@@ -39,13 +39,13 @@ export async function chooseEngine(wanted: WantedEngine, machine: Machine = this
   for (const kind of gpuEngines) {
     try {
       const about = await machine.inspect(kind);
-      if (!about.software) {
+      if (!about.software && about.subgroups) {
         const reason = refusals.length === 0
           ? `it finds ${about.name}`
           : `${refusals.join("; ")}; it finds ${about.name}`;
         return { kind, about, reason };
       }
-      refusals.push(`${engineNames[kind]} finds only software (${about.name})`);
+      refusals.push(`${engineNames[kind]} finds only ${about.software ? "software" : "an old driver"} (${about.name})`);
     } catch (error) {
       refusals.push(firstLine(error));
     }

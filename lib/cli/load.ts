@@ -9,6 +9,7 @@ import { type LoadedWeights, loadWeights } from "../model/weights.ts";
 import { createOnnxExecutor } from "../onnx/executor.ts";
 import type { Executor } from "../ops.ts";
 import { type Tokenizer, tokenizerFromGguf, tokenizerFromJson } from "../text/tokenizer.ts";
+import type { Profile } from "../webgpu/profile.ts";
 import type { ChosenEngine } from "./engine.ts";
 import { fetchModel } from "./pull.ts";
 import { progressBar } from "./progress.ts";
@@ -26,6 +27,8 @@ export interface LoadedModel extends OpenedModel {
   engine: ChosenEngine;
   executor: Executor;
   weights: LoadedWeights;
+  /** Times of kernels, where they were asked for and the engine takes any. */
+  profile?: Profile;
   /** Frees memory and files. */
   close(): Promise<void>;
 }
@@ -60,7 +63,7 @@ export interface LoadOptions {
 export async function loadOpenedModel(model: OpenedModel, options: LoadOptions): Promise<LoadedModel> {
   const { engine, purpose } = options;
   const fits = engine.kind === "onnx" && model.parameters * 4 < Deno.systemMemoryInfo().total / 4;
-  const { executor, close } = await makeExecutor(options);
+  const { executor, profile, close } = await makeExecutor(options);
   const bar = progressBar();
   const weights = loadWeights(model.source, executor, {
     linear: purpose === "answers" && fits ? "dequantised" : "nf4",
@@ -73,6 +76,7 @@ export async function loadOpenedModel(model: OpenedModel, options: LoadOptions):
     engine,
     executor,
     weights,
+    profile,
     async close() {
       await close();
       model.source.close();
@@ -83,7 +87,7 @@ export async function loadOpenedModel(model: OpenedModel, options: LoadOptions):
 /** The executor of an engine. What GPUs need is loaded only here. */
 async function makeExecutor(
   { engine, threads, profile }: LoadOptions,
-): Promise<{ executor: Executor; close(): Promise<void> }> {
+): Promise<{ executor: Executor; profile?: Profile; close(): Promise<void> }> {
   if (engine.kind === "onnx") {
     const executor = createOnnxExecutor(threads > 0 ? { threads } : {});
     return { executor, close: () => executor.dispose() };
@@ -96,6 +100,7 @@ async function makeExecutor(
   const executor = createWebgpuExecutor(gpu, { profile });
   return {
     executor,
+    profile: executor.profile,
     async close() {
       await executor.dispose();
       gpu.close();

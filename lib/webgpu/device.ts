@@ -109,8 +109,8 @@ function aboutOf(engine: GpuEngine, adapter: Adapter): GpuAbout {
   // Dawn describes the driver, and names the device "nvidia-h100-80gb-hbm3".
   const name = engine === "dawn" && !software ? spelled(device) || description : description;
   const { subgroupMinSize: min = 0, subgroupMaxSize: max = 0 } = info;
-  // Deno offers subgroups without listing them.
-  const subgroups = engine === "webgpu" ? min > 0 : features.has("subgroups");
+  // Deno offers subgroups without listing them; 4 to 128 lanes is its word for a driver that has none (OpenGL).
+  const subgroups = engine === "webgpu" ? min > 0 && !(min === 4 && max === 128) : features.has("subgroups");
   return {
     engine,
     name: name || vendor || "unnamed adapter",

@@ -32,7 +32,7 @@ function adapter(engine: GpuEngine, { software = false } = {}): GpuAbout {
   };
 }
 
-type Offer = "hardware" | "software" | "broken" | "none";
+type Offer = "hardware" | "old" | "software" | "broken" | "none";
 
 function machineOf(offers: Record<GpuEngine, Offer>, mayHaveGpu = true) {
   const asked: GpuEngine[] = [];
@@ -44,7 +44,7 @@ function machineOf(offers: Record<GpuEngine, Offer>, mayHaveGpu = true) {
       const offer = offers[engine];
       if (offer === "broken") throw new TypeError("dlopen failed\n    at somewhere");
       if (offer === "none") throw new UserError(`The ${engine} engine finds no graphics adapter`);
-      return adapter(engine, { software: offer === "software" });
+      return { ...adapter(engine, { software: offer === "software" }), subgroups: offer !== "old" };
     },
   };
   return { machine, asked };
@@ -60,6 +60,7 @@ const choices: [what: string, offers: Record<GpuEngine, Offer>, kind: string, re
     /^Dawn finds only software \(llvmpipe\); it/,
   ],
   ["software only", { dawn: "software", webgpu: "software" }, "onnx", /only software .*; Deno's WebGPU finds only/],
+  ["OpenGL only", { dawn: "none", webgpu: "old" }, "onnx", /; Deno's WebGPU finds only an old driver \(NVIDIA/],
   ["nothing", { dawn: "none", webgpu: "none" }, "onnx", /finds no graphics adapter; The webgpu engine finds no/],
   ["nothing that loads", { dawn: "broken", webgpu: "broken" }, "onnx", /^dlopen failed; dlopen failed$/],
 ];
