@@ -41,6 +41,11 @@ export function makeCommands(gpu: Gpu, { profile }: { profile?: Profile } = {}) 
   const { device } = gpu, pipelines = makePipelines(device);
   const usage = GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST;
   const paramBuffer = device.createBuffer({ label: "params", size: slotStride * slotCount, usage });
+  /** Stands where a variant reads nothing. */
+  const spare: GpuTensor = {
+    ...{ shape: [4], dtype: "f32", offset: 0, bytes: 16 },
+    buffer: device.createBuffer({ label: "spare", size: 16, usage: GPUBufferUsage.STORAGE }),
+  };
   const slots = new Map<string, number>();
   let epoch = 0;
   let bindGroups = new Map<string, GPUBindGroup>();
@@ -71,7 +76,8 @@ export function makeCommands(gpu: Gpu, { profile }: { profile?: Profile } = {}) 
     return slot;
   }
 
-  function bindGroupOf(layout: GPUBindGroupLayout, pipeline: number, tensors: GpuTensor[]): GPUBindGroup {
+  function bindGroupOf(layout: GPUBindGroupLayout, pipeline: number, given: (GpuTensor | null)[]): GPUBindGroup {
+    const tensors = given.map((tensor) => tensor ?? spare);
     let key = `${pipeline}`;
     for (const { buffer, offset, bytes } of tensors) key += `,${buffer.id ??= ++bufferIds}:${offset}:${bytes}`;
     let group = bindGroups.get(key);
@@ -111,7 +117,7 @@ export function makeCommands(gpu: Gpu, { profile }: { profile?: Profile } = {}) 
     return { pipeline: pipelines.get(dispatch), slot: slotOf(dispatch.params), epoch };
   }
 
-  function encode(encoded: Encoded, dispatch: Dispatch, tensors: GpuTensor[]): void {
+  function encode(encoded: Encoded, dispatch: Dispatch, tensors: (GpuTensor | null)[]): void {
     if (encoded.epoch !== epoch) {
       encoded.slot = slotOf(dispatch.params);
       encoded.epoch = epoch;
@@ -189,6 +195,7 @@ export function makeCommands(gpu: Gpu, { profile }: { profile?: Profile } = {}) 
     },
     close(): void {
       paramBuffer.destroy();
+      spare.buffer.destroy();
       staging?.destroy();
     },
   };

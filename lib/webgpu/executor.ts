@@ -112,9 +112,9 @@ export function createWebgpuExecutor(gpu: Gpu, options: WebgpuOptions = {}): Web
     const { dispatches } = lowered;
     const { slots, slotOf } = planTemporaries(dispatches, bytesWithRoom);
     for (const { tensors } of dispatches) {
-      for (const { place, shape, dtype } of tensors) {
-        if ("shared" in place && place.shared === "weight") {
-          largestWeight = Math.max(largestWeight, tensorBytes(shape, dtype));
+      for (const tensor of tensors) {
+        if (tensor && "shared" in tensor.place && tensor.place.shared === "weight") {
+          largestWeight = Math.max(largestWeight, tensorBytes(tensor.shape, tensor.dtype));
         }
       }
     }
@@ -189,7 +189,7 @@ export function createWebgpuExecutor(gpu: Gpu, options: WebgpuOptions = {}): Web
     const temps = found.slots.map((bytes) => allocate([bytes / 4], "f32", bytes));
     const state = { values, outputs, temps, compiled: found };
     found.dispatches.forEach((dispatch, i) => {
-      commands.encode(found.encoded[i], dispatch, dispatch.tensors.map(({ place }) => locate(place, state)));
+      commands.encode(found.encoded[i], dispatch, dispatch.tensors.map((tensor) => tensor && locate(tensor.place, state)));
     });
     // Given back at once: what is encoded later runs later.
     for (const { buffer } of temps) buffers.give(buffer);

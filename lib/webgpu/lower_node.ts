@@ -1,5 +1,11 @@
 /** Single nodes as kernel calls, one handler an operation. `add` and LoRA's second products are taken by lower.ts. */
-import { attention, attentionBackward, attentionCached, attentionCachedPartialShape } from "./attention_kernels.ts";
+import {
+  attention,
+  attentionBackward,
+  attentionCached,
+  attentionCachedPartialShape,
+  attentionDeltaShape,
+} from "./attention_kernels.ts";
 import { softmaxGradient, softmaxLoss } from "./cross_entropy_kernels.ts";
 import { binary, cast, fill, gatherRows, scale, scatterRows, sumRows } from "./elementwise_kernels.ts";
 import { gated, gatedBackward } from "./gated_kernels.ts";
@@ -79,12 +85,14 @@ export function lowerNode(node: Node, lowering: Lowering): void {
     }
     case "attentionBackward": {
       const [dy, q, k, v, spans] = args.map(tensor), [out, dq, dk, dv] = results.map((each) => result(each));
-      const lse = temp([q.shape[0], options.heads], "f32"), delta = temp([q.shape[0], options.heads], "f32");
+      const lse = temp([q.shape[0], options.heads], "f32"), delta = temp(attentionDeltaShape(q, options), "f32");
       emit(...attention(target, { q, k, v, spans, y: out, lse }, options));
       return emit(...attentionBackward(target, { dy, q, k, v, y: out, lse, spans, delta, dq, dk, dv }, options));
     }
     case "attentionCached": {
-      const [q, keys, values, lengths] = args.map(tensor);
+      const [asked, keys, values, lengths] = args.map(tensor);
+      const q = asked.dtype === keys.dtype ? asked : temp(asked.shape, keys.dtype);
+      if (q !== asked) emit(cast(asked, q));
       const shape = attentionCachedPartialShape({ q, keys }, options);
       const partial = shape && temp(shape, "f32");
       return emit(...attentionCached(target, { q, keys, values, lengths, y: result(y), partial }, options));

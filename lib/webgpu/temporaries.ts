@@ -16,14 +16,14 @@ export interface TemporaryPlan {
 export function planTemporaries(dispatches: Dispatch<Virtual>[], bytesOf: (tensor: Virtual) => number): TemporaryPlan {
   const last = new Map<number, number>();
   dispatches.forEach(({ tensors }, i) => {
-    for (const { place } of tensors) if ("temp" in place) last.set(place.temp, i);
+    for (const tensor of tensors) if (tensor && "temp" in tensor.place) last.set(tensor.place.temp, i);
   });
   const slots: number[] = [], slotOf = new Map<number, number>();
   let free: number[] = [];
   dispatches.forEach(({ tensors }, i) => {
     for (const tensor of tensors) {
+      if (!tensor || !("temp" in tensor.place) || slotOf.has(tensor.place.temp)) continue;
       const { place } = tensor;
-      if (!("temp" in place) || slotOf.has(place.temp)) continue;
       const bytes = bytesOf(tensor);
       // The smallest that fits, else the largest there is, made larger.
       const best = free.toSorted((a, b) => slots[a] - slots[b]).find((slot) => slots[slot] >= bytes) ??
@@ -33,7 +33,10 @@ export function planTemporaries(dispatches: Dispatch<Virtual>[], bytesOf: (tenso
       free = free.filter((other) => other !== slot);
       slotOf.set(place.temp, slot);
     }
-    const ended = new Set(tensors.flatMap(({ place }) => "temp" in place && last.get(place.temp) === i ? [place.temp] : []));
+    const ended = new Set<number>();
+    for (const tensor of tensors) {
+      if (tensor && "temp" in tensor.place && last.get(tensor.place.temp) === i) ended.add(tensor.place.temp);
+    }
     for (const temp of ended) free.push(slotOf.get(temp)!);
   });
   return { slots, slotOf };
