@@ -2,7 +2,8 @@
  * `deno task build`: makes ./ftl, one executable file for machines like this one, without a network.
  *
  * Where Deno's base executable for compiled programs is named by DENORT_BIN, that is `deno compile`. Elsewhere the
- * running Deno, the bundled program and ONNX Runtime's library are packed behind a shell stub that unpacks itself once.
+ * running Deno, the bundled program and the libraries of ONNX Runtime and Dawn are packed behind a shell stub that
+ * unpacks itself once.
  * Weights are never inside.
  */
 import { dirname, join } from "node:path";
@@ -20,7 +21,8 @@ async function build(target: string): Promise<void> {
     const app = join(work, "app");
     Deno.mkdirSync(app);
     await bundleProgram(app);
-    copyLibrary(app);
+    copyOnnxRuntime(app);
+    copyDawn(app);
     Deno.copyFileSync(Deno.execPath(), join(app, "deno"));
     Deno.chmodSync(join(app, "deno"), 0o755);
     const archive = join(work, "app.tar.gz");
@@ -38,23 +40,34 @@ async function bundleProgram(app: string): Promise<void> {
     "--quiet",
     "--platform=deno",
     "--code-splitting",
+    "--external=webgpu",
     `--outdir=${app}`,
     join(root, "main.ts"),
   ]);
 }
 
+const arch = Deno.build.arch === "x86_64" ? "x64" : "arm64";
+
 /** Only what runs here: the library of this system and processor, and the manifest by which it is found. */
-function copyLibrary(app: string): void {
+function copyOnnxRuntime(app: string): void {
   const found = createRequire(import.meta.url).resolve("onnxruntime-node/package.json");
   const to = join(app, "node_modules", "onnxruntime-node");
-  const { os, arch } = Deno.build;
-  const folder = join("bin", "napi-v6", os, arch === "x86_64" ? "x64" : "arm64");
+  const folder = join("bin", "napi-v6", Deno.build.os, arch);
   copyFolder(
     join(dirname(found), folder),
     join(to, folder),
     (file) => /^(lib)?onnxruntime\.(so|dll|1\.dylib)/.test(file),
   );
   Deno.copyFileSync(found, join(to, "package.json"));
+}
+
+/** The same of npm webgpu, with the module that loads it. */
+function copyDawn(app: string): void {
+  const from = dirname(createRequire(import.meta.url).resolve("webgpu"));
+  const to = join(app, "node_modules", "webgpu");
+  const folder = join("dist", Deno.build.os === "darwin" ? "darwin-universal" : `${Deno.build.os}-${arch}`);
+  copyFolder(join(from, folder), join(to, folder), () => true);
+  for (const file of ["package.json", "index.js", "LICENSE.md"]) Deno.copyFileSync(join(from, file), join(to, file));
 }
 
 function copyFolder(from: string, to: string, wanted: (file: string) => boolean): void {

@@ -25,7 +25,7 @@ found() {
   for folder in "$@"; do
     if [ -n "$folder" ] && unpack "$folder"; then app=$folder/app-$key; return; fi
   done
-  fail "cannot unpack: no folder with 200 MB of space to write to and run from; tried: $*" "FTL_CACHE=/some/folder $0"
+  fail "cannot unpack: no folder with 250 MB of space to write to and run from; tried: $*" "FTL_CACHE=/some/folder $0"
 }
 # Into a folder of this process, then renamed: another start at the same time does the same, and either result serves.
 unpack() {

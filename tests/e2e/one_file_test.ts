@@ -62,6 +62,15 @@ Deno.test({
         assert.match(unpacked[0], /^app-[0-9a-f]{16}$/);
       });
 
+      await t.step("it carries the engines of the CPU and of GPUs", async () => {
+        const { code, stdout, stderr } = await run(["doctor", "--json"], cache);
+        assert.equal(code, 0, stderr);
+        const { engines } = JSON.parse(stdout);
+        assert.match(engines.onnx.version, /^\d+\.\d+\.\d+$/);
+        // Whether there is an adapter is the machine's business.
+        assert.match(engines.dawn.name ?? engines.dawn.error, /^(?!Cannot use)/);
+      });
+
       await t.step("it trains, exports and runs", async () => {
         Deno.renameSync(makeTinyFolder("llama_tied", folder), `${folder}/empty/model`);
         Deno.writeTextFileSync(`${folder}/empty/rows.jsonl`, rows);
