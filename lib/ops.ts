@@ -101,14 +101,22 @@ export interface Ops<V extends Value> {
    * q [T, H*S], k and v [T, G*S] -> [T, H*S].
    */
   attention(q: V, k: V, v: V, rows: Rows<V>, options: AttentionOptions): V;
-  /** Gradients of attention, the probabilities recomputed from q and k; y, the output, falls out again on the way. */
+  /**
+   * The same where it leaves something that saves its backward half of the work: stats [T, H], the logarithm of each
+   * softmax's denominator. Absent where the backward has no use for it.
+   */
+  attentionWithStats?(q: V, k: V, v: V, rows: Rows<V>, options: AttentionOptions): { y: V; stats: V };
+  /**
+   * Gradients of attention, the probabilities recomputed from q and k. y, the output, is that of `forward`, what
+   * attentionWithStats gave, or falls out again on the way.
+   */
   attentionBackward(
     dy: V,
     q: V,
     k: V,
     v: V,
     rows: Rows<V>,
-    options: AttentionOptions,
+    options: AttentionOptions & { forward?: { y: V; stats: V } },
   ): { y: V; dq: V; dk: V; dv: V };
   /**
    * One new token for each of B sequences against their caches. q [B, H*S], keys and values [B, C, G*S] -> [B, H*S].

@@ -68,7 +68,11 @@ export function layerBackward<V extends Value>(
     ? ops.rmsNormBackward(dmid, inputs.o_raw, inputs.post_attention_layernorm, eps)
     : dmid;
   const { dx: dattention, dt } = inputGradient("o_proj", doutput);
-  const attention = ops.attentionBackward(dattention, q, k, v, rowsOf(inputs), attentionOptions(config));
+  const { attention: y, attention_stats: stats } = inputs;
+  const attention = ops.attentionBackward(dattention, q, k, v, rowsOf(inputs), {
+    ...attentionOptions(config),
+    forward: y && stats ? { y, stats } : undefined,
+  });
   parameterGradients("o_proj", { dy: doutput, x: attention.y, dt });
   let dq = ops.rope(attention.dq, cos, sin, { heads: config.heads, inverse: true });
   let dk = ops.rope(attention.dk, cos, sin, { heads: config.kvHeads, inverse: true });

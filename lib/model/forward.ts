@@ -69,7 +69,13 @@ export function layerForward<V extends Value>(
   }
   q = ops.rope(q, cos, sin, { heads: config.heads });
   k = ops.rope(k, cos, sin, { heads: config.kvHeads });
-  let o = projected("o_proj", ops.attention(q, k, v, rowsOf(inputs), attentionOptions(config)));
+  const rows = rowsOf(inputs), heads = attentionOptions(config);
+  const attended = ops.attentionWithStats?.(q, k, v, rows, heads);
+  if (attended) {
+    saved.attention = attended.y;
+    saved.attention_stats = attended.stats;
+  }
+  let o = projected("o_proj", attended?.y ?? ops.attention(q, k, v, rows, heads));
   if (config.postNorms) {
     saved.o_raw = o;
     o = ops.rmsNorm(o, inputs.post_attention_layernorm, eps);
@@ -106,6 +112,17 @@ export function layerSegment(options: LayerOptions): Segment {
   return {
     key: `layer_forward|${options.loraScale}`,
     build: (ops, inputs) => layerForward(ops, inputs, options),
+  };
+}
+
+/** What a layer's backward reads, computed again: all but y, so that the last product is left out. */
+export function layerRecomputeSegment(options: LayerOptions): Segment {
+  return {
+    key: `layer_recompute|${options.loraScale}`,
+    build(ops, inputs) {
+      const { y: _, ...kept } = layerForward(ops, inputs, options);
+      return kept;
+    },
   };
 }
 

@@ -80,14 +80,13 @@ export function lowerNode(node: Node, lowering: Lowering): void {
       return emit(rope(tensor(args[0]), tensor(args[1]), tensor(args[2]), result(y), options));
     case "attention": {
       const [q, k, v, spans] = args.map(tensor);
-      const lse = temp([q.shape[0], options.heads], "f32");
+      const lse = result(results[1], "f32");
       return emit(...attention(target, { q, k, v, spans, y: result(y), lse }, options));
     }
     case "attentionBackward": {
-      const [dy, q, k, v, spans] = args.map(tensor), [out, dq, dk, dv] = results.map((each) => result(each));
-      const lse = temp([q.shape[0], options.heads], "f32"), delta = temp(attentionDeltaShape(q, options), "f32");
-      emit(...attention(target, { q, k, v, spans, y: out, lse }, options));
-      return emit(...attentionBackward(target, { dy, q, k, v, y: out, lse, spans, delta, dq, dk, dv }, options));
+      const [dy, q, k, v, spans, y, lse] = args.map(tensor), [dq, dk, dv] = results.map((each) => result(each));
+      const delta = temp(attentionDeltaShape(q, options), "f32");
+      return emit(...attentionBackward(target, { dy, q, k, v, y, lse, spans, delta, dq, dk, dv }, options));
     }
     case "attentionCached": {
       const [asked, keys, values, lengths] = args.map(tensor);

@@ -52,11 +52,19 @@ export function recordingOps(nodes: Node[]): Ops<Recorded> {
     },
     adaptedRowNorm: (weight, a, b, options) => one("adaptedRowNorm", [weight, a, b], [weight.shape[0]], options),
     rope: (x, cos, sin, options) => one("rope", [x, cos, sin], x.shape, options),
-    attention: (q, k, v, rows, options) => one("attention", [q, k, v, spans(rows)], q.shape, options),
-    attentionBackward(dy, q, k, v, rows, options) {
-      const shapes = [q.shape, q.shape, k.shape, v.shape];
-      const [y, dq, dk, dv] = record("attentionBackward", [dy, q, k, v, spans(rows)], shapes, options);
-      return { y, dq, dk, dv };
+    attention(q, k, v, rows, options) {
+      return this.attentionWithStats!(q, k, v, rows, options).y;
+    },
+    attentionWithStats(q, k, v, rows, options) {
+      const shapes = [q.shape, [q.shape[0], options.heads]];
+      const [y, stats] = record("attention", [q, k, v, spans(rows)], shapes, options);
+      return { y, stats };
+    },
+    attentionBackward(dy, q, k, v, rows, { forward, ...options }) {
+      const shapes = [q.shape, k.shape, v.shape], given = forward ?? this.attentionWithStats!(q, k, v, rows, options);
+      const args = [dy, q, k, v, spans(rows), given.y, given.stats];
+      const [dq, dk, dv] = record("attentionBackward", args, shapes, options);
+      return { y: given.y, dq, dk, dv };
     },
     attentionCached: (q, keys, values, { lengths }, options) =>
       one("attentionCached", [q, keys, values, lengths], q.shape, options),
