@@ -1,6 +1,32 @@
 /** The kernels' texts by file name: imported, so that they travel inside the one-file program. */
 import castSource from "../../kernels/cast.wgsl" with { type: "text" };
+import binarySource from "../../kernels/binary.wgsl" with { type: "text" };
+import scaleSource from "../../kernels/scale.wgsl" with { type: "text" };
+import fillSource from "../../kernels/fill.wgsl" with { type: "text" };
+import addInPlaceSource from "../../kernels/add_in_place.wgsl" with { type: "text" };
+import sumRowsSource from "../../kernels/sum_rows.wgsl" with { type: "text" };
+import gatherRowsSource from "../../kernels/gather_rows.wgsl" with { type: "text" };
+import scatterRowsSource from "../../kernels/scatter_rows.wgsl" with { type: "text" };
+import rmsNormSource from "../../kernels/rms_norm.wgsl" with { type: "text" };
+import rmsNormBackwardSource from "../../kernels/rms_norm_backward.wgsl" with { type: "text" };
+import rowNormSource from "../../kernels/row_norm.wgsl" with { type: "text" };
+import gemmMatrixSource from "../../kernels/gemm_matrix.wgsl" with { type: "text" };
+import gemmThinMatrixSource from "../../kernels/gemm_thin_matrix.wgsl" with { type: "text" };
+import gemmTokensMatrixSource from "../../kernels/gemm_tokens_matrix.wgsl" with { type: "text" };
 
 export const sources: Record<string, string> = {
   cast: castSource,
+  binary: binarySource,
+  scale: scaleSource,
+  fill: fillSource,
+  add_in_place: addInPlaceSource,
+  sum_rows: sumRowsSource,
+  gather_rows: gatherRowsSource,
+  scatter_rows: scatterRowsSource,
+  rms_norm: rmsNormSource,
+  rms_norm_backward: rmsNormBackwardSource,
+  row_norm: rowNormSource,
+  gemm_matrix: gemmMatrixSource,
+  gemm_thin_matrix: gemmThinMatrixSource,
+  gemm_tokens_matrix: gemmTokensMatrixSource,
 };
