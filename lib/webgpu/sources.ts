@@ -13,6 +13,9 @@ import rowNormSource from "../../kernels/row_norm.wgsl" with { type: "text" };
 import gemmMatrixSource from "../../kernels/gemm_matrix.wgsl" with { type: "text" };
 import gemmThinMatrixSource from "../../kernels/gemm_thin_matrix.wgsl" with { type: "text" };
 import gemmTokensMatrixSource from "../../kernels/gemm_tokens_matrix.wgsl" with { type: "text" };
+import ropeSource from "../../kernels/rope.wgsl" with { type: "text" };
+import gatedSource from "../../kernels/gated.wgsl" with { type: "text" };
+import gatedBackwardSource from "../../kernels/gated_backward.wgsl" with { type: "text" };
 
 export const sources: Record<string, string> = {
   cast: castSource,
@@ -29,4 +32,7 @@ export const sources: Record<string, string> = {
   gemm_matrix: gemmMatrixSource,
   gemm_thin_matrix: gemmThinMatrixSource,
   gemm_tokens_matrix: gemmTokensMatrixSource,
+  rope: ropeSource,
+  gated: gatedSource,
+  gated_backward: gatedBackwardSource,
 };
