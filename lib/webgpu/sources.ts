@@ -16,6 +16,8 @@ import gemmTokensMatrixSource from "../../kernels/gemm_tokens_matrix.wgsl" with 
 import ropeSource from "../../kernels/rope.wgsl" with { type: "text" };
 import gatedSource from "../../kernels/gated.wgsl" with { type: "text" };
 import gatedBackwardSource from "../../kernels/gated_backward.wgsl" with { type: "text" };
+import softmaxLossSource from "../../kernels/softmax_loss.wgsl" with { type: "text" };
+import softmaxGradientSource from "../../kernels/softmax_gradient.wgsl" with { type: "text" };
 
 export const sources: Record<string, string> = {
   cast: castSource,
@@ -35,4 +37,6 @@ export const sources: Record<string, string> = {
   rope: ropeSource,
   gated: gatedSource,
   gated_backward: gatedBackwardSource,
+  softmax_loss: softmaxLossSource,
+  softmax_gradient: softmaxGradientSource,
 };
