@@ -8,9 +8,8 @@ import { rowOrder } from "../data/order.ts";
 import { writeAdapter } from "../export/peft.ts";
 import { writeAtomic } from "../files/atomic.ts";
 import { originalName } from "../hub/models.ts";
-import { attachAdapter, initMagnitudes, loraScale, makeParameters } from "../model/adapter.ts";
+import { attachAdapter, initMagnitudes, makeParameters } from "../model/adapter.ts";
 import { kindOfPath, readText } from "../model/model_files.ts";
-import { makeTrainable } from "../model/trainable_model.ts";
 import type { TrainEvent, TrainResult } from "../train/events.ts";
 import { readLog } from "../train/log.ts";
 import { train } from "../train/loop.ts";
@@ -20,6 +19,7 @@ import { planWindows } from "../train/windows.ts";
 import { type CommandLine, readCommandLine } from "./command_line.ts";
 import { chooseEngine } from "./engine.ts";
 import { exportModel } from "./export.ts";
+import { makeLearner } from "./learner.ts";
 import { loadOpenedModel, openNamedModel } from "./load.ts";
 import { trainingProgress } from "./progress.ts";
 import { answers, promptIds, questionOf } from "./prompts.ts";
@@ -118,26 +118,22 @@ async function prepare({ settings: wanted, sources }: Resolved, folder: string):
   const model = await loadOpenedModel(opened, { engine, threads, profile, purpose: "training" });
   const { executor, weights } = model;
   await initMagnitudes(parameters, { executor, weights, config, settings: lora });
-  const trainable = makeTrainable({
-    ...{ executor, config, weights, parameters, keepLayers: plan.keepLayers, headChunk: plan.headChunk },
-    loraScale: loraScale(lora),
-    loraDropout: lora.lora_dropout,
-  });
-  return { folder, settings, chosenRate, model, rows, rowAt, lora, trainable, plan, totalSteps: windows.totalSteps };
+  const learner = makeLearner(model, { parameters, lora, plan, settings: loopSettings(settings) });
+  return { folder, settings, chosenRate, model, rows, rowAt, lora, learner, plan, totalSteps: windows.totalSteps };
 }
 
 /** Mean loss on the rows learnt. */
-function trainedLoss({ trainable, rows, plan }: PreparedRun): Promise<number> {
-  return meanLoss(trainable, rows.examples.slice(0, measuredRows), { rowsPerPass: plan.rowsPerPass });
+function trainedLoss({ learner, rows, plan }: PreparedRun): Promise<number> {
+  return meanLoss(learner, rows.examples.slice(0, measuredRows), { rowsPerPass: plan.rowsPerPass });
 }
 
 /** The loop, with progress and Ctrl-C. Throws StoppedError when it was stopped, with a checkpoint on the disk. */
 async function trainSteps(run: PreparedRun): Promise<TrainResult> {
-  const { folder, settings, model, rows, rowAt, trainable, plan } = run;
+  const { folder, settings, model, rows, rowAt, learner, plan } = run;
   const progress = trainingProgress({ steps: run.totalSteps });
   const interrupt = onInterrupt(() => progress.note("stopping after this step; press Ctrl-C again to quit at once"));
   const result = await train({
-    model: trainable,
+    learner,
     rows: rows.examples.length,
     rowAt,
     evalRows: rows.heldExamples,
@@ -158,9 +154,9 @@ async function trainSteps(run: PreparedRun): Promise<TrainResult> {
 }
 
 /** Adapter, loss curve, and what was asked to be exported. */
-async function writeResults({ folder, settings, model, rows, lora, trainable }: PreparedRun): Promise<void> {
+async function writeResults({ folder, settings, model, rows, lora, learner }: PreparedRun): Promise<void> {
   const adapter = join(folder, runFiles.adapter);
-  writeAdapter(adapter, { settings: lora, parameters: trainable.parameters, baseModel: originalName(settings.model) });
+  writeAdapter(adapter, { settings: lora, parameters: learner.parameters, baseModel: originalName(settings.model) });
   writeText(join(folder, runFiles.curve), await lossCurveSvg(readLog(join(folder, runFiles.log)), { title: folder }));
   if (settings.export.length === 0) return;
   const named = { adapter, style: rows.style, name: runName(settings.model) };
@@ -243,13 +239,13 @@ function follow(event: TrainEvent, progress: ReturnType<typeof trainingProgress>
 }
 
 /** The first questions of the held-out rows, else of the rows learnt, answered by base and tuned model. */
-async function compareAnswers({ model, rows, lora, trainable, settings }: PreparedRun): Promise<ComparedAnswer[]> {
+async function compareAnswers({ model, rows, lora, learner, settings }: PreparedRun): Promise<ComparedAnswer[]> {
   const { executor, weights, tokenizer, source: { config } } = model;
   const questions = (rows.held.length > 0 ? rows.held : rows.train).slice(0, settings.questions).map(questionOf);
   if (questions.length === 0) return [];
   const prompts = questions.map(({ messages }) => promptIds(messages, { tokenizer, style: rows.style }));
   const options = { tokenizer, maxNewTokens: answerTokens };
-  const adapter = await attachAdapter(trainable.parameters, { executor, weights, config, settings: lora });
+  const adapter = await attachAdapter(learner.parameters, { executor, weights, config, settings: lora });
   const base = await answers({ executor, config, weights }, prompts, options);
   const tuned = await answers({ executor, config, weights, adapter }, prompts, options);
   return questions.map(({ shown }, i) => ({ question: shown, base: base[i], tuned: tuned[i] }));

@@ -8,7 +8,7 @@ import type { PreparedRun } from "./train_setup.ts";
 /** Before the first step: what will happen, and why. */
 export function showDecisions(run: PreparedRun): string {
   const { settings: s, model, rows, plan, totalSteps } = run;
-  const trained = run.trainable.parameters.reduce((sum, { value }) => sum + value.length, 0);
+  const trained = run.learner.parameters.reduce((sum, { value }) => sum + value.length, 0);
   const tokens = rows.examples.reduce((sum, { tokens }) => sum + tokens.length, 0);
   const window = s.per_device_train_batch_size * s.gradient_accumulation_steps;
   const perStep = Math.min(window, rows.examples.length);

@@ -8,7 +8,7 @@ import type { LoraSettings } from "../model/adapter.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { type MemoryPlan, memoryPlan } from "../model/plan.ts";
 import { gpuMemoryPlan } from "../model/plan_gpu.ts";
-import type { Trainable } from "../model/trainable.ts";
+import type { Learner } from "../train/learner.ts";
 import { defaultAdamw } from "../train/optimizer.ts";
 import type { TrainSettings as LoopSettings } from "../train/settings.ts";
 import type { ChosenEngine } from "./engine.ts";
@@ -28,7 +28,7 @@ export interface PreparedRun {
   /** The row at a position of the training order. */
   rowAt: (position: number) => Example;
   lora: LoraSettings;
-  trainable: Trainable;
+  learner: Learner;
   plan: MemoryPlan;
   totalSteps: number;
 }

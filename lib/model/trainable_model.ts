@@ -3,15 +3,15 @@
  * forward.ts and backward.ts on any executor and decides nothing but the order; how many layers keep their values for
  * the backward (the others are computed again, gradient checkpointing) is given by the memory plan.
  */
-import type { Executor, Value } from "../ops.ts";
+import type { Executor, Segment, Value } from "../ops.ts";
 import { headSegment, layerBackwardSegment } from "./backward.ts";
-import { type Batch, batchValues, makeBatch } from "./batch.ts";
+import { type Batch, batchValues, makeBatch, releaseBatch } from "./batch.ts";
 import type { ModelConfig } from "./config.ts";
 import { adaptedNorm, inputName } from "./adapter.ts";
 import { dropoutMasks } from "./dropout.ts";
 import { embedSegment, type LayerOptions, layerSegment, lossSegment } from "./forward.ts";
 import { parsePeftName } from "./names.ts";
-import type { Parameter, Row, RowLoss, Trainable } from "./trainable.ts";
+import type { Parameter, PendingLosses, Row, RowLoss, Trainable } from "./trainable.ts";
 import type { LoadedWeights } from "./weights.ts";
 
 export interface TrainableOptions {
@@ -19,6 +19,8 @@ export interface TrainableOptions {
   config: ModelConfig;
   weights: LoadedWeights;
   parameters: Parameter[];
+  /** Where the value and the gradient of parameter i lie; default: in its own arrays, as values of the executor. */
+  placeOf?: (i: number) => ParameterPlace;
   /** alpha/r, or alpha/sqrt(r) with rsLoRA. */
   loraScale: number;
   /** Probability of dropping an input of a LoRA branch while training. */
@@ -29,11 +31,24 @@ export interface TrainableOptions {
   headChunk?: number;
 }
 
+export interface ParameterPlace {
+  value: Value;
+  grad: Value;
+}
+
 /** One batch on its way through the model. */
 interface Pass {
   batch: Batch;
-  /** What layer l reads: weights, LoRA, positions, dropout masks, and its input x. */
-  layer(l: number, x: Value): Record<string, Value>;
+  /** What layer l reads: weights, LoRA, positions, and its input x; with dropout masks, to be released after use. */
+  layer(l: number, x: Value): { inputs: Record<string, Value>; masks: Value[] };
+  /** Gives back what the batch holds. */
+  end(): void;
+}
+
+/** Losses of some labelled positions, from `start` on. */
+interface LossChunk {
+  start: number;
+  loss: Value;
 }
 
 export function makeTrainable(options: TrainableOptions): Trainable {
@@ -48,62 +63,80 @@ export function makeTrainable(options: TrainableOptions): Trainable {
   };
   const headChunk = options.headChunk ?? 128;
   const layers = weights.layers.map((layer) => ({ ...layer }));
-  const gradients: Record<string, { value: Value; parameter: Parameter }>[] = layers.map(() => ({}));
-  for (const parameter of parameters) {
-    const place = parsePeftName(parameter.name);
-    if (!place) throw new Error(`not a LoRA parameter: ${parameter.name}`);
-    const { layer } = place, name = inputName(place.projection, place.part);
-    layers[layer][name] = executor.tensor(parameter.value, parameter.shape);
-    gradients[layer][`${name}.grad`] = { value: executor.tensor(parameter.grad, parameter.shape), parameter };
-  }
+  /** By layer, the places of gradients by the backward's names for them. */
+  const gradients: Record<string, Value>[] = layers.map(() => ({}));
+  const { placeOf = (i: number) => hostPlace(executor, parameters[i]) } = options;
+  const places = parameters.map((parameter, i) => {
+    const named = parsePeftName(parameter.name);
+    if (!named) throw new Error(`not a LoRA parameter: ${parameter.name}`);
+    const { layer } = named, name = inputName(named.projection, named.part), place = placeOf(i);
+    layers[layer][name] = place.value;
+    gradients[layer][`${name}.grad`] = place.grad;
+    return place;
+  });
 
   function makePass(rows: Row[], dropoutSeed?: number): Pass {
     const batch = makeBatch(rows), values = batchValues(executor, batch, config);
     const tokens = batch.tokens.length, { loraDropout: p = 0 } = options;
     return {
       batch,
-      layer: (l, x) => ({
-        ...layers[l],
-        ...(config.layerTypes[l] === "sliding" ? values.sliding : values.full),
-        ...(p > 0 && dropoutSeed !== undefined
+      layer(l, x) {
+        const masks = p > 0 && dropoutSeed !== undefined
           ? dropoutMasks({ executor, layer: l, inputs: layers[l], tokens, p, seed: dropoutSeed })
-          : {}),
-        x,
-      }),
+          : {};
+        const shared = config.layerTypes[l] === "sliding" ? values.sliding : values.full;
+        return { inputs: { ...layers[l], ...shared, ...masks, x }, masks: Object.values(masks) };
+      },
+      end: () => releaseBatch(executor, values),
     };
   }
 
   async function embed(batch: Batch): Promise<Value> {
     const tokens = executor.tensor(batch.tokens, [batch.tokens.length]);
-    return (await executor.run(segments.embed, { embed_tokens: weights.embed_tokens, tokens })).x;
+    const { x } = await executor.run(segments.embed, { embed_tokens: weights.embed_tokens, tokens });
+    executor.release(tokens);
+    return x;
   }
 
-  /** Chunks of labelled positions of nearly one size, as inputs of the head. */
-  function* labelChunks(batch: Batch) {
+  /**
+   * Runs the head or the loss on chunks of labelled positions of nearly one size, one after the other. `more` are
+   * inputs beside the chunk's own.
+   */
+  async function eachChunk(
+    batch: Batch,
+    segment: Segment,
+    { more, use }: { more: () => Record<string, Value>; use: (outputs: Record<string, Value>) => void },
+  ): Promise<LossChunk[]> {
+    const { norm, lm_head } = weights, chunks: LossChunk[] = [];
     const count = batch.labelled.length, size = Math.ceil(count / Math.ceil(count / headChunk));
     for (let start = 0; start < count; start += size) {
-      const end = Math.min(start + size, count);
-      const shape = [end - start];
-      yield {
-        start,
-        inputs: {
-          index: executor.tensor(batch.labelled.slice(start, end), shape),
-          labels: executor.tensor(batch.labels.slice(start, end), shape),
-          norm: weights.norm,
-          lm_head: weights.lm_head,
-        },
-      };
+      const end = Math.min(start + size, count), shape = [end - start];
+      const index = executor.tensor(batch.labelled.slice(start, end), shape);
+      const labels = executor.tensor(batch.labels.slice(start, end), shape);
+      const outputs = await executor.run(segment, { index, labels, norm, lm_head, ...more() });
+      executor.release(index, labels);
+      chunks.push({ start, loss: outputs.loss });
+      use(outputs);
     }
+    return chunks;
   }
 
-  async function addLosses(losses: RowLoss[], batch: Batch, { start, loss }: { start: number; loss: Value }) {
-    const values = await executor.read(loss);
-    for (let i = 0; i < values.length; i++) {
-      const row = losses[batch.labelRow[start + i]];
-      row.loss += values[i];
-      row.targets++;
-    }
-    executor.release(loss);
+  /** The losses of a pass by row, once they are read. */
+  function pendingLosses(batch: Batch, chunks: LossChunk[]): PendingLosses {
+    const values = chunks.map(({ loss }) => loss);
+    const take = (read: Float32Array[]) => {
+      const losses = Array.from({ length: batch.count }, (): RowLoss => ({ loss: 0, targets: 0 }));
+      for (const [c, { start }] of chunks.entries()) {
+        for (let i = 0; i < read[c].length; i++) {
+          const row = losses[batch.labelRow[start + i]];
+          row.loss += read[c][i];
+          row.targets++;
+        }
+      }
+      executor.release(...values);
+      return losses;
+    };
+    return { values, take, read: async () => take(await executor.readAll(values)) };
   }
 
   /** DoRA: norms of the rows of W + s*B*A as they are now. */
@@ -129,8 +162,9 @@ export function makeTrainable(options: TrainableOptions): Trainable {
     let x = await embed(pass.batch);
     for (let l = 0; l < config.layers; l++) {
       inputs.push(x);
-      const outputs = await executor.run(segments.forward, pass.layer(l, x));
+      const layer = pass.layer(l, x), outputs = await executor.run(segments.forward, layer.inputs);
       const keeps = l >= config.layers - keepLayers;
+      executor.release(...layer.masks);
       if (!keeps) executor.release(...withoutY(outputs));
       kept.push(keeps ? outputs : {});
       x = outputs.y;
@@ -139,19 +173,21 @@ export function makeTrainable(options: TrainableOptions): Trainable {
   }
 
   /** Losses of the labelled positions of y, and its gradient times `scale`; no gradient when no row has a target. */
-  async function headPass(pass: Pass, y: Value, scale: number): Promise<{ losses: RowLoss[]; dy?: Value }> {
-    const losses = noLosses(pass.batch);
-    const factor = executor.tensor(new Float32Array(config.hiddenSize).fill(scale), [config.hiddenSize]);
+  async function headPass(
+    pass: Pass,
+    { y, scale: factor }: { y: Value; scale: number },
+  ): Promise<{ losses: PendingLosses; dy?: Value }> {
+    const scale = executor.tensor(new Float32Array(config.hiddenSize).fill(factor), [config.hiddenSize]);
     let dy: Value | undefined;
-    for (const { start, inputs } of labelChunks(pass.batch)) {
-      const before: Record<string, Value> = dy ? { dx: dy } : {};
-      const { loss, dx } = await executor.run(segments.head, { ...inputs, ...before, x: y, scale: factor });
-      if (dy) executor.release(dy);
-      dy = dx;
-      await addLosses(losses, pass.batch, { start, loss });
-    }
-    executor.release(y);
-    return { losses, dy };
+    const chunks = await eachChunk(pass.batch, segments.head, {
+      more: () => ({ ...dy ? { dx: dy } : {}, x: y, scale }),
+      use({ dx }) {
+        if (dy) executor.release(dy);
+        dy = dx;
+      },
+    });
+    executor.release(y, scale);
+    return { losses: pendingLosses(pass.batch, chunks), dy };
   }
 
   /** The layers backwards from dy, each leaving its parameters' gradients. Releases everything it is given. */
@@ -162,14 +198,18 @@ export function makeTrainable(options: TrainableOptions): Trainable {
     for (let l = config.layers - 1; l >= 0; l--) {
       const layer = pass.layer(l, inputs[l]);
       if (l < config.layers - keepLayers) {
-        kept[l] = await executor.run(segments.forward, layer);
+        kept[l] = await executor.run(segments.forward, layer.inputs);
         executor.release(kept[l].y);
       }
-      const into = first ? Object.fromEntries(Object.entries(gradients[l]).map(([name, g]) => [name, g.value])) : {};
-      const outputs = await executor.run(segments.backward, { ...layer, ...saved(kept[l]), dy }, into);
-      executor.release(dy, inputs[l], ...withoutY(kept[l]));
+      const read = { ...layer.inputs, ...saved(kept[l]), dy };
+      const outputs = await executor.run(segments.backward, read, first ? gradients[l] : {});
+      executor.release(dy, inputs[l], ...layer.masks, ...withoutY(kept[l]));
       dy = outputs.dx;
-      if (!first) await addGradients(executor, outputs, gradients[l]);
+      if (first) continue;
+      for (const [name, sum] of Object.entries(gradients[l])) {
+        executor.accumulate(sum, outputs[name]);
+        executor.release(outputs[name]);
+      }
     }
     executor.release(dy);
   }
@@ -177,41 +217,40 @@ export function makeTrainable(options: TrainableOptions): Trainable {
   async function accumulate(
     rows: Row[],
     { scale, first, dropoutSeed }: { scale: number; first: boolean; dropoutSeed?: number },
-  ): Promise<RowLoss[]> {
+  ): Promise<PendingLosses> {
     await refreshNorms();
     const pass = makePass(rows, dropoutSeed);
     const { inputs, kept, y } = await forwardPass(pass);
-    const { losses, dy } = await headPass(pass, y, scale);
+    const { losses, dy } = await headPass(pass, { y, scale });
     if (dy) await backwardPass(pass, { inputs, kept, dy, first });
     else {
       executor.release(...inputs, ...kept.flatMap(withoutY));
-      if (first) parameters.forEach(({ grad }) => grad.fill(0));
+      if (first) places.forEach(({ grad }, i) => executor.write(grad, new Float32Array(parameters[i].value.length)));
     }
+    pass.end();
     return losses;
   }
 
   async function evaluate(rows: Row[]): Promise<RowLoss[]> {
     await refreshNorms();
-    const pass = makePass(rows), losses = noLosses(pass.batch);
+    const pass = makePass(rows);
     let x = await embed(pass.batch);
     for (let l = 0; l < config.layers; l++) {
-      const outputs = await executor.run(segments.forward, pass.layer(l, x));
+      const outputs = await executor.run(segments.forward, pass.layer(l, x).inputs);
       executor.release(x, ...withoutY(outputs));
       x = outputs.y;
     }
-    for (const { start, inputs } of labelChunks(pass.batch)) {
-      const { loss } = await executor.run(segments.loss, { ...inputs, x });
-      await addLosses(losses, pass.batch, { start, loss });
-    }
+    const chunks = await eachChunk(pass.batch, segments.loss, { more: () => ({ x }), use: () => {} });
     executor.release(x);
-    return losses;
+    pass.end();
+    return await pendingLosses(pass.batch, chunks).read();
   }
 
   return { parameters, accumulate, evaluate };
 }
 
-function noLosses({ count }: Batch): RowLoss[] {
-  return Array.from({ length: count }, () => ({ loss: 0, targets: 0 }));
+function hostPlace(executor: Executor, { value, grad, shape }: Parameter): ParameterPlace {
+  return { value: executor.tensor(value, shape), grad: executor.tensor(grad, shape) };
 }
 
 /** What the backward reads: all a layer kept but its y, which is the next layer's x. */
@@ -222,17 +261,4 @@ function saved(outputs: Record<string, Value>): Record<string, Value> {
 
 function withoutY(outputs: Record<string, Value>): Value[] {
   return Object.values(saved(outputs));
-}
-
-/** Adds a pass's gradients to those before, for windows of several passes. */
-async function addGradients(
-  executor: Executor,
-  outputs: Record<string, Value>,
-  gradients: Record<string, { parameter: Parameter }>,
-): Promise<void> {
-  for (const [name, { parameter }] of Object.entries(gradients)) {
-    const added = await executor.read(outputs[name]), { grad } = parameter;
-    for (let i = 0; i < grad.length; i++) grad[i] += added[i];
-    executor.release(outputs[name]);
-  }
 }

@@ -3,26 +3,23 @@
  * exact resume. It decides when things happen; how is in the files it imports. It prints nothing: events go to a
  * callback, and Ctrl-C comes in as an AbortSignal.
  *
- * Assumes that the run's files are this process's alone (lib/files/lock.ts) and that model and rows are those whose
+ * Assumes that the run's files are this process's alone (lib/files/lock.ts) and that learner and rows are those whose
  * fingerprints it is given.
  */
 import { UserError } from "../errors.ts";
 import { removeLeftovers, removeOldCheckpoints, type TrainState, writeCheckpoint } from "./checkpoint.ts";
 import type { StopReason, TrainEvent, TrainResult } from "./events.ts";
-import { clipFactor, gradientNorm } from "./gradient_norm.ts";
 import { openLog, type TrainLog } from "./log.ts";
-import { makeOptimizer, type Optimizer } from "./optimizer.ts";
 import { bestValues, freshState, refuseEarlierRun, resumeState } from "./run_state.ts";
 import { learningRateAt, type Schedule, warmupStepsOf } from "./schedule.ts";
 import { settingsFingerprint, type TrainOptions } from "./settings.ts";
-import { meanLoss, windowGradient } from "./window_gradient.ts";
+import { meanLoss } from "./window_gradient.ts";
 import { planWindows, type Windows } from "./windows.ts";
 
 /** A run between two steps. */
 interface Run extends TrainOptions {
   windows: Windows;
   schedule: Schedule;
-  optimizer: Optimizer;
   /** Replaced, never changed. */
   state: TrainState;
   /** Step whose checkpoint is on disk; -1 for none. */
@@ -42,20 +39,21 @@ interface Run extends TrainOptions {
  * resuming does not fit, or when files cannot be written.
  */
 export async function train(options: TrainOptions): Promise<TrainResult> {
-  const run = openRun(options);
-  const { windows: { totalSteps }, settings } = run;
+  const run = await openRun(options);
+  const { windows: { totalSteps }, settings, learner } = run;
   try {
     if (run.evalRows?.length && run.state.step === 0 && run.state.evalBefore === undefined) {
       run.state = { ...run.state, evalBefore: await evaluate(run) };
-      if (run.patience > 0) save(run);
+      if (run.patience > 0) await save(run);
     }
     let reason = stopReason(run);
     for (; !reason; reason = stopReason(run)) {
       await takeStep(run);
       await new Promise((resolve) => setTimeout(resolve)); // lets a signal in, however synchronous the model is
     }
-    if (reason === "interrupted" || settings.saveSteps > 0) save(run);
+    if (reason === "interrupted" || settings.saveSteps > 0) await save(run);
     const evalAfter = reason === "interrupted" ? undefined : await finalLoss(run);
+    await learner.pull();
     run.onEvent({ type: "stop", reason, step: run.state.step });
     const { step, evalBefore, best } = run.state;
     return { reason, step, totalSteps, evalBefore, evalAfter, best: run.patience > 0 ? best : undefined };
@@ -64,8 +62,8 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
   }
 }
 
-function openRun(options: TrainOptions): Run {
-  const { model: { parameters }, settings, rowsPerPass, files, onEvent = () => {} } = options;
+async function openRun(options: TrainOptions): Promise<Run> {
+  const { learner, settings, rowsPerPass, files, onEvent = () => {} } = options;
   const windows = planWindows({
     rows: options.rows,
     batchSize: settings.perDeviceTrainBatchSize,
@@ -75,7 +73,6 @@ function openRun(options: TrainOptions): Run {
   });
   const { totalSteps, stepsPerEpoch } = windows;
   const warmupSteps = warmupStepsOf(totalSteps, settings);
-  const optimizer = makeOptimizer(settings.optim, parameters, settings.adamw);
   const fingerprint = { ...settingsFingerprint(settings, options.rows), ...options.fingerprint };
   const patience = options.evalRows?.length ? settings.earlyStoppingPatience : 0;
 
@@ -86,9 +83,10 @@ function openRun(options: TrainOptions): Run {
   if (files) {
     removeLeftovers(files.checkpoints);
     if (options.resume) {
-      const resumed = resumeState(files.checkpoints, { parameters, optimizer, rowsPerPass, fingerprint, onEvent });
+      const resumed = await resumeState(files.checkpoints, { learner, rowsPerPass, fingerprint, onEvent });
       ({ state, path: resumedFrom } = resumed);
       if (patience > 0 && state.best) {
+        const { parameters } = learner;
         best = bestValues(files.checkpoints, { step: state.best.step, parameters, onEvent });
       }
     } else refuseEarlierRun(files.checkpoints);
@@ -105,7 +103,6 @@ function openRun(options: TrainOptions): Run {
       warmupSteps,
       totalSteps,
     },
-    optimizer,
     state,
     lastSaved: resumedFrom === undefined ? -1 : step,
     patience,
@@ -123,22 +120,18 @@ function stopReason(run: Run): StopReason | undefined {
 
 /** One optimiser step: gradient, update, and after it what is due: evaluation, log line, checkpoint. */
 async function takeStep(run: Run): Promise<void> {
-  const { model: { parameters }, settings, onEvent } = run;
+  const { learner, settings, rowsPerPass, onEvent } = run;
   const { totalSteps } = run.windows;
   const begun = performance.now();
   const { start, end } = run.windows.at(run.state.step), step = run.state.step + 1;
   const rows = Array.from({ length: end - start }, (_, i) => run.rowAt(start + i));
   const learningRate = learningRateAt(run.state.step, run.schedule);
-  const { loss, tokens } = await windowGradient(run.model, rows, {
-    rowsPerPass: run.rowsPerPass,
-    seed: settings.seed,
-    position: start,
-  });
-  const gradNorm = gradientNorm(parameters);
+  const { seed, maxGradNorm } = settings;
+  const result = await learner.step(rows, { rowsPerPass, seed, position: start, learningRate, maxGradNorm });
+  const { loss, gradNorm, tokens } = result;
   if (!Number.isFinite(loss) || !Number.isFinite(gradNorm)) {
     throw notFinite(run, { step, loss, gradNorm, learningRate });
   }
-  run.optimizer.step(learningRate, clipFactor(gradNorm, settings.maxGradNorm));
   run.state = { ...run.state, step, position: end };
   const seconds = (performance.now() - begun) / 1000;
 
@@ -156,27 +149,32 @@ async function takeStep(run: Run): Promise<void> {
     ...(evalLoss === undefined ? {} : { eval_loss: evalLoss }),
   });
   const isBest = run.patience > 0 && run.state.best?.step === step;
-  if (isBest || (settings.saveSteps > 0 && step % settings.saveSteps === 0)) save(run);
+  if (isBest || (settings.saveSteps > 0 && step % settings.saveSteps === 0)) await save(run);
 }
 
 /** Held-out loss of the parameters as they are; notes whether it is the best so far. */
 async function evaluate(run: Run): Promise<number> {
-  const { state, model, evalRows = [], rowsPerPass } = run;
-  const loss = await meanLoss(model, evalRows, { rowsPerPass });
+  const { state, learner, evalRows = [], rowsPerPass } = run;
+  const loss = await meanLoss(learner, evalRows, { rowsPerPass });
   const isBest = !state.best || loss < state.best.loss - (run.settings.earlyStoppingMinDelta ?? 0);
   run.state = isBest
     ? { ...state, best: { step: state.step, loss }, evaluationsSinceBest: 0 }
     : { ...state, evaluationsSinceBest: state.evaluationsSinceBest + 1 };
   run.lastEval = { step: state.step, loss };
-  if (isBest && run.patience > 0) run.best = model.parameters.map(({ value }) => value.slice());
+  if (isBest && run.patience > 0) {
+    await learner.pull();
+    run.best = learner.parameters.map(({ value }) => value.slice());
+  }
   run.onEvent({ type: "eval", step: state.step, loss, best: isBest });
   return loss;
 }
 
 /** Writes the checkpoint of this step, unless it is there, and removes those that are too many. */
-function save(run: Run): void {
-  const { files, state, optimizer, model: { parameters } } = run;
+async function save(run: Run): Promise<void> {
+  const { files, state, learner } = run;
   if (!files || run.lastSaved === state.step) return;
+  await learner.pull();
+  const { parameters, optimizer } = learner;
   const path = writeCheckpoint(files.checkpoints, { state, parameters, optimizer: optimizer.state() });
   run.lastSaved = state.step;
   removeOldCheckpoints(files.checkpoints, {
@@ -189,15 +187,17 @@ function save(run: Run): void {
 
 /** Held-out loss at the end; with early stopping, of the best values, which it puts back. */
 async function finalLoss(run: Run): Promise<number | undefined> {
-  const { model, evalRows, best, state } = run;
+  const { learner, evalRows, best, state } = run;
   if (!evalRows?.length) return undefined;
   if (best && state.best && state.best.step !== state.step) {
-    model.parameters.forEach(({ value }, i) => value.set(best[i]));
+    await learner.pull();
+    learner.parameters.forEach(({ value }, i) => value.set(best[i]));
+    await learner.push();
     run.onEvent({ type: "restore", ...state.best });
     return state.best.loss;
   }
   if (run.lastEval?.step === state.step) return run.lastEval.loss;
-  return await meanLoss(model, evalRows, { rowsPerPass: run.rowsPerPass });
+  return await meanLoss(learner, evalRows, { rowsPerPass: run.rowsPerPass });
 }
 
 function notFinite(

@@ -7,7 +7,7 @@ import { UserError } from "../errors.ts";
 import type { Parameter } from "../model/trainable.ts";
 import { type Checkpoint, latestCheckpoint, listCheckpoints, readCheckpoint, type TrainState } from "./checkpoint.ts";
 import type { TrainEvent } from "./events.ts";
-import type { Optimizer } from "./optimizer.ts";
+import type { Learner } from "./learner.ts";
 
 export function freshState(options: { rowsPerPass: number; fingerprint: Record<string, string> }): TrainState {
   return { step: 0, position: 0, evaluationsSinceBest: 0, ...options };
@@ -26,29 +26,29 @@ export function refuseEarlierRun(folder: string): void {
   }
 }
 
-/** Loads the newest good checkpoint into parameters and optimiser. UserError when it belongs to another run. */
-export function resumeState(folder: string, options: {
-  parameters: Parameter[];
-  optimizer: Optimizer;
+/** Loads the newest good checkpoint into the learner. UserError when it belongs to another run. */
+export async function resumeState(folder: string, options: {
+  learner: Learner;
   rowsPerPass: number;
   fingerprint: Record<string, string>;
   onEvent: (event: TrainEvent) => void;
-}): { state: TrainState; path: string } {
-  const { parameters, optimizer, rowsPerPass, fingerprint, onEvent } = options;
+}): Promise<{ state: TrainState; path: string }> {
+  const { learner, rowsPerPass, fingerprint, onEvent } = options;
   const checkpoint = latestCheckpoint(folder, {
     onDamaged: (path, { message }) => onEvent({ type: "damaged_checkpoint", path, message }),
   });
   const { path, state } = checkpoint;
   compareFingerprints(path, { saved: state.fingerprint, current: fingerprint });
-  loadValues(checkpoint, parameters);
+  loadValues(checkpoint, learner.parameters);
   try {
-    optimizer.load(checkpoint.optimizer);
+    learner.optimizer.load(checkpoint.optimizer);
   } catch (error) {
     throw new UserError(`Cannot resume from ${path}: ${(error as Error).message}`, {
       hint: "Resume with the settings the run began with.",
       cause: error,
     });
   }
+  await learner.push();
   if (state.rowsPerPass !== rowsPerPass) {
     onEvent({
       type: "note",

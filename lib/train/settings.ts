@@ -1,6 +1,7 @@
 /** What a training run is given: settings under Hugging Face's names, and the model, rows and files of one run. */
-import type { Row, Trainable } from "../model/trainable.ts";
+import type { Row } from "../model/trainable.ts";
 import type { TrainEvent } from "./events.ts";
+import type { Learner } from "./learner.ts";
 import type { AdamwSettings, OptimizerName } from "./optimizer.ts";
 import type { ScheduleName } from "./schedule.ts";
 
@@ -33,7 +34,8 @@ export interface TrainSettings {
 }
 
 export interface TrainOptions {
-  model: Trainable;
+  /** Its optimiser is the one that `settings` names. */
+  learner: Learner;
   /** Rows of one epoch. */
   rows: number;
   /** The row at a position, counted from 0 over all epochs. */

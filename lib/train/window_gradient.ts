@@ -4,48 +4,69 @@
  * gradient up to rounding.
  */
 import { UserError } from "../errors.ts";
-import type { Row, RowLoss, Trainable } from "../model/trainable.ts";
+import type { PendingLosses, Row, RowLoss, Trainable } from "../model/trainable.ts";
+
+export interface WindowOptions {
+  rowsPerPass: number;
+  seed: number;
+  /** Of the first row; it names the dropout masks. */
+  position: number;
+  /** Factor of the gradient, for engines whose numbers are small. Default 1. */
+  lossScale?: number;
+}
 
 export interface WindowLoss {
   /** Mean over the target tokens, nats. */
   loss: number;
-  targets: number;
   /** All tokens of the rows, prompts included. */
   tokens: number;
 }
 
-/** Leaves the window's gradient in the parameters' `grad`. `position` is the first row's; it names the dropout masks. */
-export async function windowGradient(
-  model: Trainable,
-  rows: Row[],
-  options: { rowsPerPass: number; seed: number; position: number },
-): Promise<WindowLoss> {
+/** A window whose passes may still be running. */
+export interface PendingWindow {
+  /** Losses of each pass. */
+  passes: PendingLosses[];
+  /** What the passes' losses say of the window. */
+  result(losses: RowLoss[]): WindowLoss;
+}
+
+/** Gives all passes of a window to the model, which leaves the window's gradient in its parameters' gradients. */
+export async function queueWindow(model: Trainable, rows: Row[], options: WindowOptions): Promise<PendingWindow> {
+  const { rowsPerPass, position, seed, lossScale = 1 } = options;
   const targets = rows.reduce((sum, row) => sum + targetCount(row), 0);
   if (targets === 0) {
-    throw new UserError(`No target token in the ${rows.length} rows from position ${options.position} on`, {
+    throw new UserError(`No target token in the ${rows.length} rows from position ${position} on`, {
       hint: "Every token is masked: check train_on_responses_only and that answers fit max_length.",
     });
   }
-  const losses: RowLoss[] = [];
-  for (let start = 0; start < rows.length; start += options.rowsPerPass) {
-    const pass = rows.slice(start, start + options.rowsPerPass);
-    losses.push(
-      ...await model.accumulate(pass, {
-        scale: 1 / targets,
-        first: start === 0,
-        dropoutSeed: passSeed(options.seed, options.position + start),
-      }),
-    );
+  const passes: PendingLosses[] = [];
+  for (let start = 0; start < rows.length; start += rowsPerPass) {
+    const pass = rows.slice(start, start + rowsPerPass), dropoutSeed = passSeed(seed, position + start);
+    passes.push(await model.accumulate(pass, { scale: lossScale / targets, first: start === 0, dropoutSeed }));
   }
   return {
-    loss: losses.reduce((sum, row) => sum + row.loss, 0) / targets,
-    targets,
-    tokens: rows.reduce((sum, row) => sum + row.tokens.length, 0),
+    passes,
+    result: (losses) => ({
+      loss: losses.reduce((sum, row) => sum + row.loss, 0) / targets,
+      tokens: rows.reduce((sum, row) => sum + row.tokens.length, 0),
+    }),
   };
 }
 
+/** Leaves the window's gradient in the parameters' `grad`. */
+export async function windowGradient(model: Trainable, rows: Row[], options: WindowOptions): Promise<WindowLoss> {
+  const { passes, result } = await queueWindow(model, rows, options);
+  const losses: RowLoss[] = [];
+  for (const pass of passes) losses.push(...await pass.read());
+  return result(losses);
+}
+
 /** Mean loss over the target tokens of held-out `rows`, dropout off. UserError when it is not a number. */
-export async function meanLoss(model: Trainable, rows: Row[], options: { rowsPerPass: number }): Promise<number> {
+export async function meanLoss(
+  model: Pick<Trainable, "evaluate">,
+  rows: Row[],
+  options: { rowsPerPass: number },
+): Promise<number> {
   let sum = 0, targets = 0;
   for (let start = 0; start < rows.length; start += options.rowsPerPass) {
     for (const row of await model.evaluate(rows.slice(start, start + options.rowsPerPass))) {

@@ -17,7 +17,7 @@ import { makeTrainable } from "../../lib/model/trainable_model.ts";
 import { loadWeights } from "../../lib/model/weights.ts";
 import { createOnnxExecutor } from "../../lib/onnx/executor.ts";
 import type { Executor } from "../../lib/ops.ts";
-import { gradientNorm } from "../../lib/train/gradient_norm.ts";
+import { hostLearner } from "../../lib/train/learner.ts";
 import { defaultAdamw, makeOptimizer } from "../../lib/train/optimizer.ts";
 import { goldenPath } from "../helpers/golden.ts";
 import { randomFloats } from "../helpers/random.ts";
@@ -58,18 +58,14 @@ const model = makeTrainable({
   ...{ executor, config, weights, parameters, keepLayers, headChunk },
   loraScale: loraScale(settings),
 });
-const optimizer = makeOptimizer("adamw_8bit", parameters, defaultAdamw);
+const learner = hostLearner(model, makeOptimizer("adamw_8bit", parameters, defaultAdamw));
 const loaded = performance.now() - begun;
 
 const times: number[] = [];
 for (let step = 0; step < steps; step++) {
-  const window = windows[step % 2], targets = window.reduce((sum, { tokens }) => sum + tokens.length - 1, 0);
   const start = performance.now();
-  for (let at = 0; at < windowRows; at += rowsPerPass) {
-    await model.accumulate(window.slice(at, at + rowsPerPass), { scale: 1 / targets, first: at === 0 });
-  }
-  gradientNorm(parameters);
-  optimizer.step(1e-4, 1);
+  const options = { rowsPerPass, seed: 0, position: 0, learningRate: 1e-4, maxGradNorm: 0 };
+  await learner.step(windows[step % 2], options);
   times.push(performance.now() - start);
 }
 const ceiling = await productCeiling(executor, { tokens: Math.round((lengths[0] + lengths[1]) / 2), config });

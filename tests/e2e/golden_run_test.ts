@@ -13,7 +13,8 @@ import { makeTrainable } from "../../lib/model/trainable_model.ts";
 import { loadWeights } from "../../lib/model/weights.ts";
 import { createOnnxExecutor } from "../../lib/onnx/executor.ts";
 import { train } from "../../lib/train/loop.ts";
-import { defaultAdamw } from "../../lib/train/optimizer.ts";
+import { hostLearner } from "../../lib/train/learner.ts";
+import { defaultAdamw, makeOptimizer } from "../../lib/train/optimizer.ts";
 import { assertClose } from "../helpers/close.ts";
 import { goldenPath } from "../helpers/golden.ts";
 
@@ -75,8 +76,10 @@ for (const name of ["smollm2_16rows_adamw", "smollm2_16rows_adamw8bit"]) {
     assertClose(await rowLosses(), golden.row_loss_before, { rtol: 1e-4, what: "row losses before" });
 
     const losses: number[] = [], rates: number[] = [], norms: number[] = [];
+    const optim = options.optim === "adamw" ? "adamw_torch" : "adamw_8bit";
+    const adamw = { ...defaultAdamw, weightDecay: options.decay };
     await train({
-      model,
+      learner: hostLearner(model, makeOptimizer(optim, parameters, adamw)),
       rows: rows.length,
       rowAt: (position) => rows[position % rows.length],
       rowsPerPass: 8,
@@ -88,8 +91,8 @@ for (const name of ["smollm2_16rows_adamw", "smollm2_16rows_adamw8bit"]) {
         learningRate: options.lr,
         lrSchedulerType: "linear",
         warmupSteps: options.warmup,
-        optim: options.optim === "adamw" ? "adamw_torch" : "adamw_8bit",
-        adamw: { ...defaultAdamw, weightDecay: options.decay },
+        optim,
+        adamw,
         maxGradNorm: 0,
         seed: 0,
         evalSteps: 0,

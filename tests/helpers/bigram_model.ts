@@ -49,7 +49,8 @@ export function bigramModel(options: BigramOptions = {}): Trainable {
       const factor = options.onPass?.(rows) ?? 1;
       if (first) { for (const { grad } of [weight, bias]) grad.fill(0); }
       const losses = rows.map((row) => rowLoss(row, { scale: scale * factor, seed: dropoutSeed }));
-      return Promise.resolve(losses.map(({ loss, targets }) => ({ loss: loss * factor, targets })));
+      const take = () => losses.map(({ loss, targets }) => ({ loss: loss * factor, targets }));
+      return Promise.resolve({ values: [], take, read: () => Promise.resolve(take()) });
     },
     evaluate: (rows) => Promise.resolve(rows.map((row) => rowLoss(row))),
   };

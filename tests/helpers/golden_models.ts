@@ -109,7 +109,7 @@ export async function checkGoldenTraining(
   let loss = 0;
   for (const [i, pass] of passes.entries()) {
     const losses = await trainable.accumulate(pass, { scale: 1 / targets, first: i === 0 });
-    for (const row of losses) loss += row.loss / targets;
+    for (const row of await losses.read()) loss += row.loss / targets;
   }
   assertClose([loss], expected.get("loss")!.data, { rtol: lossRtol, what: `${name}: loss` });
   const evaluated = await trainable.evaluate(rows);

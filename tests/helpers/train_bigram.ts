@@ -3,7 +3,8 @@ import { join } from "node:path";
 import type { Row, Trainable } from "../../lib/model/trainable.ts";
 import type { TrainEvent, TrainResult } from "../../lib/train/events.ts";
 import { train } from "../../lib/train/loop.ts";
-import { defaultAdamw } from "../../lib/train/optimizer.ts";
+import { hostLearner } from "../../lib/train/learner.ts";
+import { defaultAdamw, makeOptimizer } from "../../lib/train/optimizer.ts";
 import type { TrainOptions, TrainSettings } from "../../lib/train/settings.ts";
 import { bigramModel, bigramRows } from "./bigram_model.ts";
 
@@ -25,7 +26,8 @@ export const defaults: TrainSettings = {
   saveTotalLimit: 2,
 };
 
-export interface BigramRun extends Partial<Omit<TrainOptions, "rows" | "settings">> {
+export interface BigramRun extends Partial<Omit<TrainOptions, "rows" | "settings" | "learner">> {
+  model?: Trainable;
   rows?: Row[];
   settings?: Partial<TrainSettings>;
 }
@@ -33,13 +35,13 @@ export interface BigramRun extends Partial<Omit<TrainOptions, "rows" | "settings
 export async function trainBigram(
   { rows = bigramRows(16), settings, model = bigramModel(), onEvent, ...rest }: BigramRun = {},
 ): Promise<{ events: TrainEvent[]; result: TrainResult; model: Trainable }> {
-  const events: TrainEvent[] = [];
+  const events: TrainEvent[] = [], whole = { ...defaults, ...settings };
   const result = await train({
-    model,
+    learner: hostLearner(model, makeOptimizer(whole.optim, model.parameters, whole.adamw)),
     rows: rows.length,
     rowAt: (position) => rows[position % rows.length],
     rowsPerPass: 8,
-    settings: { ...defaults, ...settings },
+    settings: whole,
     ...rest,
     onEvent: (event) => {
       events.push(event);
