@@ -9,6 +9,7 @@ import { type LoadedWeights, loadWeights } from "../model/weights.ts";
 import { createOnnxExecutor } from "../onnx/executor.ts";
 import type { Executor } from "../ops.ts";
 import { type Tokenizer, tokenizerFromGguf, tokenizerFromJson } from "../text/tokenizer.ts";
+import type { Ceilings } from "../webgpu/ceilings.ts";
 import type { Profile } from "../webgpu/profile.ts";
 import type { ChosenEngine } from "./engine.ts";
 import { fetchModel } from "./pull.ts";
@@ -28,9 +29,14 @@ export interface LoadedModel extends OpenedModel {
   executor: Executor;
   weights: LoadedWeights;
   /** Times of kernels, where they were asked for and the engine takes any. */
-  profile?: Profile;
+  profile?: KernelTimes;
   /** Frees memory and files. */
   close(): Promise<void>;
+}
+
+export interface KernelTimes extends Pick<Profile, "reset" | "result"> {
+  /** What the device reaches at best. */
+  ceilings(): Promise<Ceilings>;
 }
 
 /** Finds or fetches a model and opens it. Afterwards the process has no network any more. */
@@ -87,20 +93,25 @@ export async function loadOpenedModel(model: OpenedModel, options: LoadOptions):
 /** The executor of an engine. What GPUs need is loaded only here. */
 async function makeExecutor(
   { engine, threads, profile }: LoadOptions,
-): Promise<{ executor: Executor; profile?: Profile; close(): Promise<void> }> {
+): Promise<{ executor: Executor; profile?: KernelTimes; close(): Promise<void> }> {
   if (engine.kind === "onnx") {
     const executor = createOnnxExecutor(threads > 0 ? { threads } : {});
     return { executor, close: () => executor.dispose() };
   }
-  const [{ openGpu }, { createWebgpuExecutor }] = await Promise.all([
+  const [{ openGpu }, { createWebgpuExecutor }, { measureCeilings }] = await Promise.all([
     import("../webgpu/device.ts"),
     import("../webgpu/executor.ts"),
+    import("../webgpu/ceilings.ts"),
   ]);
   const gpu = await openGpu(engine.kind);
   const executor = createWebgpuExecutor(gpu, { profile });
   return {
     executor,
-    profile: executor.profile,
+    profile: executor.profile && {
+      reset: executor.profile.reset,
+      result: executor.profile.result,
+      ceilings: () => measureCeilings(gpu, executor.target),
+    },
     async close() {
       await executor.dispose();
       gpu.close();

@@ -2,18 +2,13 @@
  * The table of `--profile`: where a run's time on the GPU went, kernel by kernel, and how near each comes to what the
  * device can do. Renders; measures nothing.
  */
+import type { Ceilings } from "../webgpu/ceilings.ts";
 import type { KernelProfile } from "../webgpu/profile.ts";
-
-/** What the device reaches at best, measured on it: a large copy, and a large product. */
-export interface Ceilings {
-  gbs?: number;
-  tflops?: number;
-}
 
 export interface ProfileOptions {
   /** Time of the steps by the clock, in ms: what is more than the kernels' was spent outside of them. */
   wallMs?: number;
-  ceilings?: Ceilings;
+  ceilings?: Partial<Ceilings>;
   /** Kernels shown; the others are summed up in one line. */
   most?: number;
 }
@@ -50,12 +45,12 @@ export function showProfile(
 }
 
 /** The nearer of the two limits: a kernel is held up by memory or by arithmetic. */
-function ofCeiling({ tflops, gbs }: KernelProfile, ceilings: Ceilings): string {
+function ofCeiling({ tflops, gbs }: KernelProfile, ceilings: Partial<Ceilings>): string {
   const parts = [tflops / (ceilings.tflops ?? NaN), gbs / (ceilings.gbs ?? NaN)].filter(Number.isFinite);
   return parts.length === 0 ? "" : `${Math.round(100 * Math.max(...parts))}%`;
 }
 
-function notes({ total, wallMs, ceilings }: { total: number; wallMs?: number; ceilings: Ceilings }): string[] {
+function notes({ total, wallMs, ceilings }: { total: number; wallMs?: number; ceilings: Partial<Ceilings> }): string[] {
   const { tflops, gbs } = ceilings;
   const reached = [
     ...(tflops === undefined ? [] : [`${rate(tflops)} TFLOP/s in a large product`]),

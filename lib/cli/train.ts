@@ -22,6 +22,7 @@ import { exportModel } from "./export.ts";
 import { makeLearner } from "./learner.ts";
 import { loadOpenedModel, openNamedModel } from "./load.ts";
 import { trainingProgress } from "./progress.ts";
+import { showProfile } from "./profile_report.ts";
 import { answers, promptIds, questionOf } from "./prompts.ts";
 import { isGiven, renderSettings, type Resolved, resolveTrain } from "./resolve.ts";
 import { prepareRows, showNote } from "./rows.ts";
@@ -73,11 +74,13 @@ export async function command(args: string[]): Promise<number> {
     writeSettings(run);
     writeNotes(run);
     const before = await trainedLoss(run);
+    run.model.profile?.reset();
     const result = await trainSteps(run);
+    const profile = await profileText(run);
     const after = await trainedLoss(run);
     run.model.executor.trim();
     await writeResults(run);
-    await report(run, { result, before, after });
+    await report(run, { result, before, after, profile });
     await run.model.close();
   } finally {
     folder.release();
@@ -153,6 +156,14 @@ async function trainSteps(run: PreparedRun): Promise<TrainResult> {
   throw new StoppedError();
 }
 
+/** What --profile asks for. */
+async function profileText({ settings, model }: PreparedRun): Promise<string> {
+  if (!settings.profile) return "";
+  const { profile } = model;
+  if (profile) return showProfile(await profile.result(), { ceilings: await profile.ceilings() });
+  return `no profile: ${model.executor.description} takes no times of kernels`;
+}
+
 /** Adapter, loss curve, and what was asked to be exported. */
 async function writeResults({ folder, settings, model, rows, lora, learner }: PreparedRun): Promise<void> {
   const adapter = join(folder, runFiles.adapter);
@@ -166,7 +177,7 @@ async function writeResults({ folder, settings, model, rows, lora, learner }: Pr
 /** What a person sees at the end: the curve, answers side by side, losses, files, what to type next. */
 async function report(
   run: PreparedRun,
-  { result, before, after }: { result: TrainResult; before: number; after: number },
+  { result, before, after, profile }: { result: TrainResult; before: number; after: number; profile: string },
 ): Promise<void> {
   const { folder, rows } = run;
   const { evalBefore, evalAfter } = result;
@@ -176,6 +187,7 @@ async function report(
     lossCurveText(readLog(join(folder, runFiles.log))),
     showAnswers(await compareAnswers(run)),
     showLosses({ trained, held: held || undefined }),
+    profile,
     showFiles(folder),
     asTyped(`next, ask it yourself:  ftl run ${folder}\nGGUF for Ollama:        ftl export ${folder}`),
   ];
