@@ -10,6 +10,7 @@ import { createOnnxExecutor } from "../onnx/executor.ts";
 import type { Executor } from "../ops.ts";
 import { type Tokenizer, tokenizerFromGguf, tokenizerFromJson } from "../text/tokenizer.ts";
 import type { Ceilings } from "../webgpu/ceilings.ts";
+import type { WebgpuExecutor } from "../webgpu/executor.ts";
 import type { Profile } from "../webgpu/profile.ts";
 import type { ChosenEngine } from "./engine.ts";
 import { fetchModel } from "./pull.ts";
@@ -27,6 +28,8 @@ export interface OpenedModel {
 export interface LoadedModel extends OpenedModel {
   engine: ChosenEngine;
   executor: Executor;
+  /** The executor as a GPU's, where it is one. */
+  webgpu?: WebgpuExecutor;
   weights: LoadedWeights;
   /** Times of kernels, where they were asked for and the engine takes any. */
   profile?: KernelTimes;
@@ -69,7 +72,7 @@ export interface LoadOptions {
 export async function loadOpenedModel(model: OpenedModel, options: LoadOptions): Promise<LoadedModel> {
   const { engine, purpose } = options;
   const fits = engine.kind === "onnx" && model.parameters * 4 < Deno.systemMemoryInfo().total / 4;
-  const { executor, profile, close } = await makeExecutor(options);
+  const { close, ...made } = await makeExecutor(options), { executor } = made;
   const bar = progressBar();
   const weights = loadWeights(model.source, executor, {
     linear: purpose === "answers" && fits ? "dequantised" : "nf4",
@@ -79,10 +82,9 @@ export async function loadOpenedModel(model: OpenedModel, options: LoadOptions):
   bar.end();
   return {
     ...model,
+    ...made,
     engine,
-    executor,
     weights,
-    profile,
     async close() {
       await close();
       model.source.close();
@@ -93,7 +95,7 @@ export async function loadOpenedModel(model: OpenedModel, options: LoadOptions):
 /** The executor of an engine. What GPUs need is loaded only here. */
 async function makeExecutor(
   { engine, threads, profile }: LoadOptions,
-): Promise<{ executor: Executor; profile?: KernelTimes; close(): Promise<void> }> {
+): Promise<Pick<LoadedModel, "executor" | "webgpu" | "profile" | "close">> {
   if (engine.kind === "onnx") {
     const executor = createOnnxExecutor(threads > 0 ? { threads } : {});
     return { executor, close: () => executor.dispose() };
@@ -107,6 +109,7 @@ async function makeExecutor(
   const executor = createWebgpuExecutor(gpu, { profile });
   return {
     executor,
+    webgpu: executor,
     profile: executor.profile && {
       reset: executor.profile.reset,
       result: executor.profile.result,

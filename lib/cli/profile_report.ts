@@ -4,11 +4,14 @@
  */
 import type { Ceilings } from "../webgpu/ceilings.ts";
 import type { KernelProfile } from "../webgpu/profile.ts";
+import { showBytes } from "./terminal.ts";
 
 export interface ProfileOptions {
   /** Time of the steps by the clock, in ms: what is more than the kernels' was spent outside of them. */
   wallMs?: number;
   ceilings?: Partial<Ceilings>;
+  /** Bytes that the memory plan expects, and most bytes of all buffers. */
+  memory?: { planned: number; peak: number };
   /** Kernels shown; the others are summed up in one line. */
   most?: number;
 }
@@ -20,7 +23,7 @@ const titles: Cells = ["kernel", "calls", "ms", "share", "TFLOP/s", "GB/s", "of 
 /** The kernels, longest first, with their sum in the last line. */
 export function showProfile(
   kernels: KernelProfile[],
-  { wallMs, ceilings = {}, most = 25 }: ProfileOptions = {},
+  { wallMs, ceilings = {}, memory, most = 25 }: ProfileOptions = {},
 ): string {
   if (kernels.length === 0) return "no kernel was timed";
   const total = sumOf(kernels, ({ ms }) => ms);
@@ -41,7 +44,7 @@ export function showProfile(
     ...(others.length > 0 ? [summed(`${others.length} others`, others)] : []),
     summed("sum", kernels),
   ];
-  return [table(rows), ...notes({ total, wallMs, ceilings })].join("\n");
+  return [table(rows), ...notes({ total, wallMs, ceilings, memory })].join("\n");
 }
 
 /** The nearer of the two limits: a kernel is held up by memory or by arithmetic. */
@@ -50,17 +53,19 @@ function ofCeiling({ tflops, gbs }: KernelProfile, ceilings: Partial<Ceilings>):
   return parts.length === 0 ? "" : `${Math.round(100 * Math.max(...parts))}%`;
 }
 
-function notes({ total, wallMs, ceilings }: { total: number; wallMs?: number; ceilings: Partial<Ceilings> }): string[] {
+function notes(
+  { total, wallMs, ceilings = {}, memory }: { total: number } & Omit<ProfileOptions, "most">,
+): string[] {
   const { tflops, gbs } = ceilings;
   const reached = [
     ...(tflops === undefined ? [] : [`${rate(tflops)} TFLOP/s in a large product`]),
     ...(gbs === undefined ? [] : [`${rate(gbs)} GB/s in a large copy`]),
   ];
+  const share = (part: number) => `${(100 * part).toFixed(0)}%`;
   return [
     ...(reached.length > 0 ? [`ceiling: ${reached.join(", ")}, measured on this device`] : []),
-    ...(wallMs === undefined
-      ? []
-      : [`by the clock ${wallMs.toFixed(1)} ms: kernels ${(100 * total / wallMs).toFixed(0)}%`]),
+    ...(wallMs === undefined ? [] : [`by the clock ${wallMs.toFixed(1)} ms: kernels ${share(total / wallMs)}`]),
+    ...(memory ? [`memory: buffers of ${showBytes(memory.peak)} at most, ${showBytes(memory.planned)} planned`] : []),
   ];
 }
 

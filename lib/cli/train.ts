@@ -157,10 +157,13 @@ async function trainSteps(run: PreparedRun): Promise<TrainResult> {
 }
 
 /** What --profile asks for. */
-async function profileText({ settings, model }: PreparedRun): Promise<string> {
+async function profileText({ settings, model, plan }: PreparedRun): Promise<string> {
   if (!settings.profile) return "";
-  const { profile } = model;
-  if (profile) return showProfile(await profile.result(), { ceilings: await profile.ceilings() });
+  const { profile, webgpu } = model;
+  if (profile && webgpu) {
+    const memory = { planned: plan.bytes, peak: webgpu.buffers.peak() };
+    return showProfile(await profile.result(), { memory, ceilings: await profile.ceilings() });
+  }
   return `no profile: ${model.executor.description} takes no times of kernels`;
 }
 

@@ -3,6 +3,8 @@ import assert from "node:assert/strict";
 import { UserError } from "../../lib/errors.ts";
 import { chooseEngine, type Machine } from "../../lib/cli/engine.ts";
 import { gpuBudget } from "../../lib/cli/gpu_memory.ts";
+import { resolveTrain } from "../../lib/cli/resolve.ts";
+import { fingerprintOf } from "../../lib/cli/train_setup.ts";
 import type { GpuAbout, GpuEngine } from "../../lib/webgpu/device.ts";
 
 const GiB = 2 ** 30;
@@ -79,6 +81,13 @@ Deno.test("chooseEngine() loads no driver where there can be no graphics card, n
   assert.equal((await chooseEngine("auto", machine)).kind, "onnx");
   assert.equal((await chooseEngine("onnx", machine)).kind, "onnx");
   assert.deepEqual(asked, []);
+});
+
+Deno.test("a run begun on one engine may be resumed on another", () => {
+  const { settings } = resolveTrain({ flags: {} });
+  const print = (engine: typeof settings.engine) =>
+    fingerprintOf({ ...settings, engine, profile: engine !== "onnx" }, { examples: [], model: "m" });
+  assert.deepEqual(print("dawn"), print("onnx"));
 });
 
 Deno.test("chooseEngine() takes what is asked for by name, software too, or passes its refusal on", async () => {
