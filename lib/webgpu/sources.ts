@@ -18,6 +18,7 @@ import gatedSource from "../../kernels/gated.wgsl" with { type: "text" };
 import gatedBackwardSource from "../../kernels/gated_backward.wgsl" with { type: "text" };
 import softmaxLossSource from "../../kernels/softmax_loss.wgsl" with { type: "text" };
 import softmaxGradientSource from "../../kernels/softmax_gradient.wgsl" with { type: "text" };
+import quantizeNf4Source from "../../kernels/quantize_nf4.wgsl" with { type: "text" };
 
 export const sources: Record<string, string> = {
   cast: castSource,
@@ -39,4 +40,5 @@ export const sources: Record<string, string> = {
   gated_backward: gatedBackwardSource,
   softmax_loss: softmaxLossSource,
   softmax_gradient: softmaxGradientSource,
+  quantize_nf4: quantizeNf4Source,
 };
