@@ -16,7 +16,7 @@ import type { AdamwSettings, Optimizer, OptimizerState } from "./optimizer.ts";
 import { copyTensors } from "./optimizer_state.ts";
 
 /** Tensors with fewer elements keep f32 moments (bitsandbytes' min_8bit_size). */
-const smallest8bit = 4096;
+export const smallest8bit = 4096;
 /** Index of 0 in the signed map; in the unsigned one it is 0. */
 const signedZero = 127;
 

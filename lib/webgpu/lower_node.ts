@@ -12,7 +12,7 @@ import { gated, gatedBackward } from "./gated_kernels.ts";
 import { gemm } from "./gemm_kernels.ts";
 import type { Lowering, Virtual } from "./lower.ts";
 import { rmsNorm, rowNorm } from "./norm_kernels.ts";
-import type { Node } from "./record.ts";
+import type { Node, Recorded } from "./record.ts";
 import { rope } from "./rope_kernels.ts";
 
 /**
@@ -25,6 +25,9 @@ export function lowerNode(node: Node, lowering: Lowering): void {
   const { op, args, results, options } = node;
   const { emit, tensor, operand, result, temp, defer, products, target, inputs } = lowering;
   const [y] = results;
+  /** A matrix that was given as a frozen weight, by name, or as any value. */
+  const weightOf = ({ input }: Recorded) => input !== undefined && inputs[input].weight ? { weight: input } : {};
+  const dense = (value: Recorded) => "weight" in weightOf(value) ? {} : { b: operand(value) };
   switch (op) {
     case "gatherRows": {
       const [table, index] = args, weight = table.input === undefined ? undefined : inputs[table.input].weight;
@@ -57,9 +60,9 @@ export function lowerNode(node: Node, lowering: Lowering): void {
       return defer(y, { kind: "norm", dy, x, weight, eps: options.eps });
     }
     case "linear":
-      return defer(y, { kind: "gemm", gemm: { a: operand(args[0]), transB: true }, weight: args[1].input });
+      return defer(y, { kind: "gemm", gemm: { a: operand(args[0]), transB: true, ...dense(args[1]) }, ...weightOf(args[1]) });
     case "linearBackward":
-      return defer(y, { kind: "gemm", gemm: { a: operand(args[0]) }, weight: args[1].input, backward: true });
+      return defer(y, { kind: "gemm", gemm: { a: operand(args[0]), ...dense(args[1]) }, ...weightOf(args[1]), backward: true });
     case "matmul": {
       const [a, b] = [operand(args[0]), operand(args[1])];
       const product = { a, b, transA: options.transA, transB: options.transB, scale: options.scale };
@@ -68,11 +71,8 @@ export function lowerNode(node: Node, lowering: Lowering): void {
     }
     case "adaptedRowNorm": {
       const [weight, a, b] = args, whole = temp(weight.shape, "f32");
-      if (inputs[weight.input!].weight!.kind === "nf4") products.dense(weight.input!, whole);
-      else {
-        const { dtype, shape } = inputs[weight.input!];
-        emit(cast<Virtual>({ dtype, shape, place: { input: weight.input!, field: "dense", part: 0 } }, whole));
-      }
+      if (weightOf(weight).weight === undefined) emit(cast(tensor(weight), whole));
+      else products.writeOut(weight.input!, whole);
       emit(...gemm(target, { a: operand(b), b: operand(a), y: whole, scale: options.scale, accumulate: true }));
       return emit(rowNorm(whole, result(y)));
     }
@@ -112,21 +112,22 @@ export function lowerNode(node: Node, lowering: Lowering): void {
 /** Logits of all N positions exist for the length of this node: [N, V] in f32, and once more as their gradient. */
 function lowerCrossEntropy({ args, results, options }: Node, lowering: Lowering): void {
   const { emit, tensor, operand, result, temp, products, target, inputs } = lowering;
-  const [h, weight, targets] = args, [loss, dh] = results;
+  const [h, weight, targets] = args, [loss, dh] = results, frozen = inputs[weight.input!]?.weight;
   const [N] = h.shape, [V] = weight.shape;
   const logits = temp([N, V], "f32"), stats = temp([N, 2], "f32");
-  products.emit({ a: operand(h), transB: true, y: logits }, { weight: weight.input });
+  const a = operand(h);
+  if (frozen) products.emit({ a, transB: true, y: logits }, { weight: weight.input });
+  else emit(...gemm(target, { a, b: operand(weight), transB: true, y: logits }));
   emit(softmaxLoss(logits, tensor(targets), result(loss), stats));
   if (!lowering.reads(dh)) return;
   const factor = target.f16 ? logitGradientScale : 1;
-  const out = result(dh), { rows } = inputs[weight.input!].weight!;
+  const out = result(dh), rows = frozen?.rows ?? [V];
   let start = 0;
   for (const [part, count] of rows.entries()) {
     const dlogits = temp([N, count], target.f16 ? "f16" : "f32");
     const scale = options.scale * factor;
     emit(softmaxGradient(logits, tensor(targets), stats, dlogits, { scale, firstColumn: start }));
-    const { dtype } = inputs[weight.input!], shape = [count, weight.shape[1]];
-    const b: Virtual = { shape, dtype, place: { input: weight.input!, field: "dense", part } };
+    const b = frozen ? products.part(weight.input!, part) : operand(weight);
     emit(...gemm(target, { a: dlogits, b, y: out, scale: 1 / factor, accumulate: part > 0 }));
     start += count;
   }

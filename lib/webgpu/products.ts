@@ -4,8 +4,8 @@
  * all weights share, and an ordinary product follows.
  */
 import type { Dispatch, Dtype, KernelTarget } from "./dispatch.ts";
+import { cast } from "./elementwise_kernels.ts";
 import { type Gemm, gemm } from "./gemm_kernels.ts";
-import { canGemv, gemv } from "./gemv_kernels.ts";
 import type { InputInfo, Virtual } from "./lower.ts";
 import { dequantizeNf4 } from "./nf4_kernels.ts";
 
@@ -29,8 +29,10 @@ export type Product = Omit<Gemm<Virtual>, "b"> & { b?: Virtual };
 export interface Products {
   /** Emits a product; `weight` names the input that stands for its b, read transposed unless `backward`. */
   emit(product: Product, of: { weight?: string; backward?: boolean }): void;
-  /** A weight written out in `dtype`, [O, I]. */
-  dense(weight: string, y: Virtual): void;
+  /** A part of a weight as a dense tensor [rows, I], written out where it is not one. */
+  part(weight: string, index: number): Virtual;
+  /** A weight of one part copied into y [O, I], f32. */
+  writeOut(weight: string, y: Virtual): void;
 }
 
 export function makeProducts({ target, emit, temp, inputs }: {
@@ -67,29 +69,21 @@ export function makeProducts({ target, emit, temp, inputs }: {
     };
   }
 
-  function writeOut(input: string, index: number, y: Virtual): void {
-    emit(dequantizeNf4({ ...codesOf(input, index), y }));
-  }
-
   /** A part of a weight as a dense tensor [rows, I]. */
   function densePart(input: string, index: number): Virtual {
     const { weight, shape: [, I], dtype } = inputs[input];
     const shape = [weight!.rows[index], I];
     if (weight!.kind === "dense") return part(input, "dense", index, { shape, dtype });
     const scratch: Virtual = { shape, dtype: operand, place: { shared: "weight" } };
-    writeOut(input, index, scratch);
+    emit(dequantizeNf4({ ...codesOf(input, index), y: scratch }));
     return scratch;
   }
 
   return {
     emit(product, { weight: name, backward }) {
       if (name === undefined) return emit(...gemm(target, product as Gemm<Virtual>));
-      const { weight, shape: [O, I] } = inputs[name];
-      const M = product.a.shape[0], parts = weight!.rows.length;
-      if (!backward && parts === 1 && canGemv(M, [O, I], weight!.kind)) {
-        const b = weight!.kind === "nf4" ? codesOf(name, 0) : { dense: densePart(name, 0) };
-        return emit(...gemv({ x: product.a, weight: b, y: product.y, low: product.low, plus: product.plus }));
-      }
+      const { weight, shape: [O] } = inputs[name];
+      const parts = weight!.rows.length;
       if (parts === 1) return emit(...gemm(target, { ...product, b: densePart(name, 0) }));
       if (backward) throw new Error(`${name}: the gradient through a weight of several parts is not split here`);
       let start = 0;
@@ -99,10 +93,12 @@ export function makeProducts({ target, emit, temp, inputs }: {
         start += rows;
       }
     },
-    dense(name, y) {
-      const { weight } = inputs[name];
-      if (weight?.kind !== "nf4" || weight.rows.length !== 1) throw new Error(`${name} is not one NF4 part`);
-      writeOut(name, 0, y);
+    part: densePart,
+    writeOut(name, y) {
+      const weight = inputs[name].weight!;
+      if (weight.rows.length !== 1) throw new Error(`${name} has several parts`);
+      if (weight.kind === "nf4") emit(dequantizeNf4({ ...codesOf(name, 0), y }));
+      else emit(cast(densePart(name, 0), y));
     },
   };
 }

@@ -10,15 +10,29 @@ import scatterRowsSource from "../../kernels/scatter_rows.wgsl" with { type: "te
 import rmsNormSource from "../../kernels/rms_norm.wgsl" with { type: "text" };
 import rmsNormBackwardSource from "../../kernels/rms_norm_backward.wgsl" with { type: "text" };
 import rowNormSource from "../../kernels/row_norm.wgsl" with { type: "text" };
+import attentionSource from "../../kernels/attention.wgsl" with { type: "text" };
+import attentionDeltaSource from "../../kernels/attention_delta.wgsl" with { type: "text" };
+import attentionBackwardDqSource from "../../kernels/attention_backward_dq.wgsl" with { type: "text" };
+import attentionBackwardDkdvSource from "../../kernels/attention_backward_dkdv.wgsl" with { type: "text" };
+import attentionCachedSource from "../../kernels/attention_cached.wgsl" with { type: "text" };
+import attentionCachedCombineSource from "../../kernels/attention_cached_combine.wgsl" with { type: "text" };
+import nf4DequantizeSource from "../../kernels/nf4_dequantize.wgsl" with { type: "text" };
+import gemmSource from "../../kernels/gemm.wgsl" with { type: "text" };
 import gemmMatrixSource from "../../kernels/gemm_matrix.wgsl" with { type: "text" };
 import gemmThinMatrixSource from "../../kernels/gemm_thin_matrix.wgsl" with { type: "text" };
 import gemmTokensMatrixSource from "../../kernels/gemm_tokens_matrix.wgsl" with { type: "text" };
+import gemmThinSource from "../../kernels/gemm_thin.wgsl" with { type: "text" };
 import ropeSource from "../../kernels/rope.wgsl" with { type: "text" };
 import gatedSource from "../../kernels/gated.wgsl" with { type: "text" };
 import gatedBackwardSource from "../../kernels/gated_backward.wgsl" with { type: "text" };
 import softmaxLossSource from "../../kernels/softmax_loss.wgsl" with { type: "text" };
 import softmaxGradientSource from "../../kernels/softmax_gradient.wgsl" with { type: "text" };
 import quantizeNf4Source from "../../kernels/quantize_nf4.wgsl" with { type: "text" };
+import sampleSource from "../../kernels/sample.wgsl" with { type: "text" };
+import gradientNormSource from "../../kernels/gradient_norm.wgsl" with { type: "text" };
+import optimizerControlSource from "../../kernels/optimizer_control.wgsl" with { type: "text" };
+import adamwSource from "../../kernels/adamw.wgsl" with { type: "text" };
+import adamw8bitSource from "../../kernels/adamw_8bit.wgsl" with { type: "text" };
 
 export const sources: Record<string, string> = {
   cast: castSource,
@@ -32,7 +46,16 @@ export const sources: Record<string, string> = {
   rms_norm: rmsNormSource,
   rms_norm_backward: rmsNormBackwardSource,
   row_norm: rowNormSource,
+  attention: attentionSource,
+  attention_delta: attentionDeltaSource,
+  attention_backward_dq: attentionBackwardDqSource,
+  attention_backward_dkdv: attentionBackwardDkdvSource,
+  attention_cached: attentionCachedSource,
+  attention_cached_combine: attentionCachedCombineSource,
+  nf4_dequantize: nf4DequantizeSource,
+  gemm: gemmSource,
   gemm_matrix: gemmMatrixSource,
+  gemm_thin: gemmThinSource,
   gemm_thin_matrix: gemmThinMatrixSource,
   gemm_tokens_matrix: gemmTokensMatrixSource,
   rope: ropeSource,
@@ -41,4 +64,9 @@ export const sources: Record<string, string> = {
   softmax_loss: softmaxLossSource,
   softmax_gradient: softmaxGradientSource,
   quantize_nf4: quantizeNf4Source,
+  sample: sampleSource,
+  gradient_norm: gradientNormSource,
+  optimizer_control: optimizerControlSource,
+  adamw: adamwSource,
+  adamw_8bit: adamw8bitSource,
 };

@@ -91,11 +91,11 @@ export async function runDispatches(
   wanted: TestTensor[],
 ): Promise<(Float32Array | Int32Array | Uint32Array)[]> {
   const commands = makeCommands(gpu), made = new Map<TestTensor, GpuTensor>();
-  for (const tensor of new Set(dispatches.flatMap(({ tensors }) => tensors))) {
+  for (const tensor of new Set(dispatches.flatMap(({ tensors }) => tensors.filter((tensor) => tensor !== null)))) {
     made.set(tensor, upload(gpu, commands, tensor));
   }
   for (const dispatch of dispatches) {
-    commands.dispatch({ ...dispatch, tensors: dispatch.tensors.map((tensor) => made.get(tensor)!) });
+    commands.dispatch({ ...dispatch, tensors: dispatch.tensors.map((tensor) => tensor && made.get(tensor)!) });
   }
   const all = [...made.values()];
   const results = await commands.read(all.map((tensor) => ({ ...tensor, bytes: tensor.bytes + guardBytes })));
