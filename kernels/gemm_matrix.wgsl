@@ -58,19 +58,16 @@ fn store_a(row: u32, column: u32, v: vec4<u32>) {
   tile_a[i + 1u] = bitcast<vec4<f16>>(v.zw);
 }
 
+fn store_scaled_a(row: u32, column: u32, v: vec4<u32>, factor: f16) {
+  let i = row * stride_a + column * 2u;
+  tile_a[i] = bitcast<vec4<f16>>(v.xy) * factor;
+  tile_a[i + 1u] = bitcast<vec4<f16>>(v.zw) * factor;
+}
+
 fn store_b(row: u32, column: u32, v: vec4<u32>) {
   let i = row * stride_b + column * 2u;
   tile_b[i] = bitcast<vec4<f16>>(v.xy);
   tile_b[i + 1u] = bitcast<vec4<f16>>(v.zw);
-}
-
-fn scaled(v: vec4<u32>, factor: f16) -> vec4<u32> {
-  return bitcast<vec4<u32>>(vec4<u32>(
-    bitcast<u32>(bitcast<vec2<f16>>(v.x) * factor),
-    bitcast<u32>(bitcast<vec2<f16>>(v.y) * factor),
-    bitcast<u32>(bitcast<vec2<f16>>(v.z) * factor),
-    bitcast<u32>(bitcast<vec2<f16>>(v.w) * factor),
-  ));
 }
 
 /** Adds and writes 8 neighbours of a row of the subgroup's 16 x 16 result. */
@@ -133,22 +130,37 @@ fn main(
   let b2 = select(column_b, min(n0 + rb + 2u * step_b, last_n) * depth, transB);
   let b3 = select(column_b, min(n0 + rb + 3u * step_b, last_n) * depth, transB);
 
+  let ai = row0 * stride_a;
+  let bi = select(column0 >> 2u, column0 * stride_b, transB);
+
   var va0: vec4<u32>; var va1: vec4<u32>; var va2: vec4<u32>; var va3: vec4<u32>;
   var vb0: vec4<u32>; var vb1: vec4<u32>; var vb2: vec4<u32>; var vb3: vec4<u32>;
   var c00: Sum; var c01: Sum; var c10: Sum; var c11: Sum;
   var c20: Sum; var c21: Sum; var c30: Sum; var c31: Sum;
 
-  // Steps along K, then (where `low`) along R. Step s is fetched while step s - 1 is multiplied.
+  // Steps along K, then (where `low`) along R. Step s is fetched while step s - 1 is multiplied; nothing may touch what was
+  // fetched before that, or it would have to be waited for.
   let main_steps = (p.K + 63u) >> 6u;
   let steps = main_steps + select(0u, (p.R + 63u) >> 6u, low);
   for (var s = 0u; s <= steps; s++) {
     if (s > 0u) {
       workgroupBarrier();
       storageBarrier();
-      store_a(ra, ka, va0);
-      store_a(ra + threads / 8u, ka, va1);
-      store_a(ra + threads / 4u, ka, va2);
-      store_a(ra + 3u * threads / 8u, ka, va3);
+      // Behind K (or R) zeros of a make whatever finite numbers b holds there count nothing.
+      let of_low = low && s > main_steps;
+      let behind = select((s - 1u) * 8u + ka >= depth, (s - 1u - main_steps) * 8u + ka >= (p.R >> 3u), of_low);
+      if (of_low || behind) {
+        let factor = select(select(1h, f16(p.lowScale), of_low), 0h, behind);
+        store_scaled_a(ra, ka, va0, factor);
+        store_scaled_a(ra + threads / 8u, ka, va1, factor);
+        store_scaled_a(ra + threads / 4u, ka, va2, factor);
+        store_scaled_a(ra + 3u * threads / 8u, ka, va3, factor);
+      } else {
+        store_a(ra, ka, va0);
+        store_a(ra + threads / 8u, ka, va1);
+        store_a(ra + threads / 4u, ka, va2);
+        store_a(ra + 3u * threads / 8u, ka, va3);
+      }
       store_b(rb, cb, vb0);
       store_b(rb + step_b, cb, vb1);
       store_b(rb + 2u * step_b, cb, vb2);
@@ -156,9 +168,7 @@ fn main(
       workgroupBarrier();
     }
     if (s < main_steps) {
-      let k = s * 8u + ka;
-      let inside = k < depth;
-      let ki = min(k, depth - 1u);
+      let ki = min(s * 8u + ka, depth - 1u);
       va0 = a[a0 + ki]; va1 = a[a1 + ki]; va2 = a[a2 + ki]; va3 = a[a3 + ki];
       if (transB) {
         vb0 = b[b0 + ki]; vb1 = b[b1 + ki]; vb2 = b[b2 + ki]; vb3 = b[b3 + ki];
@@ -170,19 +180,13 @@ fn main(
         vb2 = b[b2 + min(r + 2u * step_b, last_k) * width_b];
         vb3 = b[b3 + min(r + 3u * step_b, last_k) * width_b];
       }
-      if (!inside) {
-        // Behind K: zeros of a make whatever b holds there count nothing, as long as it is finite; b repeats itself.
-        va0 = vec4<u32>(); va1 = vec4<u32>(); va2 = vec4<u32>(); va3 = vec4<u32>();
-      }
     } else if (low && s < steps) {
       let rank = p.R >> 3u;
-      let r8 = (s - main_steps) * 8u + ka;
-      let ri = min(r8, rank - 1u);
-      let factor = f16(p.lowScale);
-      va0 = scaled(low_a[min(m0 + ra, last_m) * rank + ri], factor);
-      va1 = scaled(low_a[min(m0 + ra + threads / 8u, last_m) * rank + ri], factor);
-      va2 = scaled(low_a[min(m0 + ra + threads / 4u, last_m) * rank + ri], factor);
-      va3 = scaled(low_a[min(m0 + ra + 3u * threads / 8u, last_m) * rank + ri], factor);
+      let ri = min((s - main_steps) * 8u + ka, rank - 1u);
+      va0 = low_a[min(m0 + ra, last_m) * rank + ri];
+      va1 = low_a[min(m0 + ra + threads / 8u, last_m) * rank + ri];
+      va2 = low_a[min(m0 + ra + threads / 4u, last_m) * rank + ri];
+      va3 = low_a[min(m0 + ra + 3u * threads / 8u, last_m) * rank + ri];
       if (transB) {
         vb0 = low_b[min(n0 + rb, last_n) * rank + ri];
         vb1 = low_b[min(n0 + rb + step_b, last_n) * rank + ri];
@@ -196,34 +200,106 @@ fn main(
         vb2 = low_b[min(r + 2u * step_b, last_r) * width_b + column_b];
         vb3 = low_b[min(r + 3u * step_b, last_r) * width_b + column_b];
       }
-      if (r8 >= rank) { va0 = vec4<u32>(); va1 = vec4<u32>(); va2 = vec4<u32>(); va3 = vec4<u32>(); }
     }
     if (s > 0u) {
-      for (var k = 0u; k < 4u; k++) {
-        let ai = row0 * stride_a + k * 4u;
-        var bi = column0 * stride_b + k * 4u;
+      // The four steps of 16, written out: a loop keeps the compiler from loading ahead.
+      {
+        let w0 = subgroupMatrixLoad<Left, row_major>(&tile_a, ai + 0u, stride_a);
+        let w1 = subgroupMatrixLoad<Left, row_major>(&tile_a, ai + 16u * stride_a + 0u, stride_a);
         var x0: Right;
         var x1: Right;
         if (transB) {
-          x0 = subgroupMatrixLoad<Right, col_major>(&tile_b, bi, stride_b);
-          x1 = subgroupMatrixLoad<Right, col_major>(&tile_b, bi + 16u * stride_b, stride_b);
+          x0 = subgroupMatrixLoad<Right, col_major>(&tile_b, bi + 0u, stride_b);
+          x1 = subgroupMatrixLoad<Right, col_major>(&tile_b, bi + 16u * stride_b + 0u, stride_b);
         } else {
-          bi = k * 16u * stride_b + (column0 >> 2u);
-          x0 = subgroupMatrixLoad<Right, row_major>(&tile_b, bi, stride_b);
-          x1 = subgroupMatrixLoad<Right, row_major>(&tile_b, bi + 4u, stride_b);
+          x0 = subgroupMatrixLoad<Right, row_major>(&tile_b, bi + 0u * stride_b, stride_b);
+          x1 = subgroupMatrixLoad<Right, row_major>(&tile_b, bi + 0u * stride_b + 4u, stride_b);
         }
-        let w0 = subgroupMatrixLoad<Left, row_major>(&tile_a, ai, stride_a);
-        let w1 = subgroupMatrixLoad<Left, row_major>(&tile_a, ai + 16u * stride_a, stride_a);
         c00 = subgroupMatrixMultiplyAccumulate(w0, x0, c00);
-        c01 = subgroupMatrixMultiplyAccumulate(w0, x1, c01);
         c10 = subgroupMatrixMultiplyAccumulate(w1, x0, c10);
+        c01 = subgroupMatrixMultiplyAccumulate(w0, x1, c01);
         c11 = subgroupMatrixMultiplyAccumulate(w1, x1, c11);
         if (fragments == 4u) {
-          let w2 = subgroupMatrixLoad<Left, row_major>(&tile_a, ai + 32u * stride_a, stride_a);
-          let w3 = subgroupMatrixLoad<Left, row_major>(&tile_a, ai + 48u * stride_a, stride_a);
+          let w2 = subgroupMatrixLoad<Left, row_major>(&tile_a, ai + 32u * stride_a + 0u, stride_a);
+          let w3 = subgroupMatrixLoad<Left, row_major>(&tile_a, ai + 48u * stride_a + 0u, stride_a);
           c20 = subgroupMatrixMultiplyAccumulate(w2, x0, c20);
-          c21 = subgroupMatrixMultiplyAccumulate(w2, x1, c21);
           c30 = subgroupMatrixMultiplyAccumulate(w3, x0, c30);
+          c21 = subgroupMatrixMultiplyAccumulate(w2, x1, c21);
+          c31 = subgroupMatrixMultiplyAccumulate(w3, x1, c31);
+        }
+      }
+      {
+        let w0 = subgroupMatrixLoad<Left, row_major>(&tile_a, ai + 4u, stride_a);
+        let w1 = subgroupMatrixLoad<Left, row_major>(&tile_a, ai + 16u * stride_a + 4u, stride_a);
+        var x0: Right;
+        var x1: Right;
+        if (transB) {
+          x0 = subgroupMatrixLoad<Right, col_major>(&tile_b, bi + 4u, stride_b);
+          x1 = subgroupMatrixLoad<Right, col_major>(&tile_b, bi + 16u * stride_b + 4u, stride_b);
+        } else {
+          x0 = subgroupMatrixLoad<Right, row_major>(&tile_b, bi + 16u * stride_b, stride_b);
+          x1 = subgroupMatrixLoad<Right, row_major>(&tile_b, bi + 16u * stride_b + 4u, stride_b);
+        }
+        c00 = subgroupMatrixMultiplyAccumulate(w0, x0, c00);
+        c10 = subgroupMatrixMultiplyAccumulate(w1, x0, c10);
+        c01 = subgroupMatrixMultiplyAccumulate(w0, x1, c01);
+        c11 = subgroupMatrixMultiplyAccumulate(w1, x1, c11);
+        if (fragments == 4u) {
+          let w2 = subgroupMatrixLoad<Left, row_major>(&tile_a, ai + 32u * stride_a + 4u, stride_a);
+          let w3 = subgroupMatrixLoad<Left, row_major>(&tile_a, ai + 48u * stride_a + 4u, stride_a);
+          c20 = subgroupMatrixMultiplyAccumulate(w2, x0, c20);
+          c30 = subgroupMatrixMultiplyAccumulate(w3, x0, c30);
+          c21 = subgroupMatrixMultiplyAccumulate(w2, x1, c21);
+          c31 = subgroupMatrixMultiplyAccumulate(w3, x1, c31);
+        }
+      }
+      {
+        let w0 = subgroupMatrixLoad<Left, row_major>(&tile_a, ai + 8u, stride_a);
+        let w1 = subgroupMatrixLoad<Left, row_major>(&tile_a, ai + 16u * stride_a + 8u, stride_a);
+        var x0: Right;
+        var x1: Right;
+        if (transB) {
+          x0 = subgroupMatrixLoad<Right, col_major>(&tile_b, bi + 8u, stride_b);
+          x1 = subgroupMatrixLoad<Right, col_major>(&tile_b, bi + 16u * stride_b + 8u, stride_b);
+        } else {
+          x0 = subgroupMatrixLoad<Right, row_major>(&tile_b, bi + 32u * stride_b, stride_b);
+          x1 = subgroupMatrixLoad<Right, row_major>(&tile_b, bi + 32u * stride_b + 4u, stride_b);
+        }
+        c00 = subgroupMatrixMultiplyAccumulate(w0, x0, c00);
+        c10 = subgroupMatrixMultiplyAccumulate(w1, x0, c10);
+        c01 = subgroupMatrixMultiplyAccumulate(w0, x1, c01);
+        c11 = subgroupMatrixMultiplyAccumulate(w1, x1, c11);
+        if (fragments == 4u) {
+          let w2 = subgroupMatrixLoad<Left, row_major>(&tile_a, ai + 32u * stride_a + 8u, stride_a);
+          let w3 = subgroupMatrixLoad<Left, row_major>(&tile_a, ai + 48u * stride_a + 8u, stride_a);
+          c20 = subgroupMatrixMultiplyAccumulate(w2, x0, c20);
+          c30 = subgroupMatrixMultiplyAccumulate(w3, x0, c30);
+          c21 = subgroupMatrixMultiplyAccumulate(w2, x1, c21);
+          c31 = subgroupMatrixMultiplyAccumulate(w3, x1, c31);
+        }
+      }
+      {
+        let w0 = subgroupMatrixLoad<Left, row_major>(&tile_a, ai + 12u, stride_a);
+        let w1 = subgroupMatrixLoad<Left, row_major>(&tile_a, ai + 16u * stride_a + 12u, stride_a);
+        var x0: Right;
+        var x1: Right;
+        if (transB) {
+          x0 = subgroupMatrixLoad<Right, col_major>(&tile_b, bi + 12u, stride_b);
+          x1 = subgroupMatrixLoad<Right, col_major>(&tile_b, bi + 16u * stride_b + 12u, stride_b);
+        } else {
+          x0 = subgroupMatrixLoad<Right, row_major>(&tile_b, bi + 48u * stride_b, stride_b);
+          x1 = subgroupMatrixLoad<Right, row_major>(&tile_b, bi + 48u * stride_b + 4u, stride_b);
+        }
+        c00 = subgroupMatrixMultiplyAccumulate(w0, x0, c00);
+        c10 = subgroupMatrixMultiplyAccumulate(w1, x0, c10);
+        c01 = subgroupMatrixMultiplyAccumulate(w0, x1, c01);
+        c11 = subgroupMatrixMultiplyAccumulate(w1, x1, c11);
+        if (fragments == 4u) {
+          let w2 = subgroupMatrixLoad<Left, row_major>(&tile_a, ai + 32u * stride_a + 12u, stride_a);
+          let w3 = subgroupMatrixLoad<Left, row_major>(&tile_a, ai + 48u * stride_a + 12u, stride_a);
+          c20 = subgroupMatrixMultiplyAccumulate(w2, x0, c20);
+          c30 = subgroupMatrixMultiplyAccumulate(w3, x0, c30);
+          c21 = subgroupMatrixMultiplyAccumulate(w2, x1, c21);
           c31 = subgroupMatrixMultiplyAccumulate(w3, x1, c31);
         }
       }

@@ -5,21 +5,22 @@
 // to a word of `absmax_codes`, and
 //   absmax[j] = map[absmax_codes[j]] * nested[j / 256] + p.offset, with map f32 [256]
 // every operation rounded by itself, as the processor does it. Bindings a variant does not use take any other tensor
-// that is only read. A thread writes 32 numbers: half a block. p.count: vectors of four in y.
-// Grid: spread(ceil(count / (8 * 256))).
+// that is only read. A thread turns a word of 8 codes at a time, its neighbours the words beside it. p.count: words of
+// codes, p.vectors: vectors of four in y, p.zero: 0. Grid: spread(ceil(count / (4 * 256))).
 
 const double: bool = false;
-alias Y = f32;
+const half: bool = false; // y is f16
+alias Y = vec4<f32>; // vec4<u32> where half: eight numbers
 
-struct Params { count: u32, offset: f32, zero: u32 }
+struct Params { count: u32, offset: f32, zero: u32, vectors: u32 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> packed: array<vec4<u32>>;
+@group(0) @binding(1) var<storage, read> packed: array<u32>;
 @group(0) @binding(2) var<storage, read> absmax: array<f32>;
 @group(0) @binding(3) var<storage, read> absmax_codes: array<u32>;
 @group(0) @binding(4) var<storage, read> nested: array<f32>;
 @group(0) @binding(5) var<storage, read> map: array<f32>;
-@group(0) @binding(6) var<storage, read_write> y: array<vec4<Y>>;
+@group(0) @binding(6) var<storage, read_write> y: array<Y>;
 
 /** The two values of a byte: of its high half, which comes first, and of its low half. */
 var<workgroup> pairs: array<vec2<f32>, 256>;
@@ -39,10 +40,24 @@ fn maximum(j: u32) -> f32 {
   return bitcast<f32>(bitcast<u32>(product) + p.zero) + p.offset;
 }
 
-fn four(word: u32, shift: u32, scale: f32) -> vec4<Y> {
-  let first = pairs[(word >> shift) & 255u];
-  let second = pairs[(word >> (shift + 8u)) & 255u];
-  return vec4<Y>(vec4<f32>(first, second) * scale);
+/** Writes the numbers of word i. */
+fn put(i: u32, word: u32) {
+  let scale = maximum(i >> 3u);
+  let first = pairs[word & 255u] * scale;
+  let second = pairs[(word >> 8u) & 255u] * scale;
+  let third = pairs[(word >> 16u) & 255u] * scale;
+  let fourth = pairs[word >> 24u] * scale;
+  if (half) {
+    y[i] = bitcast<Y>(vec4<u32>(
+      pack2x16float(first),
+      pack2x16float(second),
+      pack2x16float(third),
+      pack2x16float(fourth),
+    ));
+  } else {
+    y[2u * i] = bitcast<Y>(vec4<f32>(first, second));
+    if (2u * i + 1u < p.vectors) { y[2u * i + 1u] = bitcast<Y>(vec4<f32>(third, fourth)); }
+  }
 }
 
 @compute @workgroup_size(256)
@@ -53,28 +68,16 @@ fn main(
 ) {
   var table = values;
   pairs[lane] = vec2<f32>(table[lane >> 4u], table[lane & 15u]);
+  let i = (group.y * groups.x + group.x) * 1024u + lane;
+  let last = p.count - 1u;
+  // All four on their way before the first is used.
+  let word0 = packed[min(i, last)];
+  let word1 = packed[min(i + 256u, last)];
+  let word2 = packed[min(i + 512u, last)];
+  let word3 = packed[min(i + 768u, last)];
   workgroupBarrier();
-  let i = (group.y * groups.x + group.x) * 256u + lane;
-  let first = i * 8u;
-  if (first < p.count) {
-    let words = packed[i];
-    let scale = maximum(i >> 1u);
-    y[first] = four(words.x, 0u, scale);
-    if (first + 7u < p.count) {
-      y[first + 1u] = four(words.x, 16u, scale);
-      y[first + 2u] = four(words.y, 0u, scale);
-      y[first + 3u] = four(words.y, 16u, scale);
-      y[first + 4u] = four(words.z, 0u, scale);
-      y[first + 5u] = four(words.z, 16u, scale);
-      y[first + 6u] = four(words.w, 0u, scale);
-      y[first + 7u] = four(words.w, 16u, scale);
-    } else {
-      if (first + 1u < p.count) { y[first + 1u] = four(words.x, 16u, scale); }
-      if (first + 2u < p.count) { y[first + 2u] = four(words.y, 0u, scale); }
-      if (first + 3u < p.count) { y[first + 3u] = four(words.y, 16u, scale); }
-      if (first + 4u < p.count) { y[first + 4u] = four(words.z, 0u, scale); }
-      if (first + 5u < p.count) { y[first + 5u] = four(words.z, 16u, scale); }
-      if (first + 6u < p.count) { y[first + 6u] = four(words.w, 0u, scale); }
-    }
-  }
+  if (i < p.count) { put(i, word0); }
+  if (i + 256u < p.count) { put(i + 256u, word1); }
+  if (i + 512u < p.count) { put(i + 512u, word2); }
+  if (i + 768u < p.count) { put(i + 768u, word3); }
 }

@@ -8,19 +8,24 @@ import { makeOptimizer } from "../train/optimizer.ts";
 import type { TrainSettings as LoopSettings } from "../train/settings.ts";
 import type { LoadedModel } from "./load.ts";
 
-export function makeLearner(
-  { executor, weights, source: { config } }: LoadedModel,
+export async function makeLearner(
+  { executor, webgpu, weights, source: { config } }: LoadedModel,
   { parameters, lora, plan, settings: { optim, adamw } }: {
     parameters: Parameter[];
     lora: LoraSettings;
     plan: MemoryPlan;
     settings: LoopSettings;
   },
-): Learner {
+): Promise<Learner> {
   const options: TrainableOptions = {
     ...{ executor, config, weights, parameters, keepLayers: plan.keepLayers, headChunk: plan.headChunk },
     loraScale: loraScale(lora),
     loraDropout: lora.lora_dropout,
   };
-  return hostLearner(makeTrainable(options), makeOptimizer(optim, parameters, adamw));
+  if (!webgpu) return hostLearner(makeTrainable(options), makeOptimizer(optim, parameters, adamw));
+  const { gpuLearner } = await import("../webgpu/learner.ts");
+  return gpuLearner(webgpu, {
+    ...{ parameters, kind: optim, settings: adamw },
+    makeModel: (placeOf) => makeTrainable({ ...options, placeOf }),
+  });
 }

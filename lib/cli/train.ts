@@ -121,7 +121,7 @@ async function prepare({ settings: wanted, sources }: Resolved, folder: string):
   const model = await loadOpenedModel(opened, { engine, threads, profile, purpose: "training" });
   const { executor, weights } = model;
   await initMagnitudes(parameters, { executor, weights, config, settings: lora });
-  const learner = makeLearner(model, { parameters, lora, plan, settings: loopSettings(settings) });
+  const learner = await makeLearner(model, { parameters, lora, plan, settings: loopSettings(settings) });
   return { folder, settings, chosenRate, model, rows, rowAt, lora, learner, plan, totalSteps: windows.totalSteps };
 }
 

@@ -189,7 +189,6 @@ export function makeCommands(gpu: Gpu, { profile }: { profile?: Profile } = {}) 
       }
       const results = tensors.map(({ bytes }, i) => mine.getMappedRange(starts[i], bytes).slice(0));
       mine.unmap();
-      profile?.collect();
       gpu.check();
       return results;
     },

@@ -70,9 +70,26 @@ async function dawnGpu(): Promise<GPU> {
   if (dawn) return dawn;
   const { create, globals } = await import("webgpu");
   const scope = globalThis as Record<string, unknown>;
+  waitPatiently(scope);
   for (const [name, value] of Object.entries(globals)) if (!(name in scope)) scope[name] = value;
   const toggles = ["allow_unsafe_apis", "vulkan_enable_f16_on_nvidia", "disable_robustness"];
   return dawn = create([`enable-dawn-features=${toggles}`]) as unknown as GPU;
+}
+
+/**
+ * While anything is pending Dawn asks again and again through setImmediate. Over seconds (a shader that is compiled, a
+ * long step) that keeps a core busy, and in the end Deno stands still: after some rounds the next ones wait a millisecond.
+ */
+function waitPatiently(scope: Record<string, unknown>): void {
+  const immediate = scope.setImmediate as (callback: () => void) => unknown;
+  const quickRounds = 300, pause = 5;
+  let rounds = 0, last = 0;
+  scope.setImmediate = (callback: () => void, ...args: unknown[]) => {
+    const now = performance.now();
+    if (now - last > pause) rounds = 0;
+    last = now;
+    return args.length === 0 && ++rounds > quickRounds ? setTimeout(callback, 1) : immediate(callback, ...args as []);
+  };
 }
 
 type Adapter = GPUAdapter & { info: AdapterInfo };

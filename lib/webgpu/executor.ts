@@ -189,7 +189,11 @@ export function createWebgpuExecutor(gpu: Gpu, options: WebgpuOptions = {}): Web
     const temps = found.slots.map((bytes) => allocate([bytes / 4], "f32", bytes));
     const state = { values, outputs, temps, compiled: found };
     found.dispatches.forEach((dispatch, i) => {
-      commands.encode(found.encoded[i], dispatch, dispatch.tensors.map((tensor) => tensor && locate(tensor.place, state)));
+      commands.encode(
+        found.encoded[i],
+        dispatch,
+        dispatch.tensors.map((tensor) => tensor && locate(tensor.place, state)),
+      );
     });
     // Given back at once: what is encoded later runs later.
     for (const { buffer } of temps) buffers.give(buffer);

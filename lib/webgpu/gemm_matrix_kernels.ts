@@ -26,11 +26,11 @@ export function gemmMatrix<T extends TensorLike>(g: Gemm<T>, sizes: Sizes): Disp
   return thinProduct(g, sizes) ?? tokenSum(g, sizes) ?? tiledProduct(g, sizes);
 }
 
-/** Few columns: y [M, N] with N of 16, 32, 48 or 64, and nothing added. */
+/** Few columns: y [M, N] with N of 16, 32 or 64, and nothing added. */
 function thinProduct<T extends TensorLike>(g: Gemm<T>, { M, N, K }: Sizes): Dispatch<T> | undefined {
   const { a, b, y, transA, transB, scale = 1 } = g;
-  const fits = M >= 16 && N % 16 === 0 && N <= thinnest && K % 16 === 0 && a.dtype === "f16" && b.dtype === "f16";
-  if (!fits || transA || g.low || g.plus || g.accumulate || g.columns) return undefined;
+  const fits = [16, 32, 64].includes(N) && K % 8 === 0 && a.dtype === "f16" && b.dtype === "f16" && a !== b;
+  if (!fits || M < 2 || transA || g.low || g.plus || g.accumulate || g.columns) return undefined;
   const constants: Record<string, number | string> = { fragments: `${N / 16}u`, Y: y.dtype };
   if (!transB) constants.transB = "false";
   return {

@@ -60,9 +60,18 @@ export function lowerNode(node: Node, lowering: Lowering): void {
       return defer(y, { kind: "norm", dy, x, weight, eps: options.eps });
     }
     case "linear":
-      return defer(y, { kind: "gemm", gemm: { a: operand(args[0]), transB: true, ...dense(args[1]) }, ...weightOf(args[1]) });
+      return defer(y, {
+        kind: "gemm",
+        gemm: { a: operand(args[0]), transB: true, ...dense(args[1]) },
+        ...weightOf(args[1]),
+      });
     case "linearBackward":
-      return defer(y, { kind: "gemm", gemm: { a: operand(args[0]), ...dense(args[1]) }, ...weightOf(args[1]), backward: true });
+      return defer(y, {
+        kind: "gemm",
+        gemm: { a: operand(args[0]), ...dense(args[1]) },
+        ...weightOf(args[1]),
+        backward: true,
+      });
     case "matmul": {
       const [a, b] = [operand(args[0]), operand(args[1])];
       const product = { a, b, transA: options.transA, transB: options.transB, scale: options.scale };

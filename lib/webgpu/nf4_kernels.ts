@@ -13,14 +13,16 @@ export interface Nf4Codes<T> {
 }
 
 /** y = the numbers of the codes, f32 or f16. */
-export function dequantizeNf4<T extends TensorLike>({ packed, absmax, double, y }: Nf4Codes<T> & { y: T }): Dispatch<T> {
-  const count = Math.ceil(elements(y.shape) / 4);
+export function dequantizeNf4<T extends TensorLike>(
+  { packed, absmax, double, y }: Nf4Codes<T> & { y: T },
+): Dispatch<T> {
+  const count = Math.ceil(elements(y.shape) / 8), half = y.dtype === "f16";
   return {
     kernel: "nf4_dequantize",
-    constants: { Y: y.dtype, ...double ? { double: "true" } : {} },
+    constants: { ...half ? { half: "true", Y: "vec4<u32>" } : {}, ...double ? { double: "true" } : {} },
     tensors: [packed, absmax ?? null, double?.codes ?? null, double?.nested ?? null, double?.map ?? null, y],
-    params: [count, { f32: double?.offset ?? 0 }, 0],
-    grid: spread(Math.ceil(count / (8 * 256))),
+    params: [count, { f32: double?.offset ?? 0 }, 0, Math.ceil(elements(y.shape) / 4)],
+    grid: spread(Math.ceil(count / (4 * 256))),
     work: { bytes: bytesMoved(packed, y) + (double ? 1.02 : 4) * Math.ceil(elements(y.shape) / 64) },
   };
 }

@@ -43,7 +43,12 @@ export function makeProducts({ target, emit, temp, inputs }: {
 }): Products {
   const operand: Dtype = target.f16 ? "f16" : "f32";
 
-  function part(input: string, field: string, index: number, like: { shape: readonly number[]; dtype: Dtype }): Virtual {
+  function part(
+    input: string,
+    field: string,
+    index: number,
+    like: { shape: readonly number[]; dtype: Dtype },
+  ): Virtual {
     return { ...like, place: { input, field, part: index } };
   }
 

@@ -18,7 +18,6 @@ export interface Profile {
   /** Where the next dispatch writes its timestamps. */
   next(dispatch: Dispatch): GPUComputePassTimestampWrites | undefined;
   resolve(encoder: GPUCommandEncoder): void;
-  collect(): void;
   /** Waits for the last times and returns the sums, longest first. */
   result(): Promise<KernelProfile[]>;
   reset(): void;
@@ -69,7 +68,7 @@ export function makeProfile({ device }: Gpu): Profile {
         target.destroy();
       })());
     },
-    collect() {},
+
     async result() {
       await Promise.all(waiting);
       waiting = [];

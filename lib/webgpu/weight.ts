@@ -52,7 +52,11 @@ export function placeWeight(data: WeightData, { target, allocate, commands }: {
     put(`packed.${part}`, packed.subarray(from / 2, Math.ceil(to / 2)), "u32");
     if (double) {
       put(`codes.${part}`, absmax.codes.subarray(...blocks), "u32");
-      put(`nested.${part}`, absmax.nestedAbsmax.subarray(blocks[0] / nestedBlock, Math.ceil(blocks[1] / nestedBlock)), "f32");
+      put(
+        `nested.${part}`,
+        absmax.nestedAbsmax.subarray(blocks[0] / nestedBlock, Math.ceil(blocks[1] / nestedBlock)),
+        "f32",
+      );
     } else put(`absmax.${part}`, absmax.subarray(...blocks), "f32");
     start += count;
   }

@@ -73,7 +73,9 @@ const sorted = times.toSorted((a, b) => a - b), median = sorted[sorted.length >>
 console.log(
   `${count} x ${length}, ${flags.keep} of ${config.layers} layers kept: ${median.toFixed(1)} ms ` +
     `(${sorted[0].toFixed(1)} to ${sorted.at(-1)!.toFixed(1)}), ${(1000 * tokens / median).toFixed(0)} tokens/s, ` +
-    `${(executor.buffers.peak() / 2 ** 30).toFixed(2)} GiB, losses ${losses[0].toFixed(4)} to ${losses.at(-1)!.toFixed(4)}`,
+    `${(executor.buffers.peak() / 2 ** 30).toFixed(2)} GiB, losses ${losses[0].toFixed(4)} to ${
+      losses.at(-1)!.toFixed(4)
+    }`,
 );
 if (executor.profile) {
   const results = await executor.profile.result(), total = results.reduce((sum, { ms }) => sum + ms, 0);

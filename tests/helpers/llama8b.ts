@@ -50,7 +50,8 @@ export function randomWeights(executor: Executor, config: ModelConfig): LoadedWe
   for (let filled = 1 << 20; filled < dense.length; filled *= 2) {
     dense.copyWithin(filled, 0, Math.min(filled, dense.length - filled));
   }
-  const whole: Record<string, Value> = {}, layers = Array.from({ length: config.layers }, (): Record<string, Value> => ({}));
+  const whole: Record<string, Value> = {},
+    layers = Array.from({ length: config.layers }, (): Record<string, Value> => ({}));
   modelTensors(config).forEach(({ key, role, shape, layer }, i) => {
     const count = shape.reduce((a, b) => a * b, 1), from = (i * 64) % 4096;
     const value = role === "linear"
