@@ -71,7 +71,7 @@ gpuTest("scale(), fill() and addInPlace()", async (gpu) => {
 
 gpuTest("sumRows()", async (gpu) => {
   for (const [typeX, , typeY] of mixes) {
-    for (const [T, O] of [[1, 33], [17, 72], [131, 36], [300, 131], [517, 576]]) {
+    for (const [T, O] of [[1, 33], [17, 72], [131, 36], [208, 131], [517, 576]]) {
       const x = operand([T, O], 1, { dtype: typeX }), y = output([O], typeY);
       const [found] = await runDispatches(gpu, [sumRows(x.tensor, y)], [y]);
       // Every number passes through T/128 + 3 + 2 + 32 additions at most, each rounding a sum of less than T.
@@ -85,14 +85,14 @@ gpuTest("sumRows()", async (gpu) => {
 gpuTest("gatherRows() from a table in parts, scaled", async (gpu) => {
   for (const [typeX, , typeY] of mixes) {
     for (const D of [33, 72]) {
-      const index = integers(10, 0, 7, 7, 3, 6);
+      const index = integers(10, 0, 7, 7, 3, 4);
       const table = operand([11, D], 1, { dtype: typeX }), y = output([6, D], typeY);
       const part = (from: number, to: number) =>
         input([to - from, D], table.tensor.data!.slice(from * D, to * D) as Float32Array, typeX);
       const [found] = await runDispatches(gpu, [
-        gatherRows(part(0, 4), index.tensor, y, { scale: 1.5 }),
-        gatherRows(part(4, 7), index.tensor, y, { scale: 1.5, firstRow: 4 }),
         gatherRows(part(7, 11), index.tensor, y, { scale: 1.5, firstRow: 7 }),
+        gatherRows(part(4, 7), index.tensor, y, { scale: 1.5, firstRow: 4 }),
+        gatherRows(part(0, 4), index.tensor, y, { scale: 1.5 }),
       ], [y]);
       const expected = opsFloat64.scale(opsFloat64.gatherRows(table.value, index.value), 1.5);
       assertClose(found, expected.data, { ...once(typeY), what: `${typeX} ${typeY} ${D}` });
