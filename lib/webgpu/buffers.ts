@@ -23,12 +23,16 @@ const usage = () => GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBuffer
 /** Sizes of large buffers are whole multiples of this. */
 const granule = 65_536;
 
-export function makeBuffers(gpu: Gpu): Buffers {
-  let free: GPUBuffer[] = [];
-  const used = new Set<GPUBuffer>();
-  let total = 0, peak = 0;
+/** A buffer and its number, counted from the first that was made. */
+type Numbered = GPUBuffer & { id?: number };
 
-  function make(bytes: number): GPUBuffer {
+export function makeBuffers(gpu: Gpu): Buffers {
+  /** Free buffers by size, those of one size by number. */
+  const free = new Map<number, Numbered[]>();
+  const used = new Set<GPUBuffer>();
+  let total = 0, peak = 0, count = 0;
+
+  function make(bytes: number): Numbered {
     const size = bytes <= granule ? Math.ceil(bytes / 256) * 256 : Math.ceil(bytes / granule) * granule;
     if (size > gpu.limits.maxBufferSize) {
       throw new UserError(
@@ -36,7 +40,8 @@ export function makeBuffers(gpu: Gpu): Buffers {
         { hint: "Lower max_length or the batch size, or use --engine onnx." },
       );
     }
-    const buffer = gpu.device.createBuffer({ size, usage: usage() });
+    const buffer: Numbered = gpu.device.createBuffer({ size, usage: usage() });
+    buffer.id = ++count;
     total += size;
     peak = Math.max(peak, total);
     return buffer;
@@ -44,30 +49,36 @@ export function makeBuffers(gpu: Gpu): Buffers {
 
   return {
     take(bytes) {
-      let best = -1;
-      for (let i = 0; i < free.length; i++) {
-        const { size } = free[i];
-        if (size >= bytes && size * 0.75 <= Math.max(bytes, 256) && (best < 0 || size < free[best].size)) best = i;
+      let best = Infinity;
+      for (const [size, { length }] of free) {
+        if (length > 0 && size >= bytes && size * 0.75 <= Math.max(bytes, 256) && size < best) best = size;
       }
-      const buffer = best >= 0 ? free.splice(best, 1)[0] : make(bytes);
+      // Of one size the first: a step that takes and gives as the one before gets the same buffers, and so finds its
+      // bind groups again.
+      const buffer = best < Infinity ? free.get(best)!.shift()! : make(bytes);
       used.add(buffer);
       return buffer;
     },
-    give(buffer) {
-      if (used.delete(buffer)) free.push(buffer);
+    give(given) {
+      if (!used.delete(given)) return;
+      const buffer: Numbered = given, list = free.get(buffer.size) ?? [];
+      free.set(buffer.size, list);
+      let at = list.length;
+      while (at > 0 && list[at - 1].id! > buffer.id!) at--;
+      list.splice(at, 0, buffer);
     },
     trim() {
-      for (const buffer of free) {
+      for (const buffer of [...free.values()].flat()) {
         total -= buffer.size;
         buffer.destroy();
       }
-      free = [];
+      free.clear();
     },
     bytes: () => total,
     peak: () => peak,
     close() {
-      for (const buffer of [...free, ...used]) buffer.destroy();
-      free = [];
+      for (const buffer of [...[...free.values()].flat(), ...used]) buffer.destroy();
+      free.clear();
       used.clear();
       total = 0;
     },

@@ -48,8 +48,10 @@ export function makeCommands(gpu: Gpu, { profile }: { profile?: Profile } = {}) 
   };
   const slots = new Map<string, number>();
   let epoch = 0;
+  /** Buffers that buffers.ts did not make get numbers below 0. */
+  let unnumbered = 0;
+  const offsets = [0];
   let bindGroups = new Map<string, GPUBindGroup>();
-  let bufferIds = 0;
   let encoder: GPUCommandEncoder | undefined, pass: GPUComputePassEncoder | undefined, pending = 0;
   let staging: GPUBuffer | undefined;
 
@@ -79,7 +81,7 @@ export function makeCommands(gpu: Gpu, { profile }: { profile?: Profile } = {}) 
   function bindGroupOf(layout: GPUBindGroupLayout, pipeline: number, given: (GpuTensor | null)[]): GPUBindGroup {
     const tensors = given.map((tensor) => tensor ?? spare);
     let key = `${pipeline}`;
-    for (const { buffer, offset, bytes } of tensors) key += `,${buffer.id ??= ++bufferIds}:${offset}:${bytes}`;
+    for (const { buffer, offset, bytes } of tensors) key += `,${buffer.id ??= --unnumbered}:${offset}:${bytes}`;
     let group = bindGroups.get(key);
     if (!group) {
       if (bindGroups.size > 50_000) bindGroups = new Map(); // buffers of the past
@@ -117,22 +119,27 @@ export function makeCommands(gpu: Gpu, { profile }: { profile?: Profile } = {}) 
     return { pipeline: pipelines.get(dispatch), slot: slotOf(dispatch.params), epoch };
   }
 
-  function encode(encoded: Encoded, dispatch: Dispatch, tensors: (GpuTensor | null)[]): void {
+  /** The bind group of a dispatch on these tensors. */
+  function groupOf({ pipeline: { id, layout } }: Encoded, tensors: (GpuTensor | null)[]): GPUBindGroup {
+    return bindGroupOf(layout, id, tensors);
+  }
+
+  function encode(encoded: Encoded, dispatch: Dispatch, group: GPUBindGroup): void {
     if (encoded.epoch !== epoch) {
       encoded.slot = slotOf(dispatch.params);
       encoded.epoch = epoch;
     }
-    const { id, pipeline, layout } = encoded.pipeline;
-    const group = bindGroupOf(layout, id, tensors);
+    const { grid: [x, y, z] } = dispatch;
     encoder ??= device.createCommandEncoder();
     if (profile) {
       endPass();
       pass = encoder.beginComputePass({ timestampWrites: profile.next(dispatch) });
     }
     pass ??= encoder.beginComputePass();
-    pass.setPipeline(pipeline);
-    pass.setBindGroup(0, group, [encoded.slot]);
-    pass.dispatchWorkgroups(...dispatch.grid);
+    pass.setPipeline(encoded.pipeline.pipeline);
+    offsets[0] = encoded.slot;
+    pass.setBindGroup(0, group, offsets);
+    pass.dispatchWorkgroups(x, y, z);
     if (profile) endPass();
     if (++pending >= flushEvery) flush();
   }
@@ -140,10 +147,12 @@ export function makeCommands(gpu: Gpu, { profile }: { profile?: Profile } = {}) 
   return {
     pipelines,
     prepare,
-    /** Encodes a dispatch that was prepared, on these tensors. */
+    groupOf,
+    /** Encodes a dispatch that was prepared, with its bind group. */
     encode,
     dispatch(dispatch: Dispatch<GpuTensor>): void {
-      encode(prepare(dispatch), dispatch, dispatch.tensors);
+      const prepared = prepare(dispatch);
+      encode(prepared, dispatch, groupOf(prepared, dispatch.tensors));
     },
     /** Copies `bytes` from one buffer to another, in order with the dispatches. */
     copy(from: GpuTensor, to: GpuTensor, bytes: number): void {

@@ -61,10 +61,19 @@ interface Compiled {
   encoded: Encoded[];
   outputs: { name: string; tensor: Virtual; bytes: number }[];
   slots: number[];
-  /** For every dispatch, where its tensors are found: see `locate`. */
+  /** Slot of each temporary. */
   slotOf: Map<number, number>;
-  /** Bind groups by the buffers of a run. */
+  /** Inputs of which the f16 copy is read. */
+  halves: string[];
+  /** Bind groups of all dispatches, by the buffers of a run. */
   groups: Map<string, GPUBindGroup[]>;
+}
+
+/** Runs of a segment whose bind groups are kept: two batches of a large model, and more of a small one. */
+const mostGroups = 256;
+
+function placeOf({ buffer, offset }: GpuTensor): string {
+  return `${buffer.id}:${offset}`;
 }
 
 export function createWebgpuExecutor(gpu: Gpu, options: WebgpuOptions = {}): WebgpuExecutor {
@@ -111,8 +120,10 @@ export function createWebgpuExecutor(gpu: Gpu, options: WebgpuOptions = {}): Web
     const lowered = lower(neededNodes(nodes, Object.values(outputs)), { target, inputs, outputs });
     const { dispatches } = lowered;
     const { slots, slotOf } = planTemporaries(dispatches, bytesWithRoom);
+    const halves = new Set<string>();
     for (const { tensors } of dispatches) {
       for (const tensor of tensors) {
+        if (tensor && "input" in tensor.place && tensor.place.field === "half") halves.add(tensor.place.input);
         if (tensor && "shared" in tensor.place && tensor.place.shared === "weight") {
           largestWeight = Math.max(largestWeight, tensorBytes(tensor.shape, tensor.dtype));
         }
@@ -130,6 +141,7 @@ export function createWebgpuExecutor(gpu: Gpu, options: WebgpuOptions = {}): Web
       outputs: Array.from(lowered.outputs, ([name, tensor]) => ({ name, tensor, bytes: bytesWithRoom(tensor) })),
       slots,
       slotOf,
+      halves: [...halves],
       groups: new Map(),
     };
   }
@@ -171,6 +183,26 @@ export function createWebgpuExecutor(gpu: Gpu, options: WebgpuOptions = {}): Web
     return value.parts!.get(`${place.field}.${place.part}`)!;
   }
 
+  /** Bind groups of a run's dispatches, found by the buffers that the run works on. */
+  function groupsOf(found: Compiled, run: Parameters<typeof locate>[1]): GPUBindGroup[] {
+    let key = "";
+    for (const name in run.values) key += `${placeOf(run.values[name].tensor)},`;
+    for (const name of found.halves) key += `${placeOf(halfOf(run.values[name]))},`;
+    for (const name in run.outputs) key += `${placeOf(run.outputs[name].tensor)},`;
+    for (const temp of run.temps) key += `${placeOf(temp)},`;
+    // Scratch for weights may have been made anew, larger.
+    if (scratch) key += placeOf(scratch);
+    let groups = found.groups.get(key);
+    if (!groups) {
+      groups = found.dispatches.map(({ tensors }, i) =>
+        commands.groupOf(found.encoded[i], tensors.map((tensor) => tensor && locate(tensor.place, run)))
+      );
+      if (found.groups.size >= mostGroups) found.groups.clear();
+      found.groups.set(key, groups);
+    }
+    return groups;
+  }
+
   async function run(
     segment: Segment,
     inputs: Record<string, Value>,
@@ -187,14 +219,8 @@ export function createWebgpuExecutor(gpu: Gpu, options: WebgpuOptions = {}): Web
       outputs[name] = into[name] as GpuValue ?? hold(allocate(shape, dtype, bytes), { pooled: true });
     }
     const temps = found.slots.map((bytes) => allocate([bytes / 4], "f32", bytes));
-    const state = { values, outputs, temps, compiled: found };
-    found.dispatches.forEach((dispatch, i) => {
-      commands.encode(
-        found.encoded[i],
-        dispatch,
-        dispatch.tensors.map((tensor) => tensor && locate(tensor.place, state)),
-      );
-    });
+    const groups = groupsOf(found, { values, outputs, temps, compiled: found });
+    found.dispatches.forEach((dispatch, i) => commands.encode(found.encoded[i], dispatch, groups[i]));
     // Given back at once: what is encoded later runs later.
     for (const { buffer } of temps) buffers.give(buffer);
     return outputs;
