@@ -43,40 +43,30 @@ alias Sum = subgroup_matrix_result<f32, 16, 16>;
 const threads = 64u * columns;
 const tile_rows = 32u * fragments;
 const tile_columns = 32u * columns;
-/** Vectors of four in a row of a tile: 64 numbers, or a tile's width, and 8 more, so that rows start in other banks. */
-const stride_a = 18u;
-const stride_b = select(8u * columns + 2u, 18u, transB);
+/** Vectors of 8 in a row of a tile: 64 numbers, or a tile's width, and 8 more, so that rows start in other banks. */
+const stride_a = 9u;
+const stride_b = select(4u * columns + 1u, 9u, transB);
+const tile_b = tile_rows * 9u;
 
-var<workgroup> tile_a: array<vec4<f16>, tile_rows * 18u>;
-var<workgroup> tile_b: array<vec4<f16>, tile_columns * 18u>;
-/** A 16 x 16 result of each subgroup on its way out. */
-var<workgroup> out: array<vec4<f32>, 2u * columns * 64u>;
+/** Both operands' tiles, a's first; at the end the results on their way out, as f32. */
+var<workgroup> tile: array<vec4<u32>, tile_b + tile_columns * 9u>;
 
-fn store_a(row: u32, column: u32, v: vec4<u32>) {
-  let i = row * stride_a + column * 2u;
-  tile_a[i] = bitcast<vec4<f16>>(v.xy);
-  tile_a[i + 1u] = bitcast<vec4<f16>>(v.zw);
+fn times(v: vec4<u32>, factor: f16) -> vec4<u32> {
+  return vec4<u32>(
+    bitcast<u32>(bitcast<vec2<f16>>(v.x) * factor),
+    bitcast<u32>(bitcast<vec2<f16>>(v.y) * factor),
+    bitcast<u32>(bitcast<vec2<f16>>(v.z) * factor),
+    bitcast<u32>(bitcast<vec2<f16>>(v.w) * factor),
+  );
 }
 
-fn store_scaled_a(row: u32, column: u32, v: vec4<u32>, factor: f16) {
-  let i = row * stride_a + column * 2u;
-  tile_a[i] = bitcast<vec4<f16>>(v.xy) * factor;
-  tile_a[i + 1u] = bitcast<vec4<f16>>(v.zw) * factor;
-}
-
-fn store_b(row: u32, column: u32, v: vec4<u32>) {
-  let i = row * stride_b + column * 2u;
-  tile_b[i] = bitcast<vec4<f16>>(v.xy);
-  tile_b[i + 1u] = bitcast<vec4<f16>>(v.zw);
-}
-
-/** Adds and writes 8 neighbours of a row of the subgroup's 16 x 16 result. */
-fn put(m: u32, n: u32, subgroup: u32, lane: u32) {
+/** Adds and writes 8 neighbours of a row of a 16 x 16 result that begins at `block` of the tile and at (m, n) of y. */
+fn put(m: u32, n: u32, block: u32, lane: u32) {
   let row = m + (lane >> 1u);
   let column = n + (lane & 1u) * 8u;
   if (row < p.M && column < p.N) {
-    var first = out[subgroup * 64u + lane * 2u] * p.scale;
-    var second = out[subgroup * 64u + lane * 2u + 1u] * p.scale;
+    var first = bitcast<vec4<f32>>(tile[block + lane * 2u]) * p.scale;
+    var second = bitcast<vec4<f32>>(tile[block + lane * 2u + 1u]) * p.scale;
     let i = (row * p.width + p.start + column) >> 2u;
     if (plusKind != 0) {
       let j = select(i, (p.start + column) >> 2u, plusKind == 1);
@@ -131,7 +121,7 @@ fn main(
   let b3 = select(column_b, min(n0 + rb + 3u * step_b, last_n) * depth, transB);
 
   let ai = row0 * stride_a;
-  let bi = select(column0 >> 2u, column0 * stride_b, transB);
+  let bi = tile_b + select(column0 >> 3u, column0 * stride_b, transB);
 
   var va0: vec4<u32>; var va1: vec4<u32>; var va2: vec4<u32>; var va3: vec4<u32>;
   var vb0: vec4<u32>; var vb1: vec4<u32>; var vb2: vec4<u32>; var vb3: vec4<u32>;
@@ -151,20 +141,20 @@ fn main(
       let behind = select((s - 1u) * 8u + ka >= depth, (s - 1u - main_steps) * 8u + ka >= (p.R >> 3u), of_low);
       if (of_low || behind) {
         let factor = select(select(1h, f16(p.lowScale), of_low), 0h, behind);
-        store_scaled_a(ra, ka, va0, factor);
-        store_scaled_a(ra + threads / 8u, ka, va1, factor);
-        store_scaled_a(ra + threads / 4u, ka, va2, factor);
-        store_scaled_a(ra + 3u * threads / 8u, ka, va3, factor);
+        tile[ra * stride_a + ka] = times(va0, factor);
+        tile[(ra + threads / 8u) * stride_a + ka] = times(va1, factor);
+        tile[(ra + threads / 4u) * stride_a + ka] = times(va2, factor);
+        tile[(ra + 3u * threads / 8u) * stride_a + ka] = times(va3, factor);
       } else {
-        store_a(ra, ka, va0);
-        store_a(ra + threads / 8u, ka, va1);
-        store_a(ra + threads / 4u, ka, va2);
-        store_a(ra + 3u * threads / 8u, ka, va3);
+        tile[ra * stride_a + ka] = va0;
+        tile[(ra + threads / 8u) * stride_a + ka] = va1;
+        tile[(ra + threads / 4u) * stride_a + ka] = va2;
+        tile[(ra + 3u * threads / 8u) * stride_a + ka] = va3;
       }
-      store_b(rb, cb, vb0);
-      store_b(rb + step_b, cb, vb1);
-      store_b(rb + 2u * step_b, cb, vb2);
-      store_b(rb + 3u * step_b, cb, vb3);
+      tile[tile_b + rb * stride_b + cb] = vb0;
+      tile[tile_b + (rb + step_b) * stride_b + cb] = vb1;
+      tile[tile_b + (rb + 2u * step_b) * stride_b + cb] = vb2;
+      tile[tile_b + (rb + 3u * step_b) * stride_b + cb] = vb3;
       workgroupBarrier();
     }
     if (s < main_steps) {
@@ -204,24 +194,24 @@ fn main(
     if (s > 0u) {
       // The four steps of 16, written out: a loop keeps the compiler from loading ahead.
       {
-        let w0 = subgroupMatrixLoad<Left, row_major>(&tile_a, ai + 0u, stride_a);
-        let w1 = subgroupMatrixLoad<Left, row_major>(&tile_a, ai + 16u * stride_a + 0u, stride_a);
+        let w0 = subgroupMatrixLoad<Left, row_major>(&tile, ai, stride_a);
+        let w1 = subgroupMatrixLoad<Left, row_major>(&tile, ai + 16u * stride_a, stride_a);
         var x0: Right;
         var x1: Right;
         if (transB) {
-          x0 = subgroupMatrixLoad<Right, col_major>(&tile_b, bi + 0u, stride_b);
-          x1 = subgroupMatrixLoad<Right, col_major>(&tile_b, bi + 16u * stride_b + 0u, stride_b);
+          x0 = subgroupMatrixLoad<Right, col_major>(&tile, bi, stride_b);
+          x1 = subgroupMatrixLoad<Right, col_major>(&tile, bi + 16u * stride_b, stride_b);
         } else {
-          x0 = subgroupMatrixLoad<Right, row_major>(&tile_b, bi + 0u * stride_b, stride_b);
-          x1 = subgroupMatrixLoad<Right, row_major>(&tile_b, bi + 0u * stride_b + 4u, stride_b);
+          x0 = subgroupMatrixLoad<Right, row_major>(&tile, bi, stride_b);
+          x1 = subgroupMatrixLoad<Right, row_major>(&tile, bi + 2u, stride_b);
         }
         c00 = subgroupMatrixMultiplyAccumulate(w0, x0, c00);
         c10 = subgroupMatrixMultiplyAccumulate(w1, x0, c10);
         c01 = subgroupMatrixMultiplyAccumulate(w0, x1, c01);
         c11 = subgroupMatrixMultiplyAccumulate(w1, x1, c11);
         if (fragments == 4u) {
-          let w2 = subgroupMatrixLoad<Left, row_major>(&tile_a, ai + 32u * stride_a + 0u, stride_a);
-          let w3 = subgroupMatrixLoad<Left, row_major>(&tile_a, ai + 48u * stride_a + 0u, stride_a);
+          let w2 = subgroupMatrixLoad<Left, row_major>(&tile, ai + 32u * stride_a, stride_a);
+          let w3 = subgroupMatrixLoad<Left, row_major>(&tile, ai + 48u * stride_a, stride_a);
           c20 = subgroupMatrixMultiplyAccumulate(w2, x0, c20);
           c30 = subgroupMatrixMultiplyAccumulate(w3, x0, c30);
           c21 = subgroupMatrixMultiplyAccumulate(w2, x1, c21);
@@ -229,24 +219,24 @@ fn main(
         }
       }
       {
-        let w0 = subgroupMatrixLoad<Left, row_major>(&tile_a, ai + 4u, stride_a);
-        let w1 = subgroupMatrixLoad<Left, row_major>(&tile_a, ai + 16u * stride_a + 4u, stride_a);
+        let w0 = subgroupMatrixLoad<Left, row_major>(&tile, ai + 2u, stride_a);
+        let w1 = subgroupMatrixLoad<Left, row_major>(&tile, ai + 16u * stride_a + 2u, stride_a);
         var x0: Right;
         var x1: Right;
         if (transB) {
-          x0 = subgroupMatrixLoad<Right, col_major>(&tile_b, bi + 4u, stride_b);
-          x1 = subgroupMatrixLoad<Right, col_major>(&tile_b, bi + 16u * stride_b + 4u, stride_b);
+          x0 = subgroupMatrixLoad<Right, col_major>(&tile, bi + 2u, stride_b);
+          x1 = subgroupMatrixLoad<Right, col_major>(&tile, bi + 16u * stride_b + 2u, stride_b);
         } else {
-          x0 = subgroupMatrixLoad<Right, row_major>(&tile_b, bi + 16u * stride_b, stride_b);
-          x1 = subgroupMatrixLoad<Right, row_major>(&tile_b, bi + 16u * stride_b + 4u, stride_b);
+          x0 = subgroupMatrixLoad<Right, row_major>(&tile, bi + 16u * stride_b, stride_b);
+          x1 = subgroupMatrixLoad<Right, row_major>(&tile, bi + 16u * stride_b + 2u, stride_b);
         }
         c00 = subgroupMatrixMultiplyAccumulate(w0, x0, c00);
         c10 = subgroupMatrixMultiplyAccumulate(w1, x0, c10);
         c01 = subgroupMatrixMultiplyAccumulate(w0, x1, c01);
         c11 = subgroupMatrixMultiplyAccumulate(w1, x1, c11);
         if (fragments == 4u) {
-          let w2 = subgroupMatrixLoad<Left, row_major>(&tile_a, ai + 32u * stride_a + 4u, stride_a);
-          let w3 = subgroupMatrixLoad<Left, row_major>(&tile_a, ai + 48u * stride_a + 4u, stride_a);
+          let w2 = subgroupMatrixLoad<Left, row_major>(&tile, ai + 32u * stride_a + 2u, stride_a);
+          let w3 = subgroupMatrixLoad<Left, row_major>(&tile, ai + 48u * stride_a + 2u, stride_a);
           c20 = subgroupMatrixMultiplyAccumulate(w2, x0, c20);
           c30 = subgroupMatrixMultiplyAccumulate(w3, x0, c30);
           c21 = subgroupMatrixMultiplyAccumulate(w2, x1, c21);
@@ -254,24 +244,24 @@ fn main(
         }
       }
       {
-        let w0 = subgroupMatrixLoad<Left, row_major>(&tile_a, ai + 8u, stride_a);
-        let w1 = subgroupMatrixLoad<Left, row_major>(&tile_a, ai + 16u * stride_a + 8u, stride_a);
+        let w0 = subgroupMatrixLoad<Left, row_major>(&tile, ai + 4u, stride_a);
+        let w1 = subgroupMatrixLoad<Left, row_major>(&tile, ai + 16u * stride_a + 4u, stride_a);
         var x0: Right;
         var x1: Right;
         if (transB) {
-          x0 = subgroupMatrixLoad<Right, col_major>(&tile_b, bi + 8u, stride_b);
-          x1 = subgroupMatrixLoad<Right, col_major>(&tile_b, bi + 16u * stride_b + 8u, stride_b);
+          x0 = subgroupMatrixLoad<Right, col_major>(&tile, bi + 4u, stride_b);
+          x1 = subgroupMatrixLoad<Right, col_major>(&tile, bi + 16u * stride_b + 4u, stride_b);
         } else {
-          x0 = subgroupMatrixLoad<Right, row_major>(&tile_b, bi + 32u * stride_b, stride_b);
-          x1 = subgroupMatrixLoad<Right, row_major>(&tile_b, bi + 32u * stride_b + 4u, stride_b);
+          x0 = subgroupMatrixLoad<Right, row_major>(&tile, bi + 32u * stride_b, stride_b);
+          x1 = subgroupMatrixLoad<Right, row_major>(&tile, bi + 32u * stride_b + 2u, stride_b);
         }
         c00 = subgroupMatrixMultiplyAccumulate(w0, x0, c00);
         c10 = subgroupMatrixMultiplyAccumulate(w1, x0, c10);
         c01 = subgroupMatrixMultiplyAccumulate(w0, x1, c01);
         c11 = subgroupMatrixMultiplyAccumulate(w1, x1, c11);
         if (fragments == 4u) {
-          let w2 = subgroupMatrixLoad<Left, row_major>(&tile_a, ai + 32u * stride_a + 8u, stride_a);
-          let w3 = subgroupMatrixLoad<Left, row_major>(&tile_a, ai + 48u * stride_a + 8u, stride_a);
+          let w2 = subgroupMatrixLoad<Left, row_major>(&tile, ai + 32u * stride_a + 4u, stride_a);
+          let w3 = subgroupMatrixLoad<Left, row_major>(&tile, ai + 48u * stride_a + 4u, stride_a);
           c20 = subgroupMatrixMultiplyAccumulate(w2, x0, c20);
           c30 = subgroupMatrixMultiplyAccumulate(w3, x0, c30);
           c21 = subgroupMatrixMultiplyAccumulate(w2, x1, c21);
@@ -279,24 +269,24 @@ fn main(
         }
       }
       {
-        let w0 = subgroupMatrixLoad<Left, row_major>(&tile_a, ai + 12u, stride_a);
-        let w1 = subgroupMatrixLoad<Left, row_major>(&tile_a, ai + 16u * stride_a + 12u, stride_a);
+        let w0 = subgroupMatrixLoad<Left, row_major>(&tile, ai + 6u, stride_a);
+        let w1 = subgroupMatrixLoad<Left, row_major>(&tile, ai + 16u * stride_a + 6u, stride_a);
         var x0: Right;
         var x1: Right;
         if (transB) {
-          x0 = subgroupMatrixLoad<Right, col_major>(&tile_b, bi + 12u, stride_b);
-          x1 = subgroupMatrixLoad<Right, col_major>(&tile_b, bi + 16u * stride_b + 12u, stride_b);
+          x0 = subgroupMatrixLoad<Right, col_major>(&tile, bi + 6u, stride_b);
+          x1 = subgroupMatrixLoad<Right, col_major>(&tile, bi + 16u * stride_b + 6u, stride_b);
         } else {
-          x0 = subgroupMatrixLoad<Right, row_major>(&tile_b, bi + 48u * stride_b, stride_b);
-          x1 = subgroupMatrixLoad<Right, row_major>(&tile_b, bi + 48u * stride_b + 4u, stride_b);
+          x0 = subgroupMatrixLoad<Right, row_major>(&tile, bi + 48u * stride_b, stride_b);
+          x1 = subgroupMatrixLoad<Right, row_major>(&tile, bi + 48u * stride_b + 2u, stride_b);
         }
         c00 = subgroupMatrixMultiplyAccumulate(w0, x0, c00);
         c10 = subgroupMatrixMultiplyAccumulate(w1, x0, c10);
         c01 = subgroupMatrixMultiplyAccumulate(w0, x1, c01);
         c11 = subgroupMatrixMultiplyAccumulate(w1, x1, c11);
         if (fragments == 4u) {
-          let w2 = subgroupMatrixLoad<Left, row_major>(&tile_a, ai + 32u * stride_a + 12u, stride_a);
-          let w3 = subgroupMatrixLoad<Left, row_major>(&tile_a, ai + 48u * stride_a + 12u, stride_a);
+          let w2 = subgroupMatrixLoad<Left, row_major>(&tile, ai + 32u * stride_a + 6u, stride_a);
+          let w3 = subgroupMatrixLoad<Left, row_major>(&tile, ai + 48u * stride_a + 6u, stride_a);
           c20 = subgroupMatrixMultiplyAccumulate(w2, x0, c20);
           c30 = subgroupMatrixMultiplyAccumulate(w3, x0, c30);
           c21 = subgroupMatrixMultiplyAccumulate(w2, x1, c21);
@@ -306,41 +296,30 @@ fn main(
     }
   }
 
-  // Out through workgroup memory: every subgroup its own 16 x 16 block, all at the same pace.
+  // Out through workgroup memory, four blocks of each subgroup at a time.
   let m = m0 + row0;
   let n = n0 + column0;
-  let at = subgroup * 64u;
-  subgroupMatrixStore<row_major>(&out, at, c00, 4u);
+  let at = subgroup * 256u;
   workgroupBarrier();
-  put(m, n, subgroup, lane);
+  subgroupMatrixStore<row_major>(&tile, at, c00, 4u);
+  subgroupMatrixStore<row_major>(&tile, at + 64u, c01, 4u);
+  subgroupMatrixStore<row_major>(&tile, at + 128u, c10, 4u);
+  subgroupMatrixStore<row_major>(&tile, at + 192u, c11, 4u);
   workgroupBarrier();
-  subgroupMatrixStore<row_major>(&out, at, c01, 4u);
-  workgroupBarrier();
-  put(m, n + 16u, subgroup, lane);
-  workgroupBarrier();
-  subgroupMatrixStore<row_major>(&out, at, c10, 4u);
-  workgroupBarrier();
-  put(m + 16u, n, subgroup, lane);
-  workgroupBarrier();
-  subgroupMatrixStore<row_major>(&out, at, c11, 4u);
-  workgroupBarrier();
-  put(m + 16u, n + 16u, subgroup, lane);
+  put(m, n, at, lane);
+  put(m, n + 16u, at + 64u, lane);
+  put(m + 16u, n, at + 128u, lane);
+  put(m + 16u, n + 16u, at + 192u, lane);
   if (fragments == 4u) {
     workgroupBarrier();
-    subgroupMatrixStore<row_major>(&out, at, c20, 4u);
+    subgroupMatrixStore<row_major>(&tile, at, c20, 4u);
+    subgroupMatrixStore<row_major>(&tile, at + 64u, c21, 4u);
+    subgroupMatrixStore<row_major>(&tile, at + 128u, c30, 4u);
+    subgroupMatrixStore<row_major>(&tile, at + 192u, c31, 4u);
     workgroupBarrier();
-    put(m + 32u, n, subgroup, lane);
-    workgroupBarrier();
-    subgroupMatrixStore<row_major>(&out, at, c21, 4u);
-    workgroupBarrier();
-    put(m + 32u, n + 16u, subgroup, lane);
-    workgroupBarrier();
-    subgroupMatrixStore<row_major>(&out, at, c30, 4u);
-    workgroupBarrier();
-    put(m + 48u, n, subgroup, lane);
-    workgroupBarrier();
-    subgroupMatrixStore<row_major>(&out, at, c31, 4u);
-    workgroupBarrier();
-    put(m + 48u, n + 16u, subgroup, lane);
+    put(m + 32u, n, at, lane);
+    put(m + 32u, n + 16u, at + 64u, lane);
+    put(m + 48u, n, at + 128u, lane);
+    put(m + 48u, n + 16u, at + 192u, lane);
   }
 }
