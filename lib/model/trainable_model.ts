@@ -9,7 +9,7 @@ import { type Batch, batchValues, makeBatch, releaseBatch } from "./batch.ts";
 import type { ModelConfig } from "./config.ts";
 import { adaptedNorm, inputName } from "./adapter.ts";
 import { dropoutMasks } from "./dropout.ts";
-import { embedSegment, type LayerOptions, layerSegment, lossSegment } from "./forward.ts";
+import { embedSegment, type LayerOptions, layerRecomputeSegment, layerSegment, lossSegment } from "./forward.ts";
 import { parsePeftName } from "./names.ts";
 import type { Parameter, PendingLosses, Row, RowLoss, Trainable } from "./trainable.ts";
 import type { LoadedWeights } from "./weights.ts";
@@ -57,6 +57,7 @@ export function makeTrainable(options: TrainableOptions): Trainable {
   const segments = {
     embed: embedSegment(config),
     forward: layerSegment(layerOptions),
+    recompute: layerRecomputeSegment(layerOptions),
     backward: layerBackwardSegment(layerOptions),
     head: headSegment(config),
     loss: lossSegment(config),
@@ -198,8 +199,7 @@ export function makeTrainable(options: TrainableOptions): Trainable {
     for (let l = config.layers - 1; l >= 0; l--) {
       const layer = pass.layer(l, inputs[l]);
       if (l < config.layers - keepLayers) {
-        kept[l] = await executor.run(segments.forward, layer.inputs);
-        executor.release(kept[l].y);
+        kept[l] = await executor.run(segments.recompute, layer.inputs);
       }
       const read = { ...layer.inputs, ...saved(kept[l]), dy };
       const outputs = await executor.run(segments.backward, read, first ? gradients[l] : {});
