@@ -168,7 +168,7 @@ export function lower(nodes: Node[], options: LowerOptions): Lowered {
   }
 
   const reads = (value: Recorded) => readers.has(value) || outputNames.has(value);
-  const products = makeProducts({ target, emit, temp, inputs });
+  const products = makeProducts({ target, emit, inputs });
   const lowering: Lowering = { ...options, products, emit, tensor, operand, result, temp, reads, defer };
 
   for (const node of nodes) {

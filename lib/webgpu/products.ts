@@ -35,10 +35,9 @@ export interface Products {
   writeOut(weight: string, y: Virtual): void;
 }
 
-export function makeProducts({ target, emit, temp, inputs }: {
+export function makeProducts({ target, emit, inputs }: {
   target: KernelTarget;
   emit: (...dispatches: Dispatch<Virtual>[]) => void;
-  temp: (shape: readonly number[], dtype: Dtype) => Virtual;
   inputs: Record<string, InputInfo>;
 }): Products {
   const operand: Dtype = target.f16 ? "f16" : "f32";

@@ -11,6 +11,7 @@ import rmsNormSource from "../../kernels/rms_norm.wgsl" with { type: "text" };
 import rmsNormBackwardSource from "../../kernels/rms_norm_backward.wgsl" with { type: "text" };
 import rowNormSource from "../../kernels/row_norm.wgsl" with { type: "text" };
 import attentionSource from "../../kernels/attention.wgsl" with { type: "text" };
+import attentionMatrixSource from "../../kernels/attention_matrix.wgsl" with { type: "text" };
 import attentionDeltaSource from "../../kernels/attention_delta.wgsl" with { type: "text" };
 import attentionBackwardDqSource from "../../kernels/attention_backward_dq.wgsl" with { type: "text" };
 import attentionBackwardDkdvSource from "../../kernels/attention_backward_dkdv.wgsl" with { type: "text" };
@@ -47,6 +48,7 @@ export const sources: Record<string, string> = {
   rms_norm_backward: rmsNormBackwardSource,
   row_norm: rowNormSource,
   attention: attentionSource,
+  attention_matrix: attentionMatrixSource,
   attention_delta: attentionDeltaSource,
   attention_backward_dq: attentionBackwardDqSource,
   attention_backward_dkdv: attentionBackwardDkdvSource,
