@@ -16,9 +16,9 @@ export interface ProfileOptions {
   most?: number;
 }
 
-type Cells = [kernel: string, calls: string, ms: string, share: string, tflops: string, gbs: string, ceiling: string];
+type Cells = [calls: string, ms: string, share: string, tflops: string, gbs: string, ceiling: string, kernel: string];
 
-const titles: Cells = ["kernel", "calls", "ms", "share", "TFLOP/s", "GB/s", "of ceiling"];
+const titles: Cells = ["calls", "ms", "share", "TFLOP/s", "GB/s", "of ceiling", "kernel"];
 
 /** The kernels, longest first, with their sum in the last line. */
 export function showProfile(
@@ -30,12 +30,12 @@ export function showProfile(
   const share = (ms: number) => `${(100 * ms / total).toFixed(1)}%`;
   const sorted = kernels.toSorted((a, b) => b.ms - a.ms);
   const line = (kernel: KernelProfile): Cells => [
-    ...[kernel.kernel, String(kernel.calls), kernel.ms.toFixed(1), share(kernel.ms)] as const,
-    ...[rate(kernel.tflops), rate(kernel.gbs), ofCeiling(kernel, ceilings)] as const,
+    ...[String(kernel.calls), kernel.ms.toFixed(1), share(kernel.ms)] as const,
+    ...[rate(kernel.tflops), rate(kernel.gbs), ofCeiling(kernel, ceilings), kernel.kernel] as const,
   ];
   const summed = (name: string, some: KernelProfile[]): Cells => {
     const ms = sumOf(some, ({ ms }) => ms);
-    return [name, String(sumOf(some, ({ calls }) => calls)), ms.toFixed(1), share(ms), "", "", ""];
+    return [String(sumOf(some, ({ calls }) => calls)), ms.toFixed(1), share(ms), "", "", "", name];
   };
   const others = sorted.slice(most);
   const rows = [
@@ -69,18 +69,18 @@ function notes(
   ];
 }
 
-/** Columns with two spaces between them: names to the left, numbers to the right. */
+/** Columns with two spaces between them. Names with their constants are long and come last. */
 function table(rows: Cells[]): string {
   const widths = titles.map((_, i) => Math.max(...rows.map((cells) => cells[i].length)));
   return rows.map((cells) =>
-    cells.map((cell, i) => i === 0 ? cell.padEnd(widths[i]) : cell.padStart(widths[i])).join("  ").trimEnd()
+    cells.map((cell, i) => i === titles.length - 1 ? cell : cell.padStart(widths[i])).join("  ")
   ).join("\n");
 }
 
-/** 231.4 -> "231", 0.5123 -> "0.51"; nothing where a kernel does not say what it does. */
+/** 231.4 -> "231", 0.5123 -> "0.51", 0.00123 -> "0.0012"; nothing where a kernel does not say what it does. */
 function rate(value: number): string {
   if (!Number.isFinite(value)) return "";
-  return value >= 100 ? value.toFixed(0) : value >= 1 ? value.toFixed(1) : value.toFixed(2);
+  return value >= 100 ? value.toFixed(0) : value >= 1 ? value.toFixed(1) : value.toPrecision(2);
 }
 
 function sumOf<T>(values: T[], of: (value: T) => number): number {
