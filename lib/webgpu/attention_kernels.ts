@@ -25,6 +25,11 @@ function sameDtype(...[first, ...rest]: TensorLike[]): TensorLike["dtype"] {
   return first.dtype;
 }
 
+/** Whether there are kernels on tensor cores for heads of this size. */
+function takesMatrix(target: KernelTarget, { size, type }: { size: number; type: TensorLike["dtype"] }): boolean {
+  return target.matrix && type === "f16" && (size === 64 || size === 128);
+}
+
 /** Operations of `products` matrix products over the visible half of the scores: an upper bound, rows unknown. */
 function flopOf(q: TensorLike, products: number): number {
   const [T, width] = q.shape;
@@ -33,15 +38,14 @@ function flopOf(q: TensorLike, products: number): number {
 
 /** y = softmax(scale * q*k^T) * v [T, H*S], and lse [T, H], which the gradient reads. q, k, v have one element type. */
 export function attention<T extends TensorLike>(
-  target: KernelTarget,
+  _target: KernelTarget,
   { q, k, v, spans, y, lse }: { q: T; k: T; v: T; spans: T; y: T; lse: T },
   options: AttentionOptions,
 ): Dispatch<T>[] {
-  const [count] = q.shape, { size, SLICES, numbers } = headsOf(q, options), type = sameDtype(q, k, v);
-  const matrix = target.matrix && type === "f16" && (size === 64 || size === 128);
+  const [count] = q.shape, { SLICES, numbers } = headsOf(q, options);
   return [{
-    kernel: matrix ? "attention_matrix" : "attention",
-    constants: matrix ? { Out: y.dtype, HEAD: `${size}u` } : { In: type, Out: y.dtype, SLICES },
+    kernel: "attention",
+    constants: { In: sameDtype(q, k, v), Out: y.dtype, SLICES },
     tensors: [q, k, v, spans, y, lse],
     params: [count, ...numbers, { f32: options.scale }],
     grid: [options.heads, Math.ceil(count / tile), 1],
@@ -59,7 +63,7 @@ export function attentionDeltaShape(q: TensorLike, { heads }: { heads: number })
  * delta: f32 [T, H, 2] scratch.
  */
 export function attentionBackward<T extends TensorLike>(
-  _target: KernelTarget,
+  target: KernelTarget,
   tensors: { dy: T; q: T; k: T; v: T; y: T; lse: T; spans: T; delta: T; dq: T; dk: T; dv: T },
   options: AttentionOptions,
 ): Dispatch<T>[] {
@@ -67,7 +71,10 @@ export function attentionBackward<T extends TensorLike>(
   const { size, SLICES, numbers } = headsOf(q, options), [count] = q.shape;
   const expected = attentionDeltaShape(q, options);
   if (`${delta.shape}` !== `${expected}`) throw new Error(`attention: delta is [${delta.shape}], not [${expected}]`);
-  const constants = { Grad: dy.dtype, In: sameDtype(q, k, v), SLICES };
+  const type = sameDtype(q, k, v), matrix = takesMatrix(target, { size, type }) && dy.dtype === "f16";
+  const constants: Record<string, number | string> = matrix
+    ? { HEAD: `${size}u` }
+    : { Grad: dy.dtype, In: type, SLICES };
   const params = [count, ...numbers, { f32: scale }], tiles = Math.ceil(count / tile);
   return [{
     kernel: "attention_delta",
@@ -76,18 +83,18 @@ export function attentionBackward<T extends TensorLike>(
     params: [count * heads, size / 2],
     grid: spread(Math.ceil(count * heads / 16)),
   }, {
-    kernel: "attention_backward_dq",
+    kernel: matrix ? "attention_backward_dq_matrix" : "attention_backward_dq",
     constants: { ...constants, Out: dq.dtype },
     tensors: [dy, q, k, v, delta, spans, dq],
     params,
     grid: [heads, tiles, 1],
     work: { flop: flopOf(q, 3) },
   }, {
-    kernel: "attention_backward_dkdv",
+    kernel: matrix ? "attention_backward_dkdv_matrix" : "attention_backward_dkdv",
     constants: { ...constants, Out: sameDtype(dk, dv) },
     tensors: [dy, q, k, v, delta, spans, dk, dv],
     params,
-    grid: [kvHeads, tiles, Math.ceil(size / sumsAtOnce)],
+    grid: [kvHeads, tiles, matrix ? 1 : Math.ceil(size / sumsAtOnce)],
     work: { flop: flopOf(q, 4) },
   }];
 }

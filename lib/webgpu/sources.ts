@@ -11,7 +11,8 @@ import rmsNormSource from "../../kernels/rms_norm.wgsl" with { type: "text" };
 import rmsNormBackwardSource from "../../kernels/rms_norm_backward.wgsl" with { type: "text" };
 import rowNormSource from "../../kernels/row_norm.wgsl" with { type: "text" };
 import attentionSource from "../../kernels/attention.wgsl" with { type: "text" };
-import attentionMatrixSource from "../../kernels/attention_matrix.wgsl" with { type: "text" };
+import attentionBackwardDqMatrixSource from "../../kernels/attention_backward_dq_matrix.wgsl" with { type: "text" };
+import attentionBackwardDkdvMatrixSource from "../../kernels/attention_backward_dkdv_matrix.wgsl" with { type: "text" };
 import attentionDeltaSource from "../../kernels/attention_delta.wgsl" with { type: "text" };
 import attentionBackwardDqSource from "../../kernels/attention_backward_dq.wgsl" with { type: "text" };
 import attentionBackwardDkdvSource from "../../kernels/attention_backward_dkdv.wgsl" with { type: "text" };
@@ -48,7 +49,8 @@ export const sources: Record<string, string> = {
   rms_norm_backward: rmsNormBackwardSource,
   row_norm: rowNormSource,
   attention: attentionSource,
-  attention_matrix: attentionMatrixSource,
+  attention_backward_dq_matrix: attentionBackwardDqMatrixSource,
+  attention_backward_dkdv_matrix: attentionBackwardDkdvMatrixSource,
   attention_delta: attentionDeltaSource,
   attention_backward_dq: attentionBackwardDqSource,
   attention_backward_dkdv: attentionBackwardDkdvSource,

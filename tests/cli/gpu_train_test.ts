@@ -7,26 +7,29 @@ import { gpuTest } from "../helpers/webgpu.ts";
 
 const losses = (path: string) => readLog(`${path}/log.jsonl`).map(({ loss }) => loss);
 
-gpuTest("ftl train --engine leaves the run folder of the CPU, with its losses, twice the same", async (_gpu, engine) => {
-  await inWorkplace(async ({ ftl, list, folder }) => {
-    const training = [...tinyTraining, "-l", "1e-2"];
-    const runs: Record<string, number[]> = {};
-    for (const [name, wanted] of [["cpu", "onnx"], ["gpu", engine], ["again", engine]]) {
-      const { code, stderr } = await ftl([...training, "--engine", wanted, "-o", name]);
-      assert.equal(code, 0, stderr);
-      runs[name] = losses(`${folder}/${name}`);
-    }
-    assert.deepEqual(list("gpu"), list("cpu"));
-    assert.deepEqual(list("gpu/adapter"), list("cpu/adapter"));
-    assert.deepEqual(runs.again, runs.gpu, "the same seed gives the same bits");
-    const bytes = (run: string) => Deno.readFileSync(`${folder}/${run}/adapter/adapter_model.safetensors`);
-    assert.deepEqual(bytes("again"), bytes("gpu"));
-    // Operands in f16 where the device has it: a hundredth of a loss.
-    assertClose(runs.gpu, runs.cpu, { rtol: 1e-2, atol: 0, what: "losses" });
-    const answer = await ftl(["run", "gpu", "What is number 0?", "--engine", engine, "--max-new-tokens", "5"]);
-    assert.equal(answer.code, 0, answer.stderr);
-  });
-});
+gpuTest(
+  "ftl train --engine leaves the run folder of the CPU, with its losses, twice the same",
+  async (_gpu, engine) => {
+    await inWorkplace(async ({ ftl, list, folder }) => {
+      const training = [...tinyTraining, "-l", "1e-2"];
+      const runs: Record<string, number[]> = {};
+      for (const [name, wanted] of [["cpu", "onnx"], ["gpu", engine], ["again", engine]]) {
+        const { code, stderr } = await ftl([...training, "--engine", wanted, "-o", name]);
+        assert.equal(code, 0, stderr);
+        runs[name] = losses(`${folder}/${name}`);
+      }
+      assert.deepEqual(list("gpu"), list("cpu"));
+      assert.deepEqual(list("gpu/adapter"), list("cpu/adapter"));
+      assert.deepEqual(runs.again, runs.gpu, "the same seed gives the same bits");
+      const bytes = (run: string) => Deno.readFileSync(`${folder}/${run}/adapter/adapter_model.safetensors`);
+      assert.deepEqual(bytes("again"), bytes("gpu"));
+      // Operands in f16 where the device has it: a hundredth of a loss.
+      assertClose(runs.gpu, runs.cpu, { rtol: 1e-2, atol: 0, what: "losses" });
+      const answer = await ftl(["run", "gpu", "What is number 0?", "--engine", engine, "--max-new-tokens", "5"]);
+      assert.equal(answer.code, 0, answer.stderr);
+    });
+  },
+);
 
 gpuTest("a run begun on the CPU goes on on the GPU, and the other way round", async (_gpu, engine) => {
   await inWorkplace(async ({ ftl, folder }) => {
