@@ -186,11 +186,6 @@ export interface Executor {
    * by `tensor`, [..., D], its leading axes taken as one.
    */
   storeRows(table: Value, rows: Value, index: Value): void;
-  /**
-   * Says that values whose first axis is `count` will come with up to `capacity` rows, so that their memory is taken
-   * once, for the largest.
-   */
-  expect?(rows: Iterable<readonly [count: number, capacity: number]>): void;
   /** Gives values back for reuse. */
   release(...values: Value[]): void;
   /** Frees memory kept for reuse, when a phase of work is over. Released values must not be read any more. */

@@ -1,7 +1,6 @@
 /**
  * GPU memory: buffers are made once and handed out again by size, and every byte is counted. A buffer serves whoever
- * needs at least three quarters of it, so that batches of nearly equal size share; what a run needs at most can be
- * reserved by making values for the largest pass (`capacity` in executor.ts).
+ * needs at least three quarters of it, so that batches of nearly equal size share.
  */
 import { UserError } from "../errors.ts";
 import type { Gpu } from "./device.ts";

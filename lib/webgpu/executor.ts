@@ -88,8 +88,6 @@ export function createWebgpuExecutor(gpu: Gpu, options: WebgpuOptions = {}): Web
   };
   const compiled = new Map<string, Promise<Compiled>>();
   let map: GpuTensor | undefined, scratch: GpuTensor | undefined, largestWeight = 0;
-  /** Rows that values of a pass are made for: shapes[0] -> capacity. */
-  const capacities = new Map<number, number>();
 
   function allocate(shape: readonly number[], dtype: Dtype, bytes = tensorBytes(shape, dtype)): GpuTensor {
     const buffer = buffers.take(bytes);
@@ -105,11 +103,6 @@ export function createWebgpuExecutor(gpu: Gpu, options: WebgpuOptions = {}): Web
     return value;
   }
 
-  function bytesWithRoom({ shape, dtype }: { shape: readonly number[]; dtype: Dtype }): number {
-    const room = capacities.get(shape[0]) ?? shape[0];
-    return tensorBytes([Math.max(room, shape[0]), ...shape.slice(1)], dtype);
-  }
-
   async function compile(segment: Segment, values: Record<string, GpuValue>, key: string): Promise<Compiled> {
     const nodes: Node[] = [], recorded: Record<string, Recorded> = {}, inputs: Record<string, InputInfo> = {};
     for (const [name, { shape, tensor: { dtype }, persistent, weight }] of Object.entries(values)) {
@@ -119,7 +112,7 @@ export function createWebgpuExecutor(gpu: Gpu, options: WebgpuOptions = {}): Web
     const outputs = segment.build(recordingOps(nodes), recorded);
     const lowered = lower(neededNodes(nodes, Object.values(outputs)), { target, inputs, outputs });
     const { dispatches } = lowered;
-    const { slots, slotOf } = planTemporaries(dispatches, bytesWithRoom);
+    const { slots, slotOf } = planTemporaries(dispatches, ({ shape, dtype }) => tensorBytes(shape, dtype));
     const halves = new Set<string>();
     for (const { tensors } of dispatches) {
       for (const tensor of tensors) {
@@ -138,7 +131,10 @@ export function createWebgpuExecutor(gpu: Gpu, options: WebgpuOptions = {}): Web
     return {
       dispatches,
       encoded: dispatches.map((dispatch) => commands.prepare(dispatch)),
-      outputs: Array.from(lowered.outputs, ([name, tensor]) => ({ name, tensor, bytes: bytesWithRoom(tensor) })),
+      outputs: Array.from(
+        lowered.outputs,
+        ([name, tensor]) => ({ name, tensor, bytes: tensorBytes(tensor.shape, tensor.dtype) }),
+      ),
       slots,
       slotOf,
       halves: [...halves],
@@ -267,9 +263,6 @@ export function createWebgpuExecutor(gpu: Gpu, options: WebgpuOptions = {}): Web
       const { tensor } = table as GpuValue, { shape } = tensor;
       const flat = { ...tensor, shape: [elements(shape.slice(0, -1)), shape[shape.length - 1]] };
       commands.dispatch(scatterRows((rows as GpuValue).tensor, (index as GpuValue).tensor, flat));
-    },
-    expect(rows) {
-      for (const [count, capacity] of rows) capacities.set(count, capacity);
     },
     release(...values) {
       for (const { pooled, tensor, half } of values as GpuValue[]) {
