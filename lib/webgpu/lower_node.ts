@@ -28,6 +28,11 @@ export function lowerNode(node: Node, lowering: Lowering): void {
   /** A matrix that was given as a frozen weight, by name, or as any value. */
   const weightOf = ({ input }: Recorded) => input !== undefined && inputs[input].weight ? { weight: input } : {};
   const dense = (value: Recorded) => "weight" in weightOf(value) ? {} : { b: operand(value) };
+  /** Results of one element type: the wider. */
+  const alike = (values: Recorded[]): Virtual[] => {
+    const made = values.map((value) => result(value));
+    return made.every(({ dtype }) => dtype === made[0].dtype) ? made : values.map((value) => result(value, "f32"));
+  };
   switch (op) {
     case "gatherRows": {
       const [table, index] = args, weight = table.input === undefined ? undefined : inputs[table.input].weight;
@@ -88,12 +93,13 @@ export function lowerNode(node: Node, lowering: Lowering): void {
     case "rope":
       return emit(rope(tensor(args[0]), tensor(args[1]), tensor(args[2]), result(y), options));
     case "attention": {
-      const [q, k, v, spans] = args.map(tensor);
+      const [q, k, v] = args.slice(0, 3).map(operand), spans = tensor(args[3]);
       const lse = result(results[1], "f32");
       return emit(...attention(target, { q, k, v, spans, y: result(y), lse }, options));
     }
     case "attentionBackward": {
-      const [dy, q, k, v, spans, y, lse] = args.map(tensor), [dq, dk, dv] = results.map((each) => result(each));
+      const [dy, , , , spans, y, lse] = args.map(tensor), [q, k, v] = args.slice(1, 4).map(operand);
+      const dq = result(results[0]), [dk, dv] = alike(results.slice(1));
       const delta = temp(attentionDeltaShape(q, options), "f32");
       return emit(...attentionBackward(target, { dy, q, k, v, y, lse, spans, delta, dq, dk, dv }, options));
     }
