@@ -3,6 +3,7 @@
  * Runtime on the CPU; what is missing or broken is then no error. An engine asked for by name is used or refused. What
  * belongs to GPUs is loaded only when it is looked for, so that runs on the CPU do not pay for it.
  */
+import { UserError } from "../errors.ts";
 import type { GpuAbout, GpuEngine } from "../webgpu/device.ts";
 import type { Settings } from "./options.ts";
 
@@ -33,7 +34,7 @@ const thisMachine: Machine = {
 /** The engine to use and why. UserError when one that was asked for by name cannot be used. */
 export async function chooseEngine(wanted: WantedEngine, machine: Machine = thisMachine): Promise<ChosenEngine> {
   if (wanted === "onnx") return { kind: "onnx", reason: "asked for" };
-  if (wanted !== "auto") return { kind: wanted, about: await machine.inspect(wanted), reason: "asked for" };
+  if (wanted !== "auto") return { kind: wanted, about: await inspectWanted(wanted, machine), reason: "asked for" };
   if (!machine.mayHaveGpu()) return { kind: "onnx", reason: "this machine has no graphics device" };
   const refusals: string[] = [];
   for (const kind of gpuEngines) {
@@ -51,6 +52,15 @@ export async function chooseEngine(wanted: WantedEngine, machine: Machine = this
     }
   }
   return { kind: "onnx", reason: refusals.join("; ") };
+}
+
+/** An adapter without subgroups is OpenGL's, on which kernels take minutes to compile: its driver lacks Vulkan. */
+async function inspectWanted(engine: GpuEngine, machine: Machine): Promise<GpuAbout> {
+  const about = await machine.inspect(engine);
+  if (about.subgroups) return about;
+  throw new UserError(`${engineNames[engine]} finds only an old driver (${about.name})`, {
+    hint: "Install the GPU's driver (on Linux also its Vulkan part and the Vulkan loader), or use --engine onnx.",
+  });
 }
 
 /** Device files that Linux drivers of graphics cards need, beside /dev/dri. */

@@ -95,6 +95,8 @@ Deno.test("chooseEngine() takes what is asked for by name, software too, or pass
   assert.equal((await chooseEngine("webgpu", machine)).kind, "webgpu");
   await assert.rejects(chooseEngine("dawn", machine), UserError);
   assert.deepEqual(asked, ["webgpu", "dawn"]);
+  const old = machineOf({ dawn: "none", webgpu: "old" }).machine;
+  await assert.rejects(chooseEngine("webgpu", old), /^UserError: Deno's WebGPU finds only an old driver \(NVIDIA/);
 });
 
 const budgets: [what: string, smi: string, wanted: number | "auto", gib: number][] = [
