@@ -193,7 +193,7 @@ export function makeCommands(gpu: Gpu, { profile }: { profile?: Profile } = {}) 
       try {
         await mine.mapAsync(GPUMapMode.READ, 0, size);
       } catch (error) {
-        gpu.check();
+        await gpu.explain();
         throw error;
       }
       const results = tensors.map(({ bytes }, i) => mine.getMappedRange(starts[i], bytes).slice(0));

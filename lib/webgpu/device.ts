@@ -45,6 +45,8 @@ export interface Gpu extends GpuAbout {
   device: GPUDevice;
   /** Throws a UserError when the device was lost, ran out of memory or refused something since the last call. */
   check(): void;
+  /** The same after a call has failed: what the device says of it may come a moment later. */
+  explain(): Promise<void>;
   close(): void;
 }
 
@@ -195,10 +197,10 @@ export async function openGpu(engine: GpuEngine): Promise<Gpu> {
       cause: error,
     });
   }
-  let failure: UserError | undefined, closed = false;
-  device.lost.then(({ message, reason }) => {
+  let failure: UserError | undefined, lost: UserError | undefined, closed = false;
+  const ended = device.lost.then(({ message, reason }) => {
     if (closed) return;
-    failure ??= new UserError(`The GPU was lost: ${firstLine(message) || reason}`, {
+    lost = new UserError(`The GPU was lost: ${firstLine(message) || reason}`, {
       hint: "The last checkpoint is intact: continue with --resume. If it happens again, update the driver.",
     });
   });
@@ -206,11 +208,18 @@ export async function openGpu(engine: GpuEngine): Promise<Gpu> {
     event.preventDefault?.();
     failure ??= deviceError((event as GPUUncapturedErrorEvent).error, about);
   });
+  function check(): void {
+    // Everything fails on a lost device: that it was lost is what matters.
+    const found = lost ?? failure;
+    if (found) throw found;
+  }
   return {
     ...about,
     device,
-    check() {
-      if (failure) throw failure;
+    check,
+    async explain() {
+      await Promise.race([ended, new Promise((resolve) => setTimeout(resolve, 200))]);
+      check();
     },
     close() {
       closed = true;

@@ -3,6 +3,7 @@
  * layer and batch. `run` only encodes; the GPU works while the next segments are encoded, and the program waits where
  * something is read. After the first step on batches of the largest size nothing is allocated.
  */
+import { UserError } from "../errors.ts";
 import type { Executor, Segment, Value, WeightData } from "../ops.ts";
 import { dynamicMap } from "../quant/dynamic_map.ts";
 import { type Buffers, makeBuffers } from "./buffers.ts";
@@ -125,8 +126,8 @@ export function createWebgpuExecutor(gpu: Gpu, options: WebgpuOptions = {}): Web
     try {
       await commands.pipelines.prepare(dispatches);
     } catch (error) {
-      gpu.check();
-      throw new Error(`${key}: ${(error as Error).message}`, { cause: error });
+      await gpu.explain();
+      throw error instanceof UserError ? error : new Error(`${key}: ${(error as Error).message}`, { cause: error });
     }
     return {
       dispatches,

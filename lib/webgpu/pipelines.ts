@@ -2,6 +2,7 @@
  * Kernel files to pipelines. A kernel is plain WGSL that compiles as it stands; its variants differ only in the values
  * of `const NAME = ...;` and `alias NAME = ...;` lines, which are replaced here. One pipeline per file and values.
  */
+import { UserError } from "../errors.ts";
 import type { Dispatch } from "./dispatch.ts";
 import { sources } from "./sources.ts";
 
@@ -89,12 +90,23 @@ export function makePipelines(device: GPUDevice) {
       const missing = new Map(dispatches.map((dispatch) => [keyOf(dispatch), dispatch]));
       await Promise.all(Array.from(missing, async ([key, dispatch]) => {
         if (made.has(key)) return;
+        device.pushErrorScope("validation");
         const { layout, descriptor } = describe(dispatch);
-        const pipeline = await device.createComputePipelineAsync(descriptor);
+        const compiled = device.createComputePipelineAsync(descriptor).catch((error: Error) => error);
+        const refused = await device.popErrorScope(), pipeline = await compiled;
+        if (refused) throw refusal(dispatch, refused);
+        if (pipeline instanceof Error) throw refusal(dispatch, pipeline);
         if (!made.has(key)) made.set(key, { id: count++, layout, pipeline });
       }));
     },
   };
+}
+
+function refusal({ kernel }: Dispatch, { message }: { message: string }): UserError {
+  const line = message.split("\n").map((line) => line.trim()).find((line) => line !== "") ?? "it does not say why";
+  return new UserError(`The driver refuses the kernel ${kernel}: ${line}`, {
+    hint: "Update the GPU's driver, or use --engine onnx; please report this with the output of ftl doctor.",
+  });
 }
 
 export type Pipelines = ReturnType<typeof makePipelines>;
