@@ -38,14 +38,16 @@ function flopOf(q: TensorLike, products: number): number {
 
 /** y = softmax(scale * q*k^T) * v [T, H*S], and lse [T, H], which the gradient reads. q, k, v have one element type. */
 export function attention<T extends TensorLike>(
-  _target: KernelTarget,
+  target: KernelTarget,
   { q, k, v, spans, y, lse }: { q: T; k: T; v: T; spans: T; y: T; lse: T },
   options: AttentionOptions,
 ): Dispatch<T>[] {
-  const [count] = q.shape, { SLICES, numbers } = headsOf(q, options);
+  const [count] = q.shape, { size, SLICES, numbers } = headsOf(q, options), type = sameDtype(q, k, v);
+  // On tensor cores q, k and v are bound for writing: there they have to be three buffers, or parts of one.
+  const matrix = takesMatrix(target, { size, type });
   return [{
-    kernel: "attention",
-    constants: { In: sameDtype(q, k, v), Out: y.dtype, SLICES },
+    kernel: matrix ? "attention_matrix" : "attention",
+    constants: matrix ? { Out: y.dtype, HEAD: `${size}u` } : { In: type, Out: y.dtype, SLICES },
     tensors: [q, k, v, spans, y, lse],
     params: [count, ...numbers, { f32: options.scale }],
     grid: [options.heads, Math.ceil(count / tile), 1],

@@ -11,6 +11,7 @@ import rmsNormSource from "../../kernels/rms_norm.wgsl" with { type: "text" };
 import rmsNormBackwardSource from "../../kernels/rms_norm_backward.wgsl" with { type: "text" };
 import rowNormSource from "../../kernels/row_norm.wgsl" with { type: "text" };
 import attentionSource from "../../kernels/attention.wgsl" with { type: "text" };
+import attentionMatrixSource from "../../kernels/attention_matrix.wgsl" with { type: "text" };
 import attentionBackwardDqMatrixSource from "../../kernels/attention_backward_dq_matrix.wgsl" with { type: "text" };
 import attentionBackwardDkdvMatrixSource from "../../kernels/attention_backward_dkdv_matrix.wgsl" with { type: "text" };
 import attentionDeltaSource from "../../kernels/attention_delta.wgsl" with { type: "text" };
@@ -49,6 +50,7 @@ export const sources: Record<string, string> = {
   rms_norm_backward: rmsNormBackwardSource,
   row_norm: rowNormSource,
   attention: attentionSource,
+  attention_matrix: attentionMatrixSource,
   attention_backward_dq_matrix: attentionBackwardDqMatrixSource,
   attention_backward_dkdv_matrix: attentionBackwardDkdvMatrixSource,
   attention_delta: attentionDeltaSource,
