@@ -5,8 +5,9 @@
 // plus: f32 or f16, none (0), a vector [width] (1) or y's shape (2). y [M, width] in f32 or f16.
 // K, N, R, width and start are multiples of 8; M is anything.
 //
-// A workgroup makes a tile of 32 * fragments rows x 32 * columns columns, each subgroup 16 * fragments x 32 of it, in steps
-// of 64 along K. While one step is multiplied, the operands of the next are on their way from memory into registers.
+// A workgroup makes a tile of 32 * fragments rows x 32 * columns columns, each subgroup 16 * fragments x 32 of it: first
+// the steps of 64 along R, then those along K. While one step is multiplied, the operands of the next along K are on their
+// way from memory into registers; a branch around those loads costs 5 % of the speed, so the last step fetches itself.
 // a and b are only read, but bound for writing: a compiler may move loads from a read-only buffer down to where their
 // values are used, behind the barrier, and does, which halves the speed (storageBarrier holds them where they stand).
 // Grid: [ceil(N / (32 * columns)), ceil(M / (32 * fragments))]; tiles are walked in strips of 8 rows of tiles, so that
@@ -21,6 +22,7 @@ const fragments = 4u; // 4 or 2
 const columns = 4u; // 4 or 2
 const transB: bool = true;
 const low: bool = false;
+const ragged: bool = false; // whether K is no multiple of 64
 const plusKind = 0;
 const accumulate: bool = false;
 alias Plus = f32;
@@ -39,6 +41,7 @@ struct Params { M: u32, N: u32, K: u32, R: u32, width: u32, start: u32, scale: f
 alias Left = subgroup_matrix_left<f16, 16, 16>;
 alias Right = subgroup_matrix_right<f16, 16, 16>;
 alias Sum = subgroup_matrix_result<f32, 16, 16>;
+alias Sums = array<Sum, 8>;
 
 const threads = 64u * columns;
 const tile_rows = 32u * fragments;
@@ -47,6 +50,11 @@ const tile_columns = 32u * columns;
 const stride_a = 9u;
 const stride_b = select(4u * columns + 1u, 9u, transB);
 const tile_b = tile_rows * 9u;
+/** Rows between a thread's vectors: 8 threads bring a row of a (and of b where transB), 4 * columns a row of b [K, N]. */
+const step_a = threads / 8u;
+const step_b = select(16u, step_a, transB);
+/** Vectors from a fragment of b to the next one along K. */
+const slab_b = select(16u * stride_b, 2u, transB);
 
 /** Both operands' tiles, a's first; at the end the results on their way out, as f32. */
 var<workgroup> tile: array<vec4<u32>, tile_b + tile_columns * 9u>;
@@ -82,6 +90,95 @@ fn put(m: u32, n: u32, block: u32, lane: u32) {
   }
 }
 
+/** What a thread brings at a time: vectors of 8 of four rows of either operand. */
+struct Vectors {
+  a0: vec4<u32>, a1: vec4<u32>, a2: vec4<u32>, a3: vec4<u32>,
+  b0: vec4<u32>, b1: vec4<u32>, b2: vec4<u32>, b3: vec4<u32>,
+}
+
+/** Where a thread's vectors lie: rows of a, and of b (the same two where transB), and the column of each in vectors. */
+struct Places { rows_a: vec4<u32>, column_a: u32, rows_b: vec4<u32>, column_b: u32 }
+
+/** Vectors of step s along K; where ragged, behind K those before it again. */
+fn fetch(at: Places, s: u32) -> Vectors {
+  let depth = p.K >> 3u;
+  let k = select(s * 8u + at.column_a, min(s * 8u + at.column_a, depth - 1u), ragged);
+  let i = at.rows_a * depth + k;
+  var j: vec4<u32>;
+  if (transB) {
+    j = at.rows_b * depth + k;
+  } else {
+    let rows = at.rows_b + s * 64u;
+    j = select(rows, min(rows, vec4<u32>(p.K - 1u)), ragged) * (p.N >> 3u) + at.column_b;
+  }
+  return Vectors(a[i.x], a[i.y], a[i.z], a[i.w], b[j.x], b[j.y], b[j.z], b[j.w]);
+}
+
+/** Vectors of 64 columns of low_a from `first` (in vectors) on, scaled, 0 behind R, and what they are multiplied by. */
+fn fetch_low(at: Places, first: u32) -> Vectors {
+  let rank = p.R >> 3u;
+  let r = min(first + at.column_a, rank - 1u);
+  let i = at.rows_a * rank + r;
+  var j: vec4<u32>;
+  if (transB) {
+    j = at.rows_b * rank + r;
+  } else {
+    j = min(at.rows_b + first * 8u, vec4<u32>(p.R - 1u)) * (p.N >> 3u) + at.column_b;
+  }
+  let factor = select(0h, f16(p.lowScale), first + at.column_a < rank);
+  return Vectors(
+    times(low_a[i.x], factor), times(low_a[i.y], factor), times(low_a[i.z], factor), times(low_a[i.w], factor),
+    low_b[j.x], low_b[j.y], low_b[j.z], low_b[j.w],
+  );
+}
+
+/** Stores a thread's vectors, of a from `to_a` of the tile on and of b from `to_b` on. */
+fn keep(v: Vectors, to_a: u32, to_b: u32) {
+  tile[to_a] = v.a0;
+  tile[to_a + step_a * stride_a] = v.a1;
+  tile[to_a + 2u * step_a * stride_a] = v.a2;
+  tile[to_a + 3u * step_a * stride_a] = v.a3;
+  tile[to_b] = v.b0;
+  tile[to_b + step_b * stride_b] = v.b1;
+  tile[to_b + 2u * step_b * stride_b] = v.b2;
+  tile[to_b + 3u * step_b * stride_b] = v.b3;
+}
+
+/** Adds the product of 16 numbers along K, fragments of a from `ai` of the tile on and of b from `bi` on. */
+fn slab(c: ptr<function, Sums>, ai: u32, bi: u32) {
+  let w0 = subgroupMatrixLoad<Left, row_major>(&tile, ai, stride_a);
+  let w1 = subgroupMatrixLoad<Left, row_major>(&tile, ai + 16u * stride_a, stride_a);
+  var x0: Right;
+  var x1: Right;
+  if (transB) {
+    x0 = subgroupMatrixLoad<Right, col_major>(&tile, bi, stride_b);
+    x1 = subgroupMatrixLoad<Right, col_major>(&tile, bi + 16u * stride_b, stride_b);
+  } else {
+    x0 = subgroupMatrixLoad<Right, row_major>(&tile, bi, stride_b);
+    x1 = subgroupMatrixLoad<Right, row_major>(&tile, bi + 2u, stride_b);
+  }
+  c[0] = subgroupMatrixMultiplyAccumulate(w0, x0, c[0]);
+  c[2] = subgroupMatrixMultiplyAccumulate(w1, x0, c[2]);
+  c[1] = subgroupMatrixMultiplyAccumulate(w0, x1, c[1]);
+  c[3] = subgroupMatrixMultiplyAccumulate(w1, x1, c[3]);
+  if (fragments == 4u) {
+    let w2 = subgroupMatrixLoad<Left, row_major>(&tile, ai + 32u * stride_a, stride_a);
+    let w3 = subgroupMatrixLoad<Left, row_major>(&tile, ai + 48u * stride_a, stride_a);
+    c[4] = subgroupMatrixMultiplyAccumulate(w2, x0, c[4]);
+    c[6] = subgroupMatrixMultiplyAccumulate(w3, x0, c[6]);
+    c[5] = subgroupMatrixMultiplyAccumulate(w2, x1, c[5]);
+    c[7] = subgroupMatrixMultiplyAccumulate(w3, x1, c[7]);
+  }
+}
+
+/** Four blocks side by side and below each other, in order. */
+fn put_four(m: u32, n: u32, block: u32, lane: u32) {
+  put(m, n, block, lane);
+  put(m, n + 16u, block + 64u, lane);
+  put(m + 16u, n, block + 128u, lane);
+  put(m + 16u, n + 16u, block + 192u, lane);
+}
+
 @compute @workgroup_size(threads)
 fn main(
   @builtin(workgroup_id) group: vec3<u32>,
@@ -99,227 +196,70 @@ fn main(
   let row0 = (subgroup / columns) * 16u * fragments;
   let column0 = (subgroup % columns) * 32u;
 
-  // Each thread brings four vectors of 8 of either operand: rows of a (and of b where transB) 8 threads apart; where b is
-  // [K, N], rows of it are 4 * columns vectors long.
+  // Rows and columns outside are read at the edge: what they make is not written.
   let ka = t & 7u;
   let ra = t >> 3u;
-  let last_m = p.M - 1u;
-  let depth = p.K >> 3u;
-  let a0 = min(m0 + ra, last_m) * depth;
-  let a1 = min(m0 + ra + threads / 8u, last_m) * depth;
-  let a2 = min(m0 + ra + threads / 4u, last_m) * depth;
-  let a3 = min(m0 + ra + 3u * threads / 8u, last_m) * depth;
   let cb = select(t % (4u * columns), ka, transB);
   let rb = select(t / (4u * columns), ra, transB);
-  const step_b = select(16u, threads / 8u, transB);
-  let last_n = p.N - 1u;
-  let width_b = p.N >> 3u;
-  let column_b = min((n0 >> 3u) + cb, width_b - 1u);
-  let b0 = select(column_b, min(n0 + rb, last_n) * depth, transB);
-  let b1 = select(column_b, min(n0 + rb + step_b, last_n) * depth, transB);
-  let b2 = select(column_b, min(n0 + rb + 2u * step_b, last_n) * depth, transB);
-  let b3 = select(column_b, min(n0 + rb + 3u * step_b, last_n) * depth, transB);
-
+  const four = vec4<u32>(0u, 1u, 2u, 3u);
+  let rows_b = select(rb + step_b * four, min(n0 + rb + step_b * four, vec4<u32>(p.N - 1u)), transB);
+  let at = Places(
+    min(m0 + ra + step_a * four, vec4<u32>(p.M - 1u)), ka,
+    rows_b, min((n0 >> 3u) + cb, (p.N >> 3u) - 1u),
+  );
+  // Where the thread stores its vectors, and where its subgroup's fragments begin.
+  let to_a = ra * stride_a + ka;
+  let to_b = tile_b + rb * stride_b + cb;
   let ai = row0 * stride_a;
   let bi = tile_b + select(column0 >> 3u, column0 * stride_b, transB);
 
-  var va0: vec4<u32>; var va1: vec4<u32>; var va2: vec4<u32>; var va3: vec4<u32>;
-  var vb0: vec4<u32>; var vb1: vec4<u32>; var vb2: vec4<u32>; var vb3: vec4<u32>;
-  var c00: Sum; var c01: Sum; var c10: Sum; var c11: Sum;
-  var c20: Sum; var c21: Sum; var c30: Sum; var c31: Sum;
-
-  // Steps along K, then (where `low`) along R. Step s is fetched while step s - 1 is multiplied; nothing may touch what was
-  // fetched before that, or it would have to be waited for.
-  let main_steps = (p.K + 63u) >> 6u;
-  let steps = main_steps + select(0u, (p.R + 63u) >> 6u, low);
-  for (var s = 0u; s <= steps; s++) {
-    if (s > 0u) {
+  var c: Sums;
+  if (low) {
+    for (var first = 0u; first < (p.R >> 3u); first += 8u) {
+      let v = fetch_low(at, first);
       workgroupBarrier();
-      storageBarrier();
-      // Behind K (or R) zeros of a make whatever finite numbers b holds there count nothing.
-      let of_low = low && s > main_steps;
-      let behind = select((s - 1u) * 8u + ka >= depth, (s - 1u - main_steps) * 8u + ka >= (p.R >> 3u), of_low);
-      if (of_low || behind) {
-        let factor = select(select(1h, f16(p.lowScale), of_low), 0h, behind);
-        tile[ra * stride_a + ka] = times(va0, factor);
-        tile[(ra + threads / 8u) * stride_a + ka] = times(va1, factor);
-        tile[(ra + threads / 4u) * stride_a + ka] = times(va2, factor);
-        tile[(ra + 3u * threads / 8u) * stride_a + ka] = times(va3, factor);
-      } else {
-        tile[ra * stride_a + ka] = va0;
-        tile[(ra + threads / 8u) * stride_a + ka] = va1;
-        tile[(ra + threads / 4u) * stride_a + ka] = va2;
-        tile[(ra + 3u * threads / 8u) * stride_a + ka] = va3;
-      }
-      tile[tile_b + rb * stride_b + cb] = vb0;
-      tile[tile_b + (rb + step_b) * stride_b + cb] = vb1;
-      tile[tile_b + (rb + 2u * step_b) * stride_b + cb] = vb2;
-      tile[tile_b + (rb + 3u * step_b) * stride_b + cb] = vb3;
+      keep(v, to_a, to_b);
       workgroupBarrier();
+      let slabs = min(((p.R >> 3u) - first + 1u) >> 1u, 4u);
+      for (var i = 0u; i < slabs; i++) { slab(&c, ai + i * 2u, bi + i * slab_b); }
     }
-    if (s < main_steps) {
-      let ki = min(s * 8u + ka, depth - 1u);
-      va0 = a[a0 + ki]; va1 = a[a1 + ki]; va2 = a[a2 + ki]; va3 = a[a3 + ki];
-      if (transB) {
-        vb0 = b[b0 + ki]; vb1 = b[b1 + ki]; vb2 = b[b2 + ki]; vb3 = b[b3 + ki];
-      } else {
-        let r = s * 64u + rb;
-        let last_k = p.K - 1u;
-        vb0 = b[b0 + min(r, last_k) * width_b];
-        vb1 = b[b1 + min(r + step_b, last_k) * width_b];
-        vb2 = b[b2 + min(r + 2u * step_b, last_k) * width_b];
-        vb3 = b[b3 + min(r + 3u * step_b, last_k) * width_b];
-      }
-    } else if (low && s < steps) {
-      let rank = p.R >> 3u;
-      let ri = min((s - main_steps) * 8u + ka, rank - 1u);
-      va0 = low_a[min(m0 + ra, last_m) * rank + ri];
-      va1 = low_a[min(m0 + ra + threads / 8u, last_m) * rank + ri];
-      va2 = low_a[min(m0 + ra + threads / 4u, last_m) * rank + ri];
-      va3 = low_a[min(m0 + ra + 3u * threads / 8u, last_m) * rank + ri];
-      if (transB) {
-        vb0 = low_b[min(n0 + rb, last_n) * rank + ri];
-        vb1 = low_b[min(n0 + rb + step_b, last_n) * rank + ri];
-        vb2 = low_b[min(n0 + rb + 2u * step_b, last_n) * rank + ri];
-        vb3 = low_b[min(n0 + rb + 3u * step_b, last_n) * rank + ri];
-      } else {
-        let r = (s - main_steps) * 64u + rb;
-        let last_r = p.R - 1u;
-        vb0 = low_b[min(r, last_r) * width_b + column_b];
-        vb1 = low_b[min(r + step_b, last_r) * width_b + column_b];
-        vb2 = low_b[min(r + 2u * step_b, last_r) * width_b + column_b];
-        vb3 = low_b[min(r + 3u * step_b, last_r) * width_b + column_b];
-      }
+  }
+  let steps = (p.K + 63u) >> 6u;
+  var v = fetch(at, 0u);
+  for (var s = 0u; s < steps; s++) {
+    workgroupBarrier();
+    storageBarrier();
+    if (ragged && s * 8u + ka >= (p.K >> 3u)) {
+      // Zeros of a behind K make whatever finite numbers stand for b count nothing.
+      v.a0 = vec4<u32>(); v.a1 = vec4<u32>(); v.a2 = vec4<u32>(); v.a3 = vec4<u32>();
     }
-    if (s > 0u) {
-      // The four steps of 16, written out: a loop keeps the compiler from loading ahead.
-      {
-        let w0 = subgroupMatrixLoad<Left, row_major>(&tile, ai, stride_a);
-        let w1 = subgroupMatrixLoad<Left, row_major>(&tile, ai + 16u * stride_a, stride_a);
-        var x0: Right;
-        var x1: Right;
-        if (transB) {
-          x0 = subgroupMatrixLoad<Right, col_major>(&tile, bi, stride_b);
-          x1 = subgroupMatrixLoad<Right, col_major>(&tile, bi + 16u * stride_b, stride_b);
-        } else {
-          x0 = subgroupMatrixLoad<Right, row_major>(&tile, bi, stride_b);
-          x1 = subgroupMatrixLoad<Right, row_major>(&tile, bi + 2u, stride_b);
-        }
-        c00 = subgroupMatrixMultiplyAccumulate(w0, x0, c00);
-        c10 = subgroupMatrixMultiplyAccumulate(w1, x0, c10);
-        c01 = subgroupMatrixMultiplyAccumulate(w0, x1, c01);
-        c11 = subgroupMatrixMultiplyAccumulate(w1, x1, c11);
-        if (fragments == 4u) {
-          let w2 = subgroupMatrixLoad<Left, row_major>(&tile, ai + 32u * stride_a, stride_a);
-          let w3 = subgroupMatrixLoad<Left, row_major>(&tile, ai + 48u * stride_a, stride_a);
-          c20 = subgroupMatrixMultiplyAccumulate(w2, x0, c20);
-          c30 = subgroupMatrixMultiplyAccumulate(w3, x0, c30);
-          c21 = subgroupMatrixMultiplyAccumulate(w2, x1, c21);
-          c31 = subgroupMatrixMultiplyAccumulate(w3, x1, c31);
-        }
-      }
-      {
-        let w0 = subgroupMatrixLoad<Left, row_major>(&tile, ai + 2u, stride_a);
-        let w1 = subgroupMatrixLoad<Left, row_major>(&tile, ai + 16u * stride_a + 2u, stride_a);
-        var x0: Right;
-        var x1: Right;
-        if (transB) {
-          x0 = subgroupMatrixLoad<Right, col_major>(&tile, bi + 2u, stride_b);
-          x1 = subgroupMatrixLoad<Right, col_major>(&tile, bi + 16u * stride_b + 2u, stride_b);
-        } else {
-          x0 = subgroupMatrixLoad<Right, row_major>(&tile, bi + 16u * stride_b, stride_b);
-          x1 = subgroupMatrixLoad<Right, row_major>(&tile, bi + 16u * stride_b + 2u, stride_b);
-        }
-        c00 = subgroupMatrixMultiplyAccumulate(w0, x0, c00);
-        c10 = subgroupMatrixMultiplyAccumulate(w1, x0, c10);
-        c01 = subgroupMatrixMultiplyAccumulate(w0, x1, c01);
-        c11 = subgroupMatrixMultiplyAccumulate(w1, x1, c11);
-        if (fragments == 4u) {
-          let w2 = subgroupMatrixLoad<Left, row_major>(&tile, ai + 32u * stride_a + 2u, stride_a);
-          let w3 = subgroupMatrixLoad<Left, row_major>(&tile, ai + 48u * stride_a + 2u, stride_a);
-          c20 = subgroupMatrixMultiplyAccumulate(w2, x0, c20);
-          c30 = subgroupMatrixMultiplyAccumulate(w3, x0, c30);
-          c21 = subgroupMatrixMultiplyAccumulate(w2, x1, c21);
-          c31 = subgroupMatrixMultiplyAccumulate(w3, x1, c31);
-        }
-      }
-      {
-        let w0 = subgroupMatrixLoad<Left, row_major>(&tile, ai + 4u, stride_a);
-        let w1 = subgroupMatrixLoad<Left, row_major>(&tile, ai + 16u * stride_a + 4u, stride_a);
-        var x0: Right;
-        var x1: Right;
-        if (transB) {
-          x0 = subgroupMatrixLoad<Right, col_major>(&tile, bi + 4u, stride_b);
-          x1 = subgroupMatrixLoad<Right, col_major>(&tile, bi + 16u * stride_b + 4u, stride_b);
-        } else {
-          x0 = subgroupMatrixLoad<Right, row_major>(&tile, bi + 32u * stride_b, stride_b);
-          x1 = subgroupMatrixLoad<Right, row_major>(&tile, bi + 32u * stride_b + 2u, stride_b);
-        }
-        c00 = subgroupMatrixMultiplyAccumulate(w0, x0, c00);
-        c10 = subgroupMatrixMultiplyAccumulate(w1, x0, c10);
-        c01 = subgroupMatrixMultiplyAccumulate(w0, x1, c01);
-        c11 = subgroupMatrixMultiplyAccumulate(w1, x1, c11);
-        if (fragments == 4u) {
-          let w2 = subgroupMatrixLoad<Left, row_major>(&tile, ai + 32u * stride_a + 4u, stride_a);
-          let w3 = subgroupMatrixLoad<Left, row_major>(&tile, ai + 48u * stride_a + 4u, stride_a);
-          c20 = subgroupMatrixMultiplyAccumulate(w2, x0, c20);
-          c30 = subgroupMatrixMultiplyAccumulate(w3, x0, c30);
-          c21 = subgroupMatrixMultiplyAccumulate(w2, x1, c21);
-          c31 = subgroupMatrixMultiplyAccumulate(w3, x1, c31);
-        }
-      }
-      {
-        let w0 = subgroupMatrixLoad<Left, row_major>(&tile, ai + 6u, stride_a);
-        let w1 = subgroupMatrixLoad<Left, row_major>(&tile, ai + 16u * stride_a + 6u, stride_a);
-        var x0: Right;
-        var x1: Right;
-        if (transB) {
-          x0 = subgroupMatrixLoad<Right, col_major>(&tile, bi + 6u, stride_b);
-          x1 = subgroupMatrixLoad<Right, col_major>(&tile, bi + 16u * stride_b + 6u, stride_b);
-        } else {
-          x0 = subgroupMatrixLoad<Right, row_major>(&tile, bi + 48u * stride_b, stride_b);
-          x1 = subgroupMatrixLoad<Right, row_major>(&tile, bi + 48u * stride_b + 2u, stride_b);
-        }
-        c00 = subgroupMatrixMultiplyAccumulate(w0, x0, c00);
-        c10 = subgroupMatrixMultiplyAccumulate(w1, x0, c10);
-        c01 = subgroupMatrixMultiplyAccumulate(w0, x1, c01);
-        c11 = subgroupMatrixMultiplyAccumulate(w1, x1, c11);
-        if (fragments == 4u) {
-          let w2 = subgroupMatrixLoad<Left, row_major>(&tile, ai + 32u * stride_a + 6u, stride_a);
-          let w3 = subgroupMatrixLoad<Left, row_major>(&tile, ai + 48u * stride_a + 6u, stride_a);
-          c20 = subgroupMatrixMultiplyAccumulate(w2, x0, c20);
-          c30 = subgroupMatrixMultiplyAccumulate(w3, x0, c30);
-          c21 = subgroupMatrixMultiplyAccumulate(w2, x1, c21);
-          c31 = subgroupMatrixMultiplyAccumulate(w3, x1, c31);
-        }
-      }
-    }
+    keep(v, to_a, to_b);
+    workgroupBarrier();
+    v = fetch(at, min(s + 1u, steps - 1u));
+    slab(&c, ai, bi);
+    slab(&c, ai + 2u, bi + slab_b);
+    slab(&c, ai + 4u, bi + 2u * slab_b);
+    slab(&c, ai + 6u, bi + 3u * slab_b);
   }
 
   // Out through workgroup memory, four blocks of each subgroup at a time.
   let m = m0 + row0;
   let n = n0 + column0;
-  let at = subgroup * 256u;
+  let block = subgroup * 256u;
   workgroupBarrier();
-  subgroupMatrixStore<row_major>(&tile, at, c00, 4u);
-  subgroupMatrixStore<row_major>(&tile, at + 64u, c01, 4u);
-  subgroupMatrixStore<row_major>(&tile, at + 128u, c10, 4u);
-  subgroupMatrixStore<row_major>(&tile, at + 192u, c11, 4u);
+  subgroupMatrixStore<row_major>(&tile, block, c[0], 4u);
+  subgroupMatrixStore<row_major>(&tile, block + 64u, c[1], 4u);
+  subgroupMatrixStore<row_major>(&tile, block + 128u, c[2], 4u);
+  subgroupMatrixStore<row_major>(&tile, block + 192u, c[3], 4u);
   workgroupBarrier();
-  put(m, n, at, lane);
-  put(m, n + 16u, at + 64u, lane);
-  put(m + 16u, n, at + 128u, lane);
-  put(m + 16u, n + 16u, at + 192u, lane);
+  put_four(m, n, block, lane);
   if (fragments == 4u) {
     workgroupBarrier();
-    subgroupMatrixStore<row_major>(&tile, at, c20, 4u);
-    subgroupMatrixStore<row_major>(&tile, at + 64u, c21, 4u);
-    subgroupMatrixStore<row_major>(&tile, at + 128u, c30, 4u);
-    subgroupMatrixStore<row_major>(&tile, at + 192u, c31, 4u);
+    subgroupMatrixStore<row_major>(&tile, block, c[4], 4u);
+    subgroupMatrixStore<row_major>(&tile, block + 64u, c[5], 4u);
+    subgroupMatrixStore<row_major>(&tile, block + 128u, c[6], 4u);
+    subgroupMatrixStore<row_major>(&tile, block + 192u, c[7], 4u);
     workgroupBarrier();
-    put(m + 32u, n, at, lane);
-    put(m + 32u, n + 16u, at + 64u, lane);
-    put(m + 48u, n, at + 128u, lane);
-    put(m + 48u, n + 16u, at + 192u, lane);
+    put_four(m + 32u, n, block, lane);
   }
 }

@@ -78,9 +78,10 @@ export function makeCommands(gpu: Gpu, { profile }: { profile?: Profile } = {}) 
     return slot;
   }
 
-  function bindGroupOf(layout: GPUBindGroupLayout, pipeline: number, given: (GpuTensor | null)[]): GPUBindGroup {
+  /** The bind group of a dispatch on these tensors. */
+  function groupOf({ pipeline: { id, layout } }: Encoded, given: (GpuTensor | null)[]): GPUBindGroup {
     const tensors = given.map((tensor) => tensor ?? spare);
-    let key = `${pipeline}`;
+    let key = `${id}`;
     for (const { buffer, offset, bytes } of tensors) key += `,${buffer.id ??= --unnumbered}:${offset}:${bytes}`;
     let group = bindGroups.get(key);
     if (!group) {
@@ -119,23 +120,14 @@ export function makeCommands(gpu: Gpu, { profile }: { profile?: Profile } = {}) 
     return { pipeline: pipelines.get(dispatch), slot: slotOf(dispatch.params), epoch };
   }
 
-  /** The bind group of a dispatch on these tensors. */
-  function groupOf({ pipeline: { id, layout } }: Encoded, tensors: (GpuTensor | null)[]): GPUBindGroup {
-    return bindGroupOf(layout, id, tensors);
-  }
-
   function encode(encoded: Encoded, dispatch: Dispatch, group: GPUBindGroup): void {
     if (encoded.epoch !== epoch) {
       encoded.slot = slotOf(dispatch.params);
       encoded.epoch = epoch;
     }
     const { grid: [x, y, z] } = dispatch;
-    encoder ??= device.createCommandEncoder();
-    if (profile) {
-      endPass();
-      pass = encoder.beginComputePass({ timestampWrites: profile.next(dispatch) });
-    }
-    pass ??= encoder.beginComputePass();
+    if (profile) pass = endPass().beginComputePass({ timestampWrites: profile.next(dispatch) });
+    pass ??= endPass().beginComputePass();
     pass.setPipeline(encoded.pipeline.pipeline);
     offsets[0] = encoded.slot;
     pass.setBindGroup(0, group, offsets);

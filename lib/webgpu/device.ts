@@ -4,6 +4,7 @@
  * navigator.gpu and npm webgpu.
  */
 import { UserError } from "../errors.ts";
+import type { KernelTarget } from "./dispatch.ts";
 
 /** "webgpu" is what Deno brings along, "dawn" the npm package webgpu. */
 export type GpuEngine = "webgpu" | "dawn";
@@ -52,6 +53,11 @@ export interface Gpu extends GpuAbout {
 
 /** Adapters by name as driver writers call their software ones. */
 const softwareNames = /llvmpipe|lavapipe|swiftshader|software|\bcpu\b|warp|basic render/i;
+
+/** What kernels may use of a device. */
+export function kernelTarget({ f16, matrix, limits }: Gpu): KernelTarget {
+  return { f16, matrix, maxBinding: limits.maxStorageBufferBindingSize };
+}
 
 const limitNames: (keyof GpuLimits)[] = [
   "maxBufferSize",

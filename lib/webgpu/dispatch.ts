@@ -33,8 +33,8 @@ export interface KernelTarget {
   f16: boolean;
   /** Subgroup matrices (tensor cores). */
   matrix: boolean;
+  /** Largest part of a buffer that a kernel may be given, bytes. */
   maxBinding: number;
-  maxWorkgroupStorage: number;
 }
 
 const mostWorkgroups = 65_535;

@@ -8,7 +8,7 @@ import type { Executor, Segment, Value, WeightData } from "../ops.ts";
 import { dynamicMap } from "../quant/dynamic_map.ts";
 import { type Buffers, makeBuffers } from "./buffers.ts";
 import { type Commands, type Encoded, type GpuTensor, makeCommands, tensorBytes } from "./commands.ts";
-import type { Gpu } from "./device.ts";
+import { type Gpu, kernelTarget } from "./device.ts";
 import { type Dispatch, type Dtype, elements, type KernelTarget } from "./dispatch.ts";
 import { addInPlace, cast, scatterRows } from "./elementwise_kernels.ts";
 import { type InputInfo, lower, type Virtual } from "./lower.ts";
@@ -39,8 +39,6 @@ export interface WebgpuOptions {
   half?: boolean;
   /** Take times of every dispatch. */
   profile?: boolean;
-  /** Tensor cores where the device has them; default true. */
-  matrix?: boolean;
   /** Largest binding, to try splitting; default: the device's. */
   maxBinding?: number;
 }
@@ -81,11 +79,11 @@ export function createWebgpuExecutor(gpu: Gpu, options: WebgpuOptions = {}): Web
   const profile = options.profile && gpu.timestamps ? makeProfile(gpu) : undefined;
   const commands = makeCommands(gpu, { profile }), buffers = makeBuffers(gpu);
   const f16 = options.half ?? gpu.f16;
+  const most = kernelTarget(gpu);
   const target: KernelTarget = {
     f16,
-    matrix: gpu.matrix && f16 && options.matrix !== false,
-    maxBinding: Math.min(options.maxBinding ?? Infinity, gpu.limits.maxStorageBufferBindingSize),
-    maxWorkgroupStorage: gpu.limits.maxComputeWorkgroupStorageSize,
+    matrix: most.matrix && f16,
+    maxBinding: Math.min(options.maxBinding ?? Infinity, most.maxBinding),
   };
   const compiled = new Map<string, Promise<Compiled>>();
   let map: GpuTensor | undefined, scratch: GpuTensor | undefined, largestWeight = 0;

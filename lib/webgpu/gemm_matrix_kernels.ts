@@ -79,6 +79,7 @@ function tiledProduct<T extends TensorLike>(
     : { Y: y.dtype };
   if (!transB) constants.transB = "false";
   if (low) constants.low = "true";
+  if (K % 64 !== 0) constants.ragged = "true";
   if (g.accumulate) constants.accumulate = "true";
   if (plus) Object.assign(constants, { plusKind: elements(plus.shape) === M * width ? 2 : 1, Plus: plus.dtype });
   const tile = small ? 64 : 128;

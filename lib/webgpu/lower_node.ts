@@ -40,9 +40,7 @@ export function lowerNode(node: Node, lowering: Lowering): void {
       if (!weight) return emit(gatherRows(tensor(table), rows, out, {}));
       let firstRow = 0;
       for (const [part, count] of weight.rows.entries()) {
-        const { dtype } = inputs[table.input!];
-        const place = { input: table.input!, field: "dense", part };
-        emit(gatherRows<Virtual>({ shape: [count, table.shape[1]], dtype, place }, rows, out, { firstRow }));
+        emit(gatherRows(products.part(table.input!, part), rows, out, { firstRow }));
         firstRow += count;
       }
       return;

@@ -108,5 +108,3 @@ function refusal({ kernel }: Dispatch, { message }: { message: string }): UserEr
     hint: "Update the GPU's driver, or use --engine onnx; please report this with the output of ftl doctor.",
   });
 }
-
-export type Pipelines = ReturnType<typeof makePipelines>;

@@ -3,6 +3,8 @@
  * rows. For few tokens the product reads the codes themselves; for many the weight is written out once into scratch that
  * all weights share, and an ordinary product follows.
  */
+import { nestedBlock } from "../quant/double_quant.ts";
+import { nf4Block } from "../quant/nf4.ts";
 import type { Dispatch, Dtype, KernelTarget } from "./dispatch.ts";
 import { cast } from "./elementwise_kernels.ts";
 import { type Gemm, gemm } from "./gemm_kernels.ts";
@@ -55,18 +57,16 @@ export function makeProducts({ target, emit, inputs }: {
   function codesOf(input: string, index: number) {
     const { weight, shape: [, I] } = inputs[input];
     if (weight?.kind !== "nf4") throw new Error(`${input} is not NF4`);
-    const count = weight.rows[index] * I, blocks = Math.ceil(count / 64);
+    const count = weight.rows[index] * I, blocks = Math.ceil(count / nf4Block);
     const words = (n: number) => ({ shape: [Math.ceil(n / 4)], dtype: "u32" as const });
     const floats = (n: number) => ({ shape: [n], dtype: "f32" as const });
     const packed = part(input, "packed", index, words(Math.ceil(count / 2)));
-    const shape = [weight.rows[index], I];
-    if (!weight.double) return { packed, shape, absmax: part(input, "absmax", index, floats(blocks)) };
+    if (!weight.double) return { packed, absmax: part(input, "absmax", index, floats(blocks)) };
     return {
       packed,
-      shape,
       double: {
         codes: part(input, "codes", index, words(blocks)),
-        nested: part(input, "nested", index, floats(Math.ceil(blocks / 256))),
+        nested: part(input, "nested", index, floats(Math.ceil(blocks / nestedBlock))),
         map: { ...floats(256), place: { shared: "map" as const } } as Virtual,
         offset: weight.offset,
       },

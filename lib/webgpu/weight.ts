@@ -3,6 +3,8 @@
  * A weight larger than one binding may be is split into parts of whole rows.
  */
 import type { WeightData } from "../ops.ts";
+import { nestedBlock } from "../quant/double_quant.ts";
+import { nf4Block } from "../quant/nf4.ts";
 import type { Commands, GpuTensor } from "./commands.ts";
 import { bytesOf, type Dtype, type KernelTarget } from "./dispatch.ts";
 import type { Weight } from "./products.ts";
@@ -15,9 +17,6 @@ export interface PlacedWeight {
   dtype: Dtype;
   first: GpuTensor;
 }
-
-/** Elements that share a maximum, and maxima that share one. */
-const block = 64, nestedBlock = 256;
 
 export function placeWeight(data: WeightData, { target, allocate, commands }: {
   target: KernelTarget;
@@ -42,13 +41,13 @@ export function placeWeight(data: WeightData, { target, allocate, commands }: {
     return { weight: { kind: "dense", rows }, parts, dtype, first: parts.get("dense.0")! };
   }
   // Written out, a part must be one binding too, and it must hold whole blocks of maxima.
-  const step = nestedBlock * block / gcd(I, nestedBlock * block);
+  const step = nestedBlock * nf4Block / gcd(I, nestedBlock * nf4Block);
   const rows = rowsOfParts(O, { rowBytes: I * bytesOf[dtype], most: target.maxBinding, step });
   const { packed, absmax } = data, double = !(absmax instanceof Float32Array);
   let start = 0;
   for (const [part, count] of rows.entries()) {
     const from = start * I, to = (start + count) * I;
-    const blocks = [from / block, Math.ceil(to / block)];
+    const blocks = [from / nf4Block, Math.ceil(to / nf4Block)];
     put(`packed.${part}`, packed.subarray(from / 2, Math.ceil(to / 2)), "u32");
     if (double) {
       put(`codes.${part}`, absmax.codes.subarray(...blocks), "u32");

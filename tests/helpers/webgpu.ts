@@ -5,7 +5,7 @@
 import assert from "node:assert/strict";
 import { type Commands, type GpuTensor, makeCommands, tensorBytes } from "../../lib/webgpu/commands.ts";
 import { type Gpu, type GpuEngine, openGpu } from "../../lib/webgpu/device.ts";
-import type { Dispatch, Dtype, KernelTarget } from "../../lib/webgpu/dispatch.ts";
+import type { Dispatch, Dtype } from "../../lib/webgpu/dispatch.ts";
 
 export const engines: GpuEngine[] = ["webgpu", "dawn"];
 
@@ -15,15 +15,6 @@ const opened = new Map<GpuEngine, Promise<Gpu>>();
 export function testGpu(engine: GpuEngine): Promise<Gpu> {
   if (!opened.has(engine)) opened.set(engine, openGpu(engine));
   return opened.get(engine)!;
-}
-
-export function targetOf({ f16, matrix, limits }: Gpu): KernelTarget {
-  return {
-    f16,
-    matrix,
-    maxBinding: limits.maxStorageBufferBindingSize,
-    maxWorkgroupStorage: limits.maxComputeWorkgroupStorageSize,
-  };
 }
 
 /** Set by continuous integration, where a missing adapter fails the tests instead of skipping them. */

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { assertClose } from "../helpers/close.ts";
 import { assertGradient } from "../helpers/finite_difference.ts";
 import { randomFloats } from "../helpers/random.ts";
-import { gpuTest, halved, input, output, runDispatches, targetOf, type TestTensor } from "../helpers/webgpu.ts";
+import { gpuTest, halved, input, output, runDispatches, type TestTensor } from "../helpers/webgpu.ts";
 import {
   attention,
   attentionBackward,
@@ -10,7 +10,7 @@ import {
   attentionCachedPartialShape,
   attentionDeltaShape,
 } from "../../lib/webgpu/attention_kernels.ts";
-import type { Gpu } from "../../lib/webgpu/device.ts";
+import { type Gpu, kernelTarget } from "../../lib/webgpu/device.ts";
 import type { Dtype, KernelTarget } from "../../lib/webgpu/dispatch.ts";
 import { attention64, attentionBackward64, attentionCached64, spansOf } from "../reference/attention_spans_float64.ts";
 
@@ -47,7 +47,7 @@ const name = ({ rows, heads, kvHeads, size, window, rising, dtype = "f32" }: Cas
 
 /** The device as it is, and without subgroup matrices where it has them. */
 function targetsOf(gpu: Gpu): KernelTarget[] {
-  const target = targetOf(gpu);
+  const target = kernelTarget(gpu);
   return target.matrix ? [target, { ...target, matrix: false }] : [target];
 }
 
@@ -139,8 +139,8 @@ gpuTest("attentionBackward() agrees with differences of attention", async (gpu) 
   const seen = input([T, 2], spans), y = output([T, 2 * S]), lse = output([T, 2]), delta = output([T, 2, 2]);
   const dq = output([T, 2 * S]), dk = output([T, S]), dv = output([T, S]);
   const dispatches = [
-    ...attention(targetOf(gpu), { q, k, v, spans: seen, y, lse }, options),
-    ...attentionBackward(targetOf(gpu), { dy, q, k, v, y, lse, spans: seen, delta, dq, dk, dv }, options),
+    ...attention(kernelTarget(gpu), { q, k, v, spans: seen, y, lse }, options),
+    ...attentionBackward(kernelTarget(gpu), { dy, q, k, v, y, lse, spans: seen, delta, dq, dk, dv }, options),
   ];
   const gradients = await runDispatches(gpu, dispatches, [dq, dk, dv]);
   (["q", "k", "v"] as const).forEach((what, i) =>
@@ -191,7 +191,7 @@ for (const { slots: C, lengths, heads, kvHeads, size: S, dtype = "f32", slow } o
       const shape = attentionCachedPartialShape({ q, keys }, options);
       const partial: TestTensor | undefined = shape && output(shape);
       const tensors = { q, keys, values, lengths: input([B, 2], host.lengths), y, partial };
-      const dispatches = attentionCached(targetOf(gpu), tensors, options);
+      const dispatches = attentionCached(kernelTarget(gpu), tensors, options);
       assert.equal(dispatches.length, partial ? 2 : 1);
       const [found] = await runDispatches(gpu, dispatches, [y]);
       assertClose(found, expected, { rtol: queryType === "f16" ? half : single });

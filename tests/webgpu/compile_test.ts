@@ -10,7 +10,7 @@ import { gemm } from "../../lib/webgpu/gemm_kernels.ts";
 import { kernelText } from "../../lib/webgpu/pipelines.ts";
 import { sources } from "../../lib/webgpu/sources.ts";
 
-const target = { f16: true, matrix: true, maxBinding: 2 ** 31, maxWorkgroupStorage: 49152 };
+const target = { f16: true, matrix: true, maxBinding: 2 ** 31 };
 const half = (...shape: number[]): TensorLike => ({ shape, dtype: "f16" });
 const float = (...shape: number[]): TensorLike => ({ shape, dtype: "f32" });
 

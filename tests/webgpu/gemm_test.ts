@@ -1,8 +1,8 @@
 /** Products against float64 loops: every kernel, layout, element type and addition, at sizes that divide by nothing. */
 import { assertClose } from "../helpers/close.ts";
 import { randomFloats } from "../helpers/random.ts";
-import { gpuTest, halved, input, output, runDispatches, targetOf, type TestTensor } from "../helpers/webgpu.ts";
-import type { Gpu } from "../../lib/webgpu/device.ts";
+import { gpuTest, halved, input, output, runDispatches, type TestTensor } from "../helpers/webgpu.ts";
+import { type Gpu, kernelTarget } from "../../lib/webgpu/device.ts";
 import { type Gemm, gemm, type GemmKind } from "../../lib/webgpu/gemm_kernels.ts";
 
 type Float = "f32" | "f16";
@@ -93,7 +93,7 @@ function build({ M, N, K, transA, transB, scale, plus, accumulate, low, columns,
  */
 async function check(gpu: Gpu, given: Case): Promise<void> {
   const { K, low, types = {}, scale = 1 } = given;
-  const { g, expected } = build(given), target = targetOf(gpu);
+  const { g, expected } = build(given), target = kernelTarget(gpu);
   const terms = Math.abs(scale) * K + Math.abs(low?.scale ?? 0) * (low?.R ?? 0) + 2;
   const atol = 4 * terms * 2 ** -24, rtol = types.y === "f16" ? 2 ** -11 : 0;
   for (const matrix of target.matrix && !given.kind ? [true, false] : [false]) {
