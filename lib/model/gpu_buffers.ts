@@ -149,7 +149,9 @@ function activationBuffers(run: GpuRun): GpuBuffer[] {
   const { config, tokens: T, keepLayers } = run, { hiddenSize: D, headDim: S, layers } = config;
   const ropes = config.layerTypes.includes("sliding") ? 2 : 1;
   return listed({ part: "activations" }, [
-    ["x", [T, D], "f32", layers + 1],
+    // Layers that are computed again wait for that with their input in f16.
+    ["x", [T, D], "f32", run.f16 ? keepLayers + 2 : layers + 1],
+    ["x, packed", [T, D], "f16", run.f16 ? layers - keepLayers : 0],
     ["cos, sin", [T, S / 2], "f32", 2 * ropes],
     ["rows", [T, 2], "i32", ropes],
     ["tokens, labels, index", [T], "i32", 3],

@@ -157,17 +157,20 @@ export function makeTrainable(options: TrainableOptions): Trainable {
     }
   }
 
-  /** Runs the layers from x on. Returns every layer's input, what it keeps for the backward, and the last y. */
+  /**
+   * Runs the layers from x on. Returns every layer's input, packed where the layer is computed again, what the others
+   * keep for the backward, and the last y.
+   */
   async function forwardPass(pass: Pass): Promise<{ inputs: Value[]; kept: Record<string, Value>[]; y: Value }> {
     const inputs: Value[] = [], kept: Record<string, Value>[] = [];
     let x = await embed(pass.batch);
     for (let l = 0; l < config.layers; l++) {
-      inputs.push(x);
       const layer = pass.layer(l, x), outputs = await executor.run(segments.forward, layer.inputs);
       const keeps = l >= config.layers - keepLayers;
       executor.release(...layer.masks);
       if (!keeps) executor.release(...withoutY(outputs));
       kept.push(keeps ? outputs : {});
+      inputs.push(keeps ? x : packed(executor, x));
       x = outputs.y;
     }
     return { inputs, kept, y: x };
@@ -197,8 +200,10 @@ export function makeTrainable(options: TrainableOptions): Trainable {
     { inputs, kept, dy, first }: { inputs: Value[]; kept: Record<string, Value>[]; dy: Value; first: boolean },
   ): Promise<void> {
     for (let l = config.layers - 1; l >= 0; l--) {
+      const again = l < config.layers - keepLayers;
+      if (again) inputs[l] = unpacked(executor, inputs[l]);
       const layer = pass.layer(l, inputs[l]);
-      if (l < config.layers - keepLayers) {
+      if (again) {
         kept[l] = await executor.run(segments.recompute, layer.inputs);
       }
       const read = { ...layer.inputs, ...saved(kept[l]), dy };
@@ -251,6 +256,22 @@ export function makeTrainable(options: TrainableOptions): Trainable {
 
 function hostPlace(executor: Executor, { value, grad, shape }: Parameter): ParameterPlace {
   return { value: executor.tensor(value, shape), grad: executor.tensor(grad, shape) };
+}
+
+/** x in the form in which it waits for the backward; x itself is released where that is another. */
+function packed(executor: Executor, x: Value): Value {
+  if (!executor.pack) return x;
+  const small = executor.pack(x);
+  executor.release(x);
+  return small;
+}
+
+/** The reverse. */
+function unpacked(executor: Executor, small: Value): Value {
+  if (!executor.unpack) return small;
+  const x = executor.unpack(small);
+  executor.release(small);
+  return x;
 }
 
 /** What the backward reads: all a layer kept but its y, which is the next layer's x. */
