@@ -166,7 +166,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         from_keys[t >> 2u][t & 3u] = select(0x7fffffffu, u32(spans[query].x), first + t < p.tokens);
       }
       workgroupBarrier();
-      var s: array<Sum, 4>;
+      var s = array<Sum, 4>(Sum(), Sum(), Sum(), Sum());
       add_scores(&s, keys[0], values[0], 0u);
       add_scores(&s, keys[1], values[1], 2u);
       add_scores(&s, keys[2], values[2], 4u);

@@ -191,7 +191,7 @@ fn main(
     keep(rows, t);
     workgroupBarrier();
     rows = fetch(group, first + 32u, t);
-    var s: array<Sum, 4>;
+    var s = array<Sum, 4>(Sum(), Sum(), Sum(), Sum());
     add_scores(&s, queries[0], gradients[0], 0u);
     add_scores(&s, queries[1], gradients[1], 2u);
     add_scores(&s, queries[2], gradients[2], 4u);

@@ -231,7 +231,7 @@ fn main(
     keep(rows, t);
     workgroupBarrier();
     rows = fetch(&v, p.kvHeads, group, first, t);
-    var s: array<Sum, 4>;
+    var s = array<Sum, 4>(Sum(), Sum(), Sum(), Sum());
     add_scores(&s, upper[0], lower[0], at_keys);
     add_scores(&s, upper[1], lower[1], at_keys + 2u);
     add_scores(&s, upper[2], lower[2], at_keys + 4u);
