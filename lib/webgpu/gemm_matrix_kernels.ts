@@ -33,6 +33,7 @@ function thinProduct<T extends TensorLike>(g: Gemm<T>, { M, N, K }: Sizes): Disp
   if (!fits || M < 2 || transA || g.low || g.plus || g.accumulate || g.columns) return undefined;
   const constants: Record<string, number | string> = { fragments: `${N / 16}u`, Y: y.dtype };
   if (!transB) constants.transB = "false";
+  if (K % (512 / (N / 16)) !== 0) constants.ragged = "true";
   return {
     kernel: "gemm_thin_matrix",
     constants,
@@ -49,10 +50,15 @@ function tokenSum<T extends TensorLike>(g: Gemm<T>, { M, N, K }: Sizes): Dispatc
   const turned = M < N, [wide, thin] = turned ? [b, a] : [a, b], [C, R] = turned ? [N, M] : [M, N];
   const fits = R <= thinnest && C % 8 === 0 && R % 8 === 0 && a.dtype === "f16" && b.dtype === "f16" && a !== b;
   if (!fits || !transA || transB || g.low || g.plus || g.accumulate || g.columns) return undefined;
-  const fragments = R <= 16 ? 1 : R <= 32 ? 2 : 4;
+  const fragments = R <= 16 ? 1 : R <= 32 ? 2 : 4, ragged = K % 128 !== 0 || R !== 16 * fragments;
   return {
     kernel: "gemm_tokens_matrix",
-    constants: { fragments: `${fragments}u`, Y: y.dtype, ...turned ? { turned: "true" } : {} },
+    constants: {
+      fragments: `${fragments}u`,
+      Y: y.dtype,
+      ...turned ? { turned: "true" } : {},
+      ...ragged ? { ragged: "true" } : {},
+    },
     tensors: [wide, thin, y],
     params: [K, C, R, { f32: scale }],
     grid: [Math.ceil(C / 64), 1, 1],
