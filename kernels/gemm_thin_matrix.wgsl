@@ -1,11 +1,12 @@
-// Product with a thin result on tensor cores, LoRA's first one: f16 operands, f32 sums, subgroups of 32.
+// Products with a thin result on tensor cores, LoRA's first ones: f16 operands, f32 sums, subgroups of 32.
 //   y[m, n] = scale * sum over k of a[m, k] * B[k, n]
 // a [M, K]; b [N, K] where transB, else B = b [K, N]; y [M, N] in f32 or f16. M is anything, K a multiple of 8,
-// N = 16 * fragments.
+// N = 16 * fragments. Up to three products that do not depend on each other are one dispatch, a row of workgroups each:
+// every one alone is too short to fill a GPU. They share M, N and scale; those that are not there have nothing to do.
 //
 // A workgroup makes 16 rows, in steps of 512 / fragments along K. Its 8 subgroups share each step; their partial sums are
 // added up in a fixed order. What a step reads is fetched while the one before is multiplied; a and b are bound for
-// writing for the reason given in gemm_matrix.wgsl. Grid: [ceil(M / 16)].
+// writing for the reason given in gemm_matrix.wgsl. Grid: [ceil(M / 16), products].
 
 enable f16;
 enable subgroups;
@@ -15,19 +16,28 @@ diagnostic(off, chromium.subgroup_matrix_uniformity);
 const fragments = 1u; // 1, 2 or 4
 const transB: bool = true;
 const ragged: bool = false; // whether K is no multiple of a step
+const products = 1u;
+const same_first: bool = false; // whether a0 is the a of all
 alias Y = f32;
 
-struct Params { M: u32, N: u32, K: u32, scale: f32 }
+struct Params { M: u32, N: u32, scale: f32, K0: u32, K1: u32, K2: u32 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read_write> a: array<vec4<u32>>; // 8 numbers each
-@group(0) @binding(2) var<storage, read_write> b: array<vec4<u32>>;
-@group(0) @binding(3) var<storage, read_write> y: array<Y>;
+@group(0) @binding(1) var<storage, read_write> a0: array<vec4<u32>>; // 8 numbers each
+@group(0) @binding(2) var<storage, read_write> b0: array<vec4<u32>>;
+@group(0) @binding(3) var<storage, read_write> y0: array<Y>;
+@group(0) @binding(4) var<storage, read_write> a1: array<vec4<u32>>;
+@group(0) @binding(5) var<storage, read_write> b1: array<vec4<u32>>;
+@group(0) @binding(6) var<storage, read_write> y1: array<Y>;
+@group(0) @binding(7) var<storage, read_write> a2: array<vec4<u32>>;
+@group(0) @binding(8) var<storage, read_write> b2: array<vec4<u32>>;
+@group(0) @binding(9) var<storage, read_write> y2: array<Y>;
 
 alias Left = subgroup_matrix_left<f16, 16, 16>;
 alias Right = subgroup_matrix_right<f16, 16, 16>;
 alias Sum = subgroup_matrix_result<f32, 16, 16>;
 alias Sums = array<Sum, 4>;
+alias Matrix = ptr<storage, array<vec4<u32>>, read_write>;
 
 const subgroups = 8u;
 /** Vectors of 8 in a row of a step. */
@@ -53,8 +63,8 @@ struct Vectors {
   b0: vec4<u32>, b1: vec4<u32>, b2: vec4<u32>, b3: vec4<u32>,
 }
 
-fn fetch(m0: u32, s: u32, t: u32) -> Vectors {
-  let depth = p.K >> 3u;
+fn fetch(a: Matrix, b: Matrix, K: u32, m0: u32, s: u32, t: u32) -> Vectors {
+  let depth = K >> 3u;
   let row = t / row_vectors;
   let last_m = p.M - 1u;
   var k = s * row_vectors + t % row_vectors;
@@ -73,7 +83,7 @@ fn fetch(m0: u32, s: u32, t: u32) -> Vectors {
     v.b3 = b[(row + 3u * row_step) * depth + k];
   } else {
     let rows = s * row_vectors * 8u + t / (2u * fragments) + thin_step * vec4<u32>(0u, 1u, 2u, 3u);
-    let i = select(rows, min(rows, vec4<u32>(p.K - 1u)), ragged) * (2u * fragments) + t % (2u * fragments);
+    let i = select(rows, min(rows, vec4<u32>(K - 1u)), ragged) * (2u * fragments) + t % (2u * fragments);
     v.b0 = b[i.x];
     v.b1 = b[i.y];
     v.b2 = b[i.z];
@@ -117,7 +127,7 @@ fn add_block(c: ptr<function, Sums>, k: u32) {
 }
 
 /** Adds the subgroups' sums of fragment f up and writes them: an element a thread. */
-fn put(sum: Sum, f: u32, m0: u32, t: u32) {
+fn put(y: ptr<storage, array<Y>, read_write>, sum: Sum, f: u32, m0: u32, t: u32) {
   workgroupBarrier();
   subgroupMatrixStore<row_major>(&tile, (t >> 5u) * 64u, sum, 4u);
   workgroupBarrier();
@@ -127,23 +137,21 @@ fn put(sum: Sum, f: u32, m0: u32, t: u32) {
   if (m < p.M) { y[m * p.N + f * 16u + (t & 15u)] = Y(total * p.scale); }
 }
 
-@compute @workgroup_size(256)
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) t: u32) {
-  let m0 = group.x * 16u;
+fn product(a: Matrix, b: Matrix, y: ptr<storage, array<Y>, read_write>, K: u32, m0: u32, t: u32) {
   let first = (t >> 5u) * blocks;
-  let steps = (p.K + row_vectors * 8u - 1u) / (row_vectors * 8u);
+  let steps = (K + row_vectors * 8u - 1u) / (row_vectors * 8u);
   var c: Sums;
-  var v = fetch(m0, 0u, t);
+  var v = fetch(a, b, K, m0, 0u, t);
   for (var s = 0u; s < steps; s++) {
     workgroupBarrier();
     storageBarrier();
-    if (ragged && s * row_vectors + t % row_vectors >= (p.K >> 3u)) {
+    if (ragged && s * row_vectors + t % row_vectors >= (K >> 3u)) {
       // Zeros of a behind K make whatever finite numbers stand for b count nothing.
       v.a0 = vec4<u32>(); v.a1 = vec4<u32>(); v.a2 = vec4<u32>(); v.a3 = vec4<u32>();
     }
     keep(v, t);
     workgroupBarrier();
-    v = fetch(m0, min(s + 1u, steps - 1u), t);
+    v = fetch(a, b, K, m0, min(s + 1u, steps - 1u), t);
     add_block(&c, first);
     if (fragments < 4u) { add_block(&c, first + 1u); }
     if (fragments == 1u) {
@@ -151,10 +159,22 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
       add_block(&c, first + 3u);
     }
   }
-  put(c[0], 0u, m0, t);
-  if (fragments > 1u) { put(c[1], 1u, m0, t); }
+  put(y, c[0], 0u, m0, t);
+  if (fragments > 1u) { put(y, c[1], 1u, m0, t); }
   if (fragments > 2u) {
-    put(c[2], 2u, m0, t);
-    put(c[3], 3u, m0, t);
+    put(y, c[2], 2u, m0, t);
+    put(y, c[3], 3u, m0, t);
+  }
+}
+
+@compute @workgroup_size(256)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) t: u32) {
+  let m0 = group.x * 16u;
+  if (products == 1u || group.y == 0u) {
+    product(&a0, &b0, &y0, p.K0, m0, t);
+  } else if (products == 2u || group.y == 1u) {
+    if (same_first) { product(&a0, &b1, &y1, p.K1, m0, t); } else { product(&a1, &b1, &y1, p.K1, m0, t); }
+  } else {
+    if (same_first) { product(&a0, &b2, &y2, p.K2, m0, t); } else { product(&a2, &b2, &y2, p.K2, m0, t); }
   }
 }

@@ -1,10 +1,11 @@
-// Sum over tokens on tensor cores, the gradients of LoRA's matrices: f16 operands, f32 sums, subgroups of 32.
+// Sums over tokens on tensor cores, the gradients of LoRA's matrices: f16 operands, f32 sums, subgroups of 32.
 //   y[c, r] = scale * sum over t of wide[t, c] * thin[t, r], or y[r, c] where turned
 // wide [T, C], thin [T, R]; y [C, R], or [R, C] where turned, f32 or f16. C and R multiples of 8; R <= 16 * fragments.
+// Up to three sums that do not depend on each other are one dispatch, as in gemm_thin_matrix.wgsl; they share T, R, scale.
 //
 // A workgroup makes 64 columns of `wide` in steps of 128 tokens; each of its 8 subgroups takes 16 of them and half of the
 // tokens. What a step reads is fetched while the one before is multiplied; wide and thin are bound for writing for the
-// reason given in gemm_matrix.wgsl. Grid: [ceil(C / 64)].
+// reason given in gemm_matrix.wgsl. Grid: [ceil(largest C / 64), products].
 
 enable f16;
 enable subgroups;
@@ -14,19 +15,28 @@ diagnostic(off, chromium.subgroup_matrix_uniformity);
 const fragments = 1u; // 1, 2 or 4
 const turned: bool = false;
 const ragged: bool = false; // whether T is no multiple of 128 or R none of 16 * fragments
+const products = 1u;
+const same_first: bool = false; // whether wide0 is the wide of all
 alias Y = f32;
 
-struct Params { T: u32, C: u32, R: u32, scale: f32 }
+struct Params { T: u32, R: u32, scale: f32, C0: u32, C1: u32, C2: u32 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read_write> wide: array<vec4<u32>>; // 8 numbers each
-@group(0) @binding(2) var<storage, read_write> thin: array<vec4<u32>>;
-@group(0) @binding(3) var<storage, read_write> y: array<Y>;
+@group(0) @binding(1) var<storage, read_write> wide0: array<vec4<u32>>; // 8 numbers each
+@group(0) @binding(2) var<storage, read_write> thin0: array<vec4<u32>>;
+@group(0) @binding(3) var<storage, read_write> y0: array<Y>;
+@group(0) @binding(4) var<storage, read_write> wide1: array<vec4<u32>>;
+@group(0) @binding(5) var<storage, read_write> thin1: array<vec4<u32>>;
+@group(0) @binding(6) var<storage, read_write> y1: array<Y>;
+@group(0) @binding(7) var<storage, read_write> wide2: array<vec4<u32>>;
+@group(0) @binding(8) var<storage, read_write> thin2: array<vec4<u32>>;
+@group(0) @binding(9) var<storage, read_write> y2: array<Y>;
 
 alias Left = subgroup_matrix_left<f16, 16, 16>;
 alias Right = subgroup_matrix_right<f16, 16, 16>;
 alias Sum = subgroup_matrix_result<f32, 16, 16>;
 alias Sums = array<Sum, 4>;
+alias Matrix = ptr<storage, array<vec4<u32>>, read_write>;
 
 /** Vectors of 8 in a row of a tile, one more than it needs, so that rows start in other banks. */
 const stride_wide = 9u;
@@ -44,15 +54,15 @@ struct Vectors {
   n0: vec4<u32>, n1: vec4<u32>, n2: vec4<u32>, n3: vec4<u32>,
 }
 
-fn fetch_thin(row: u32, column: u32) -> vec4<u32> {
+fn fetch_thin(thin: Matrix, row: u32, column: u32) -> vec4<u32> {
   let width = p.R >> 3u;
   if (!ragged) { return thin[row * width + column]; }
   return thin[min(row, p.T - 1u) * width + min(column, width - 1u)];
 }
 
-fn fetch(column: u32, s: u32, t: u32) -> Vectors {
+fn fetch(wide: Matrix, thin: Matrix, C: u32, column: u32, s: u32, t: u32) -> Vectors {
   let rows = s * 128u + (t >> 3u) + vec4<u32>(0u, 32u, 64u, 96u);
-  let i = select(rows, min(rows, vec4<u32>(p.T - 1u)), ragged) * (p.C >> 3u) + column;
+  let i = select(rows, min(rows, vec4<u32>(p.T - 1u)), ragged) * (C >> 3u) + column;
   let row = s * 128u + t / (2u * fragments);
   let thin_column = t % (2u * fragments);
   var v: Vectors;
@@ -60,11 +70,11 @@ fn fetch(column: u32, s: u32, t: u32) -> Vectors {
   v.w1 = wide[i.y];
   v.w2 = wide[i.z];
   v.w3 = wide[i.w];
-  v.n0 = fetch_thin(row, thin_column);
-  if (fragments > 1u) { v.n1 = fetch_thin(row + thin_step, thin_column); }
+  v.n0 = fetch_thin(thin, row, thin_column);
+  if (fragments > 1u) { v.n1 = fetch_thin(thin, row + thin_step, thin_column); }
   if (fragments > 2u) {
-    v.n2 = fetch_thin(row + 2u * thin_step, thin_column);
-    v.n3 = fetch_thin(row + 3u * thin_step, thin_column);
+    v.n2 = fetch_thin(thin, row + 2u * thin_step, thin_column);
+    v.n3 = fetch_thin(thin, row + 3u * thin_step, thin_column);
   }
   return v;
 }
@@ -109,7 +119,7 @@ fn add_block(c: ptr<function, Sums>, row: u32, column: u32) {
 fn partial(block: u32, i: u32) -> f32 { return bitcast<f32>(tile[block * 64u + (i >> 2u)][i & 3u]); }
 
 /** Adds both halves of the tokens and writes 64 columns by 16 rows of thin. */
-fn put(sum: Sum, f: u32, c0: u32, t: u32) {
+fn put(y: ptr<storage, array<Y>, read_write>, C: u32, sum: Sum, f: u32, c0: u32, t: u32) {
   workgroupBarrier();
   subgroupMatrixStore<row_major>(&tile, (t >> 5u) * 64u, sum, 4u);
   workgroupBarrier();
@@ -119,39 +129,50 @@ fn put(sum: Sum, f: u32, c0: u32, t: u32) {
     let row = select(i & 15u, i >> 6u, turned);
     let c = c0 + column;
     let r = f * 16u + row;
-    if (c < p.C && r < p.R) {
+    if (c < C && r < p.R) {
       let element = (column & 15u) * 16u + row;
       let total = (partial(column >> 4u, element) + partial(4u + (column >> 4u), element)) * p.scale;
-      y[select(c * p.R + r, r * p.C + c, turned)] = Y(total);
+      y[select(c * p.R + r, r * C + c, turned)] = Y(total);
     }
+  }
+}
+
+fn sum_tokens(wide: Matrix, thin: Matrix, y: ptr<storage, array<Y>, read_write>, C: u32, c0: u32, t: u32) {
+  if (c0 >= C) { return; }
+  let column = min((c0 >> 3u) + (t & 7u), (C >> 3u) - 1u);
+  let subgroup = t >> 5u;
+  let own = (subgroup & 3u) * 2u;
+  let row = (subgroup >> 2u) * 64u;
+  let steps = (p.T + 127u) >> 7u;
+  var c: Sums;
+  var v = fetch(wide, thin, C, column, 0u, t);
+  for (var s = 0u; s < steps; s++) {
+    workgroupBarrier();
+    storageBarrier();
+    keep(v, s, t);
+    workgroupBarrier();
+    v = fetch(wide, thin, C, column, min(s + 1u, steps - 1u), t);
+    add_block(&c, row, own);
+    add_block(&c, row + 16u, own);
+    add_block(&c, row + 32u, own);
+    add_block(&c, row + 48u, own);
+  }
+  put(y, C, c[0], 0u, c0, t);
+  if (fragments > 1u) { put(y, C, c[1], 1u, c0, t); }
+  if (fragments > 2u) {
+    put(y, C, c[2], 2u, c0, t);
+    put(y, C, c[3], 3u, c0, t);
   }
 }
 
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) t: u32) {
   let c0 = group.x * 64u;
-  let column = min((c0 >> 3u) + (t & 7u), (p.C >> 3u) - 1u);
-  let subgroup = t >> 5u;
-  let own = (subgroup & 3u) * 2u;
-  let row = (subgroup >> 2u) * 64u;
-  let steps = (p.T + 127u) >> 7u;
-  var c: Sums;
-  var v = fetch(column, 0u, t);
-  for (var s = 0u; s < steps; s++) {
-    workgroupBarrier();
-    storageBarrier();
-    keep(v, s, t);
-    workgroupBarrier();
-    v = fetch(column, min(s + 1u, steps - 1u), t);
-    add_block(&c, row, own);
-    add_block(&c, row + 16u, own);
-    add_block(&c, row + 32u, own);
-    add_block(&c, row + 48u, own);
-  }
-  put(c[0], 0u, c0, t);
-  if (fragments > 1u) { put(c[1], 1u, c0, t); }
-  if (fragments > 2u) {
-    put(c[2], 2u, c0, t);
-    put(c[3], 3u, c0, t);
+  if (products == 1u || group.y == 0u) {
+    sum_tokens(&wide0, &thin0, &y0, p.C0, c0, t);
+  } else if (products == 2u || group.y == 1u) {
+    if (same_first) { sum_tokens(&wide0, &thin1, &y1, p.C1, c0, t); } else { sum_tokens(&wide1, &thin1, &y1, p.C1, c0, t); }
+  } else {
+    if (same_first) { sum_tokens(&wide0, &thin2, &y2, p.C2, c0, t); } else { sum_tokens(&wide2, &thin2, &y2, p.C2, c0, t); }
   }
 }

@@ -9,7 +9,7 @@ import { type Batch, batchValues, makeBatch, releaseBatch } from "./batch.ts";
 import type { ModelConfig } from "./config.ts";
 import { adaptedNorm, inputName } from "./adapter.ts";
 import { dropoutMasks } from "./dropout.ts";
-import { embedSegment, type LayerOptions, layerRecomputeSegment, layerSegment, lossSegment } from "./forward.ts";
+import { embedSegment, type LayerOptions, layerSegment, lossSegment } from "./forward.ts";
 import { parsePeftName } from "./names.ts";
 import type { Parameter, PendingLosses, Row, RowLoss, Trainable } from "./trainable.ts";
 import type { LoadedWeights } from "./weights.ts";
@@ -57,11 +57,14 @@ export function makeTrainable(options: TrainableOptions): Trainable {
   const segments = {
     embed: embedSegment(config),
     forward: layerSegment(layerOptions),
-    recompute: layerRecomputeSegment(layerOptions),
-    backward: layerBackwardSegment(layerOptions),
     head: headSegment(config),
     loss: lossSegment(config),
   };
+  /** By layer: of what it kept, or computing that again. */
+  const backwards = Array.from(
+    { length: config.layers },
+    (_, l) => layerBackwardSegment(layerOptions, { again: l < config.layers - keepLayers, first: l === 0 }),
+  );
   const headChunk = options.headChunk ?? 128;
   const layers = weights.layers.map((layer) => ({ ...layer }));
   /** By layer, the places of gradients by the backward's names for them. */
@@ -203,11 +206,8 @@ export function makeTrainable(options: TrainableOptions): Trainable {
       const again = l < config.layers - keepLayers;
       if (again) inputs[l] = unpacked(executor, inputs[l]);
       const layer = pass.layer(l, inputs[l]);
-      if (again) {
-        kept[l] = await executor.run(segments.recompute, layer.inputs);
-      }
       const read = { ...layer.inputs, ...saved(kept[l]), dy };
-      const outputs = await executor.run(segments.backward, read, first ? gradients[l] : {});
+      const outputs = await executor.run(backwards[l], read, first ? gradients[l] : {});
       executor.release(dy, inputs[l], ...layer.masks, ...withoutY(kept[l]));
       dy = outputs.dx;
       if (first) continue;
@@ -216,7 +216,6 @@ export function makeTrainable(options: TrainableOptions): Trainable {
         executor.release(outputs[name]);
       }
     }
-    executor.release(dy);
   }
 
   async function accumulate(

@@ -14,6 +14,9 @@ const largestRank = 256;
 /** Most columns of a thin operand: four fragments. */
 const thinnest = 64;
 
+/** Bindings of a second and a third product in the same dispatch. */
+const noOthers = [null, null, null, null, null, null];
+
 interface Sizes {
   M: number;
   N: number;
@@ -37,8 +40,8 @@ function thinProduct<T extends TensorLike>(g: Gemm<T>, { M, N, K }: Sizes): Disp
   return {
     kernel: "gemm_thin_matrix",
     constants,
-    tensors: [a, b, y],
-    params: [M, N, K, { f32: scale }],
+    tensors: [a, b, y, ...noOthers],
+    params: [M, N, { f32: scale }, K, 0, 0],
     grid: [Math.ceil(M / 16), 1, 1],
     work: { flop: 2 * M * N * K, bytes: bytesMoved(a, b, y) },
   };
@@ -59,8 +62,8 @@ function tokenSum<T extends TensorLike>(g: Gemm<T>, { M, N, K }: Sizes): Dispatc
       ...turned ? { turned: "true" } : {},
       ...ragged ? { ragged: "true" } : {},
     },
-    tensors: [wide, thin, y],
-    params: [K, C, R, { f32: scale }],
+    tensors: [wide, thin, y, ...noOthers],
+    params: [K, R, { f32: scale }, C, 0, 0],
     grid: [Math.ceil(C / 64), 1, 1],
     work: { flop: 2 * M * N * K, bytes: bytesMoved(a, b, y) },
   };
