@@ -89,8 +89,8 @@ export function layerBackward<V extends Value>(
 }
 
 /**
- * A layer's backward, of what the forward left, or `again`: of x alone, the rest computed once more on the way, all but
- * the last product. `first`: below the first layer nothing is trained, so that its dx is left out.
+ * A layer's backward, of what the forward left, or `again`: of x and every t, the rest computed once more on the way, all
+ * but the last product. `first`: below the first layer nothing is trained, so that its dx is left out.
  */
 export function layerBackwardSegment(
   options: LayerOptions,

@@ -23,7 +23,7 @@ export function attentionOptions(config: ModelConfig): AttentionOptions {
 
 /**
  * y = x*W^T + s*(x*A^T)*B^T (+ bias); with DoRA (m/|W + sBA|) times the sum before the bias.
- * x [T, I] -> y [T, O], t = x*A^T [T, R] for the backward.
+ * x [T, I] -> y [T, O], t = x*A^T [T, R] for the backward. Inputs may hold t already, from a forward before.
  */
 export function project<V extends Value>(
   ops: Ops<V>,
@@ -35,7 +35,7 @@ export function project<V extends Value>(
   let t: V | undefined;
   if (a) {
     const dropout = inputs[`${name}.dropout`];
-    t = ops.matmul(dropout ? ops.mul(x, dropout) : x, a, { transB: true });
+    t = inputs[`${name}.t`] ?? ops.matmul(dropout ? ops.mul(x, dropout) : x, a, { transB: true });
     y = ops.matmul(t, b, { transB: true, scale: loraScale, plus: y });
     const magnitude = inputs[`${name}.magnitude`];
     if (magnitude) y = ops.mul(y, ops.div(magnitude, inputs[`${name}.norm`]));

@@ -126,9 +126,9 @@ function adapterBuffers(run: ModelRun): GpuBuffer[] {
   return listed({ part: "adapter" }, rows);
 }
 
-/** What a layer keeps for its backward. */
+/** What a layer keeps for its backward where it is not computed again: beside t. */
 function keptRows(run: GpuRun, count: number): Row[] {
-  const { config, lora, tokens: T } = run, { hiddenSize: D, intermediateSize: F, heads, kvHeads, headDim: S } = config;
+  const { config, tokens: T } = run, { hiddenSize: D, intermediateSize: F, heads, kvHeads, headDim: S } = config;
   const Q = heads * S, K = kvHeads * S, type = half(run);
   return [
     ["q", [T, Q], type, count],
@@ -139,7 +139,6 @@ function keptRows(run: GpuRun, count: number): Row[] {
     ["mid", [T, D], "f32", count],
     ["gate", [T, F], type, count],
     ["up", [T, F], type, count],
-    ["t", [T, lora.r], type, count * lora.target_modules.length],
     ...(config.qkNorm ? [["q_raw", [T, Q], type, count], ["k_raw", [T, K], type, count]] as Row[] : []),
     ...(config.postNorms ? [["o_raw", [T, D], type, count], ["down_raw", [T, D], type, count]] as Row[] : []),
   ];
@@ -155,6 +154,7 @@ function activationBuffers(run: GpuRun): GpuBuffer[] {
     ["cos, sin", [T, S / 2], "f32", 2 * ropes],
     ["rows", [T, 2], "i32", ropes],
     ["tokens, labels, index", [T], "i32", 3],
+    ["t", [T, run.lora.r], half(run), layers * run.lora.target_modules.length],
     ...keptRows(run, keepLayers),
   ]);
 }

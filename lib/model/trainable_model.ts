@@ -161,8 +161,8 @@ export function makeTrainable(options: TrainableOptions): Trainable {
   }
 
   /**
-   * Runs the layers from x on. Returns every layer's input, packed where the layer is computed again, what the others
-   * keep for the backward, and the last y.
+   * Runs the layers from x on. Returns every layer's input, packed where the layer is computed again, what it keeps for
+   * the backward, and the last y.
    */
   async function forwardPass(pass: Pass): Promise<{ inputs: Value[]; kept: Record<string, Value>[]; y: Value }> {
     const inputs: Value[] = [], kept: Record<string, Value>[] = [];
@@ -171,8 +171,9 @@ export function makeTrainable(options: TrainableOptions): Trainable {
       const layer = pass.layer(l, x), outputs = await executor.run(segments.forward, layer.inputs);
       const keeps = l >= config.layers - keepLayers;
       executor.release(...layer.masks);
-      if (!keeps) executor.release(...withoutY(outputs));
-      kept.push(keeps ? outputs : {});
+      const { small, large } = bySize(saved(outputs));
+      if (!keeps) executor.release(...Object.values(large));
+      kept.push(keeps ? saved(outputs) : small);
       inputs.push(keeps ? x : packed(executor, x));
       x = outputs.y;
     }
@@ -206,9 +207,9 @@ export function makeTrainable(options: TrainableOptions): Trainable {
       const again = l < config.layers - keepLayers;
       if (again) inputs[l] = unpacked(executor, inputs[l]);
       const layer = pass.layer(l, inputs[l]);
-      const read = { ...layer.inputs, ...saved(kept[l]), dy };
+      const read = { ...layer.inputs, ...kept[l], dy };
       const outputs = await executor.run(backwards[l], read, first ? gradients[l] : {});
-      executor.release(dy, inputs[l], ...layer.masks, ...withoutY(kept[l]));
+      executor.release(dy, inputs[l], ...layer.masks, ...Object.values(kept[l]));
       dy = outputs.dx;
       if (first) continue;
       for (const [name, sum] of Object.entries(gradients[l])) {
@@ -228,7 +229,7 @@ export function makeTrainable(options: TrainableOptions): Trainable {
     const { losses, dy } = await headPass(pass, { y, scale });
     if (dy) await backwardPass(pass, { inputs, kept, dy, first });
     else {
-      executor.release(...inputs, ...kept.flatMap(withoutY));
+      executor.release(...inputs, ...kept.flatMap(Object.values));
       if (first) places.forEach(({ grad }, i) => executor.write(grad, new Float32Array(parameters[i].value.length)));
     }
     pass.end();
@@ -241,7 +242,7 @@ export function makeTrainable(options: TrainableOptions): Trainable {
     let x = await embed(pass.batch);
     for (let l = 0; l < config.layers; l++) {
       const outputs = await executor.run(segments.forward, pass.layer(l, x).inputs);
-      executor.release(x, ...withoutY(outputs));
+      executor.release(x, ...Object.values(saved(outputs)));
       x = outputs.y;
     }
     const chunks = await eachChunk(pass.batch, segments.loss, { more: () => ({ x }), use: () => {} });
@@ -279,6 +280,11 @@ function saved(outputs: Record<string, Value>): Record<string, Value> {
   return rest;
 }
 
-function withoutY(outputs: Record<string, Value>): Value[] {
-  return Object.values(saved(outputs));
+/** LoRA's t, of rank columns, which every layer keeps, and the rest. */
+function bySize(values: Record<string, Value>): { small: Record<string, Value>; large: Record<string, Value> } {
+  const entries = Object.entries(values), isSmall = ([name]: [string, Value]) => name.endsWith(".t");
+  return {
+    small: Object.fromEntries(entries.filter(isSmall)),
+    large: Object.fromEntries(entries.filter((entry) => !isSmall(entry))),
+  };
 }

@@ -146,6 +146,7 @@ function aboutOf(engine: GpuEngine, adapter: Adapter): GpuAbout {
     subgroups,
     subgroupSize: { min, max },
     matrix: features.has(matrixFeature) && subgroups && max === 32 &&
+      limits.maxComputeWorkgroupStorageSize >= 48 * 1024 && limits.maxStorageBuffersPerShaderStage >= 9 &&
       (info.subgroupMatrixConfigs ?? []).some(({ M, N, K, componentType, resultComponentType }) =>
         M === 16 && N === 16 && K === 16 && componentType === "f16" && resultComponentType === "f32"
       ),

@@ -76,11 +76,11 @@ Deno.test("gpuBuffers() of a small model sums up to what is worked out by hand",
   assert.equal(parts.weights, 100 * 64 * 2 + 2 * layer + 5 * 64 * 4);
   // A 2 x 64 and B 64 x 2: value, gradient and two states in f32, and a copy in f16.
   assert.equal(parts.adapter, 2 * 2 * 128 * (4 * 4 + 2));
-  // q, k, v, y, gate, up and t in f16; lse and mid in f32.
-  const kept = 10 * (2 * (64 + 32 + 32 + 64 + 128 + 128 + 2) + 4 * (2 + 64));
+  // q, k, v, y, gate and up in f16, lse and mid in f32; t of both layers in f16.
+  const kept = 10 * (2 * (64 + 32 + 32 + 64 + 128 + 128) + 4 * (2 + 64)), t = 2 * 10 * 2 * 2;
   const batch = 2 * 10 * 16 * 4 + 10 * 2 * 4 + 3 * 10 * 4;
   // x of the layer that keeps its values and two at work in f32; of the other in f16, a vector of four longer.
-  assert.equal(parts.activations, 3 * 10 * 64 * 4 + 10 * 68 * 2 + batch + kept);
+  assert.equal(parts.activations, 3 * 10 * 64 * 4 + 10 * 68 * 2 + batch + kept + t);
   // One weight in f16, two gradients of the residual stream, and the backward of the attention part: dt, dattention and dq,
   // dk and dv, delta, h, dh, dmid.
   const backward = kept + 10 * (2 * 3 * 2 + 2 * 3 * 64 + 2 * 3 * 32 + 4 * 2 + 2 * 64 + 4 * 64 + 4 * 64);
