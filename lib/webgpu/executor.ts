@@ -5,7 +5,6 @@
  */
 import { UserError } from "../errors.ts";
 import type { Executor, Segment, Value, WeightData } from "../ops.ts";
-import { dynamicMap } from "../quant/dynamic_map.ts";
 import { type Buffers, makeBuffers } from "./buffers.ts";
 import { type Commands, type Encoded, type GpuTensor, makeCommands, tensorBytes } from "./commands.ts";
 import { type Gpu, kernelTarget } from "./device.ts";
@@ -86,7 +85,7 @@ export function createWebgpuExecutor(gpu: Gpu, options: WebgpuOptions = {}): Web
     maxBinding: Math.min(options.maxBinding ?? Infinity, most.maxBinding),
   };
   const compiled = new Map<string, Promise<Compiled>>();
-  let map: GpuTensor | undefined, scratch: GpuTensor | undefined, largestWeight = 0;
+  let scratch: GpuTensor | undefined, largestWeight = 0;
 
   function allocate(shape: readonly number[], dtype: Dtype, bytes = tensorBytes(shape, dtype)): GpuTensor {
     const buffer = buffers.take(bytes);
@@ -116,7 +115,7 @@ export function createWebgpuExecutor(gpu: Gpu, options: WebgpuOptions = {}): Web
     for (const { tensors } of dispatches) {
       for (const tensor of tensors) {
         if (tensor && "input" in tensor.place && tensor.place.field === "half") halves.add(tensor.place.input);
-        if (tensor && "shared" in tensor.place && tensor.place.shared === "weight") {
+        if (tensor && "shared" in tensor.place) {
           largestWeight = Math.max(largestWeight, tensorBytes(tensor.shape, tensor.dtype));
         }
       }
@@ -150,11 +149,7 @@ export function createWebgpuExecutor(gpu: Gpu, options: WebgpuOptions = {}): Web
     return value.half;
   }
 
-  function sharedTensor(name: "weight" | "map"): GpuTensor {
-    if (name === "map") {
-      if (!map) commands.write(map = allocate([256], "f32"), dynamicMap(true));
-      return map;
-    }
+  function scratchForWeights(): GpuTensor {
     if (!scratch || scratch.bytes < largestWeight) {
       commands.flush();
       if (scratch) buffers.give(scratch.buffer);
@@ -171,7 +166,7 @@ export function createWebgpuExecutor(gpu: Gpu, options: WebgpuOptions = {}): Web
   }): GpuTensor {
     if ("temp" in place) return run.temps[run.compiled.slotOf.get(place.temp)!];
     if ("output" in place) return run.outputs[place.output].tensor;
-    if ("shared" in place) return sharedTensor(place.shared);
+    if ("shared" in place) return scratchForWeights();
     const value = run.values[place.input];
     if (place.field === undefined) return value.tensor;
     if (place.field === "half") return halfOf(value);
