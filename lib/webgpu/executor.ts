@@ -14,6 +14,7 @@ import { type InputInfo, lower, type Virtual } from "./lower.ts";
 import { makeProfile, type Profile } from "./profile.ts";
 import type { Weight } from "./products.ts";
 import { neededNodes, type Node, type Recorded, recordingOps } from "./record.ts";
+import { sample } from "./sampling_kernels.ts";
 import { planTemporaries } from "./temporaries.ts";
 import { placeWeight } from "./weight.ts";
 
@@ -257,6 +258,14 @@ export function createWebgpuExecutor(gpu: Gpu, options: WebgpuOptions = {}): Web
       const { tensor } = table as GpuValue, { shape } = tensor;
       const flat = { ...tensor, shape: [elements(shape.slice(0, -1)), shape[shape.length - 1]] };
       commands.dispatch(scatterRows((rows as GpuValue).tensor, (index as GpuValue).tensor, flat));
+    },
+    cache: (shape) => hold(allocate(shape, f16 ? "f16" : "f32"), { pooled: true }),
+    chooseTokens(logits, options) {
+      const tensor = allocate([logits.shape[0]], "i32");
+      commands.dispatch(sample((logits as GpuValue).tensor, tensor, options));
+      const numbers = commands.read([{ ...tensor, bytes: tensorBytes(tensor.shape, "i32") }])
+        .then(([buffer]) => new Int32Array(buffer, 0, logits.shape[0]));
+      return { tokens: hold(tensor, { pooled: true }), numbers };
     },
     release(...values) {
       for (const { pooled, tensor, half } of values as GpuValue[]) {
