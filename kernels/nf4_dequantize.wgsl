@@ -3,10 +3,11 @@
 // packed: two codes a byte, the even one in the high half; y f32 or f16, counted flat, any count: the last vectors may
 // reach into the padding of both buffers. absmax f32 [ceil(count / 64)]; where `double` it is 8-bit codes itself, four
 // to a word of `absmax_codes`, and
-//   absmax[j] = map[absmax_codes[j]] * nested[j / 256] + p.offset, with map f32 [256]
-// every operation rounded by itself, as the processor does it. Bindings a variant does not use take any other tensor
-// that is only read. A thread turns a word of 8 codes at a time, its neighbours the words beside it. p.count: words of
-// codes, p.vectors: vectors of four in y, p.zero: 0. Grid: spread(ceil(count / (4 * 256))).
+//   absmax[j] = nested[absmax_codes[j]] * nested[256 + j / 256] + p.offset
+// (nested f32: the map of the codes, then the maxima of 256 blocks each), every operation rounded by itself, as the
+// processor does it. Bindings a variant does not use take any other tensor that is only read. A thread turns a word of
+// 8 codes at a time, its neighbours the words beside it. p.count: words of codes, p.vectors: vectors of four in y,
+// p.zero: 0. Grid: spread(ceil(count / (4 * 256))).
 
 const double: bool = false;
 const half: bool = false; // y is f16
@@ -19,8 +20,7 @@ struct Params { count: u32, offset: f32, zero: u32, vectors: u32 }
 @group(0) @binding(2) var<storage, read> absmax: array<f32>;
 @group(0) @binding(3) var<storage, read> absmax_codes: array<u32>;
 @group(0) @binding(4) var<storage, read> nested: array<f32>;
-@group(0) @binding(5) var<storage, read> map: array<f32>;
-@group(0) @binding(6) var<storage, read_write> y: array<Y>;
+@group(0) @binding(5) var<storage, read_write> y: array<Y>;
 
 /** The two values of a byte: of its high half, which comes first, and of its low half. */
 var<workgroup> pairs: array<vec2<f32>, 256>;
@@ -36,7 +36,7 @@ const values = array<f32, 16>(
 fn maximum(j: u32) -> f32 {
   if (!double) { return absmax[j]; }
   let code = (absmax_codes[j >> 2u] >> (8u * (j & 3u))) & 255u;
-  let product = map[code] * nested[j >> 8u];
+  let product = nested[code] * nested[256u + (j >> 8u)];
   return bitcast<f32>(bitcast<u32>(product) + p.zero) + p.offset;
 }
 

@@ -1,21 +1,30 @@
 // Chooses a token from each row of logits: the largest, or a random one with the probabilities of
-// softmax(logits / temperature), over all tokens or those that are at least the k-th largest (equal ones included).
+// softmax(logits / temperature), over those tokens that top-k, then top-p, then min-p leave.
 //   token[b] = argmax over v of logits[b, v] / temperature + noise(b, v); the lowest v where several are equal
 // The noise is Gumbel's, -log(-log(uniform)) of a hash of seed, row, step and token, so that the largest sum is a draw
-// from softmax. Devices may differ in the last bits of the noise, and so in a token in many thousands.
+// from softmax. lib/model/sample.ts draws by the same noise and leaves out the same tokens, in float64: the two differ
+// where sums do in their last bits, in a token in many thousands.
+// limited, top-k: tokens at least as likely as the k-th. nucleus, top-p: tokens at least as likely as the last of the
+// most likely ones that reach p.topP of what is left. floored, min-p: tokens of p.minP of the most likely one's
+// probability. Equal tokens stay or go together.
 // logits [rows, width], token i32 [rows]; width counts elements of Logits: vectors of four, or single numbers where V is
-// no multiple of four. Logits above -1e38.
+// no multiple of four. share: see lib/webgpu/vectors.ts. Logits above -1e38.
 // Grid: spread(rows).
 
 const size: u32 = 4; // numbers in an element of Logits
+const share: f32 = 1.0;
 const offsets = vec4<u32>(0u, 1u, 2u, 3u); // their tokens, from the first on
 const random: bool = true;
-const limited: bool = true; // whether p.topK counts
+const limited: bool = true;
+const nucleus: bool = true;
+const floored: bool = true;
 alias Logits = vec4<f32>;
 alias Float = vec4<f32>;
 alias Word = vec4<u32>;
 
-struct Params { rows: u32, width: u32, topK: u32, seed: u32, step: u32, inverseTemperature: f32 }
+struct Params {
+  rows: u32, width: u32, topK: u32, topP: f32, minP: f32, seed: u32, step: u32, inverseTemperature: f32,
+}
 
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> logits: array<Logits>;
@@ -25,10 +34,7 @@ struct Best { score: f32, token: u32 }
 
 const lowest = -1e38;
 var<workgroup> partial: array<Best, 256>;
-var<workgroup> histogram: array<atomic<u32>, 256>;
-// Leading bits of the k-th largest key, and its rank among the keys that begin with them.
-var<workgroup> prefix: u32;
-var<workgroup> rank: u32;
+var<workgroup> sums: array<vec4<f32>, 256>;
 
 // lowbias32 of lib/model/hash.ts
 fn hash(number: Word) -> Word {
@@ -54,40 +60,72 @@ fn keyOf(value: Float) -> Word {
   return select(bits | Word(0x80000000u), ~bits, bits >= Word(0x80000000u));
 }
 
+// Share of the most likely token's probability.
+fn weightOf(value: Float, top: f32) -> Float { return exp((value - top) * p.inverseTemperature); }
+
 fn join(a: Best, b: Best) -> Best {
   if (b.score > a.score || (b.score == a.score && b.token < a.token)) { return b; }
   return a;
 }
 
-// The key of the k-th largest logit, found eight bits at a time.
-fn kthKey(start: u32, lane: u32) -> u32 {
-  if (lane == 0u) {
-    prefix = 0u;
-    rank = p.topK;
+// The row's largest number.
+fn largest(start: u32, lane: u32) -> f32 {
+  var top = vec4<f32>(lowest);
+  for (var i = start + lane; i < start + p.width; i += 256u) { top = max(top, vec4<f32>(Float(logits[i]))); }
+  sums[lane] = top;
+  workgroupBarrier();
+  if (lane < 16u) {
+    for (var k = lane + 16u; k < 256u; k += 16u) { top = max(top, sums[k]); }
+    sums[lane] = top;
   }
-  for (var digit = 0u; digit < 4u; digit++) {
-    let shift = 24u - 8u * digit;
-    atomicStore(&histogram[lane], 0u);
-    workgroupBarrier();
-    let known = prefix;
-    let wanted = rank;
-    for (var i = start + lane; i < start + p.width; i += 256u) {
-      let key = vec4<u32>(keyOf(Float(logits[i])));
-      for (var c = 0u; c < size; c++) {
-        // Two shifts, since one by 32 is none.
-        if (((key[c] >> shift) >> 8u) == known) { atomicAdd(&histogram[(key[c] >> shift) & 255u], 1u); }
-      }
-    }
-    workgroupBarrier();
-    var larger = 0u;
-    for (var bin = lane + 1u; bin < 256u; bin++) { larger += atomicLoad(&histogram[bin]); }
-    if (larger < wanted && wanted <= larger + atomicLoad(&histogram[lane])) {
-      prefix = (known << 8u) | lane;
-      rank = wanted - larger;
-    }
-    workgroupBarrier();
+  workgroupBarrier();
+  for (var k = 0u; k < 16u; k++) { top = max(top, sums[k]); }
+  workgroupBarrier();
+  return max(max(top.x, top.y), max(top.z, top.w));
+}
+
+// For each of four floors: how many tokens have no smaller key, or the sum of their weights. In every lane, and always
+// added in the same order, so that a set of tokens has one sum and a larger set no smaller one.
+fn above(floors: vec4<u32>, start: u32, lane: u32, top: f32, weighted: bool) -> vec4<f32> {
+  var sum = vec4<f32>();
+  for (var i = start + lane; i < start + p.width; i += 256u) {
+    let value = Float(logits[i]);
+    let key = vec4<u32>(keyOf(value));
+    var each = vec4<f32>(share);
+    if (weighted) { each *= vec4<f32>(weightOf(value, top)); }
+    let none = vec4<f32>();
+    let all = vec4<f32>(1.0);
+    sum += vec4<f32>(
+      dot(each, select(none, all, key >= vec4<u32>(floors.x))),
+      dot(each, select(none, all, key >= vec4<u32>(floors.y))),
+      dot(each, select(none, all, key >= vec4<u32>(floors.z))),
+      dot(each, select(none, all, key >= vec4<u32>(floors.w))),
+    );
   }
-  return prefix;
+  sums[lane] = sum;
+  workgroupBarrier();
+  if (lane < 16u) {
+    for (var k = lane + 16u; k < 256u; k += 16u) { sum += sums[k]; }
+    sums[lane] = sum;
+  }
+  workgroupBarrier();
+  sum = sums[0];
+  for (var k = 1u; k < 16u; k++) { sum += sums[k]; }
+  workgroupBarrier();
+  return sum;
+}
+
+// The largest floor above which `wanted` is reached, found two bits at a time.
+fn floorFor(wanted: f32, start: u32, lane: u32, top: f32, weighted: bool) -> u32 {
+  var floor = 0u;
+  for (var digit = 0u; digit < 16u; digit++) {
+    let shift = 30u - 2u * digit;
+    let floors = vec4<u32>(floor) + (vec4<u32>(0u, 1u, 2u, 3u) << vec4<u32>(shift));
+    let found = above(floors, start, lane, top, weighted);
+    let reached = select(vec3<u32>(), vec3<u32>(1u), found.yzw >= vec3<f32>(wanted));
+    floor += (reached.x + reached.y + reached.z) << shift;
+  }
+  return floor;
 }
 
 @compute @workgroup_size(256)
@@ -99,14 +137,22 @@ fn main(
   let row = workgroup.y * workgroups.x + workgroup.x;
   let start = min(row, p.rows - 1u) * p.width;
   var floor = 0u;
-  if (limited) { floor = kthKey(start, lane); }
+  var top = 0.0;
+  if (nucleus || floored) { top = largest(start, lane); }
+  if (limited) { floor = floorFor(f32(p.topK), start, lane, top, false); }
+  if (nucleus) {
+    let wanted = p.topP * above(vec4<u32>(floor), start, lane, top, true).x;
+    // The most likely token stays, however little is wanted.
+    floor = min(floorFor(wanted, start, lane, top, true), vec4<u32>(keyOf(Float(top))).x);
+  }
   let stream = hash(hash(hash(Word(p.seed + 0x9e3779b9u)) ^ Word(row)) + Word(p.step));
   var best = Best(lowest, 0u);
   for (var i = lane; i < p.width; i += 256u) {
     let value = Float(logits[start + i]);
     var score = value;
     if (random) { score = value * p.inverseTemperature + gumbel(hash(stream + Word(i * size) + offsets)); }
-    if (limited) { score = select(Float(lowest), score, keyOf(value) >= Word(floor)); }
+    if (limited || nucleus) { score = select(Float(lowest), score, keyOf(value) >= Word(floor)); }
+    if (floored) { score = select(Float(lowest), score, weightOf(value, top) >= Float(p.minP)); }
     // Of a single number these are four equal ones, of which only the first can be larger.
     let scores = vec4<f32>(score);
     for (var c = 0u; c < 4u; c++) {

@@ -135,6 +135,17 @@ export interface Ops<V extends Value> {
   crossEntropy(h: V, weight: V, targets: V, options: { scale: number }): { loss: V; dh: V };
 }
 
+/** How tokens are chosen, each by the name and meaning of lib/model/sample.ts, all of them given. */
+export interface SampleOptions {
+  temperature: number;
+  top_k: number;
+  top_p: number;
+  min_p: number;
+  seed: number;
+  /** Tokens that were chosen before. */
+  step: number;
+}
+
 /**
  * A piece of the model that an executor may compile once and run often: `build` is called with the executor's own
  * Ops and must depend on nothing but its arguments and what `key` says.
@@ -182,8 +193,8 @@ export interface Executor {
   /** into += from by element, in order with what was run. f32, same shapes. */
   accumulate(into: Value, from: Value): void;
   /**
-   * table[index[n]] = rows[n], in order with what was run. rows f32 [N, D], index i32 [N] of distinct rows, table made
-   * by `tensor`, [..., D], its leading axes taken as one.
+   * table[index[n]] = rows[n], in order with what was run. rows [N, D], index i32 [N] of distinct rows, table made by
+   * `tensor` or `cache`, [..., D], its leading axes taken as one.
    */
   storeRows(table: Value, rows: Value, index: Value): void;
   /**
@@ -192,6 +203,16 @@ export interface Executor {
    */
   pack?(x: Value): Value;
   unpack?(packed: Value): Value;
+  /**
+   * Makes a table for storeRows and attentionCached, in the type that suits the device; its rows hold anything until
+   * they are stored. Absent: a tensor does.
+   */
+  cache?(shape: readonly number[]): Value;
+  /**
+   * Chooses a token from each row of logits [B, V] where they lie: `tokens` i32 [B], for what runs next, to be released
+   * after that, and their numbers, as soon as what was run before is done. Absent: logits have to be read.
+   */
+  chooseTokens?(logits: Value, options: SampleOptions): { tokens: Value; numbers: Promise<Int32Array> };
   /** Gives values back for reuse. */
   release(...values: Value[]): void;
   /** Frees memory kept for reuse, when a phase of work is over. Released values must not be read any more. */

@@ -3,7 +3,7 @@
  * token against cached keys and values. Knows token ids only; text is lib/text's.
  */
 import { UserError } from "../errors.ts";
-import type { Executor, Value } from "../ops.ts";
+import type { Executor, SampleOptions, Value } from "../ops.ts";
 import type { AttachedAdapter } from "./adapter.ts";
 import { batchValues, makeBatch, releaseBatch, ropeTables } from "./batch.ts";
 import type { ModelConfig } from "./config.ts";
@@ -50,40 +50,84 @@ export async function* generate(
   checkPrompts(prompts, config);
   if (prompts.length === 0 || options.maxNewTokens < 1) return;
   const stopIds = new Set(options.stopIds ?? config.eosTokenIds);
-  const rows = prompts.map((prompt) => ({ history: Array.from(prompt), added: 0, finished: false }));
+  const rows = prompts.map((prompt): Row => ({ history: Array.from(prompt), added: 0, finished: false }));
   const cache = makeKvCache(executor, {
     layers: config.layers,
     rows: rows.length,
     length: Math.min(Math.max(...prompts.map(({ length }) => length)) + options.maxNewTokens, config.maxPositions),
     width: config.kvHeads * config.headDim,
   });
-  const decode = decoder(generator, cache);
+  const decode = decoder(generator, cache), deviceChoice = choiceOnDevice(options);
+  /** The places of the rows' last tokens, of `more` beyond those known; a finished row stays where it is. */
+  const places = (more: number) =>
+    Int32Array.from(rows, ({ history, finished }) => history.length - 1 + (finished ? 0 : more));
+  const full = ({ history, added }: Row, more: number) =>
+    added + more >= options.maxNewTokens || history.length + more >= config.maxPositions;
+  /** What became of the last tokens: logits after them, or after those that come next, unknown here as yet. */
+  let logits: Value | undefined, next: Value | undefined;
   try {
-    let logits = await prefill(generator, prompts, cache);
-    while (true) {
-      const all = await executor.read(logits), V = config.vocabSize;
+    logits = await prefill(generator, prompts, cache);
+    for (let step = 0;; step++) {
+      let tokens: ArrayLike<number>;
+      if (deviceChoice && executor.chooseTokens) {
+        const choice = executor.chooseTokens(logits, { ...deviceChoice, step });
+        // The next pass is on its way before anybody has seen these tokens: where all rows end with them, in vain.
+        const goesOn = rows.some((row) => !row.finished && !full(row, 1));
+        [tokens, next] = await Promise.all([
+          choice.numbers,
+          goesOn ? decode(choice.tokens, places(1)) : undefined,
+        ]);
+        executor.release(choice.tokens);
+      } else {
+        const all = await executor.read(logits), V = config.vocabSize;
+        tokens = rows.map(({ history, finished }, row) =>
+          finished
+            ? history[history.length - 1]
+            : sampleToken(all.subarray(row * V, (row + 1) * V), { ...options, history, row, step })
+        );
+      }
+      executor.release(logits);
+      logits = undefined;
       const chosen: GeneratedToken[] = [];
       for (const [row, state] of rows.entries()) {
         if (state.finished) continue;
-        const { history } = state;
-        const token = sampleToken(all.subarray(row * V, (row + 1) * V), { ...options, history, row });
-        history.push(token);
+        const token = tokens[row];
+        state.history.push(token);
         state.added++;
-        const full = state.added >= options.maxNewTokens || history.length >= config.maxPositions;
-        const finish = stopIds.has(token) ? "stop" : full ? "length" : undefined;
+        const finish = stopIds.has(token) ? "stop" : full(state, 0) ? "length" : undefined;
         state.finished = finish !== undefined;
         chosen.push(finish ? { row, token, finish } : { row, token });
       }
-      executor.release(logits);
       yield* chosen;
       if (rows.every(({ finished }) => finished)) return;
-      // A finished row goes on as a passenger: its last token again, at the place that it already has.
-      const tokens = Int32Array.from(rows, ({ history }) => history[history.length - 1]);
-      logits = await decode(tokens, Int32Array.from(rows, ({ history }) => history.length - 1));
+      // A finished row goes on as a passenger: any token again, at the place that it already has.
+      logits = next ?? await decodeKnown(Int32Array.from(tokens), places(0));
+      next = undefined;
     }
   } finally {
+    executor.release(...[logits, next].filter((value) => value !== undefined));
     cache.release();
   }
+
+  async function decodeKnown(tokens: Int32Array, positions: Int32Array): Promise<Value> {
+    const value = executor.tensor(tokens, [tokens.length]);
+    const logits = await decode(value, positions);
+    executor.release(value);
+    return logits;
+  }
+}
+
+/** A prompt and what was added to it. */
+interface Row {
+  history: number[];
+  added: number;
+  finished: boolean;
+}
+
+/** All that decides a choice, where a device can make it: a repetition penalty needs the history. */
+function choiceOnDevice(options: SamplingOptions): Omit<SampleOptions, "step"> | undefined {
+  const { temperature = 0, top_k = 0, top_p = 1, min_p = 0, repetition_penalty = 1, seed = 0 } = options;
+  return repetition_penalty === 1 ? { temperature, top_k, top_p, min_p, seed } : undefined;
 }
 
 function checkPrompts(prompts: ArrayLike<number>[], config: ModelConfig): void {
@@ -159,7 +203,7 @@ function tensorMaker(executor: Executor) {
   };
 }
 
-/** A function that appends one token a row, at the given positions, and returns the logits after it, [B, V]. */
+/** A function that appends one token a row (i32 [B]), at the given positions, and returns the logits after it, [B, V]. */
 function decoder(generator: Generator, cache: KvCache) {
   const { executor, config, weights } = generator;
   const segments = decodeSegments(layerOptions(generator));
@@ -169,8 +213,8 @@ function decoder(generator: Generator, cache: KvCache) {
     return { own, next: Object.fromEntries(Object.entries(own).map(([name, value]) => [nextLayer + name, value])) };
   });
 
-  return async (tokens: Int32Array, positions: Int32Array): Promise<Value> => {
-    const B = tokens.length, half = config.headDim / 2;
+  return async (tokens: Value, positions: Int32Array): Promise<Value> => {
+    const B = positions.length, half = config.headDim / 2;
     const own = tensorMaker(executor);
     const shared = (local: boolean) => {
       const { cos, sin } = ropeTables(local ? config.ropeLocal : config.rope, config.headDim, positions);
@@ -180,7 +224,7 @@ function decoder(generator: Generator, cache: KvCache) {
       };
     };
     const full = shared(false), sliding = slides ? shared(true) : full;
-    const index = own.tensor(cache.slots(Int32Array.from(tokens, (_, b) => b), positions));
+    const index = own.tensor(cache.slots(positions.map((_, b) => b), positions));
     const at = (l: number) => config.layerTypes[l] === "sliding" ? sliding : full;
 
     const { embed_tokens, norm, lm_head } = weights;
@@ -188,7 +232,7 @@ function decoder(generator: Generator, cache: KvCache) {
       ...layers[0].own,
       ...at(0).rope,
       embed_tokens,
-      tokens: own.tensor(tokens),
+      tokens,
     });
     for (let l = 0;; l++) {
       const { x, q, k, v } = state;

@@ -103,7 +103,7 @@ function weightBuffers(run: ModelRun): GpuBuffer[] {
     return [
       [`${name}.packed`, [O, I / 2], "u8", count],
       [`${name}.codes`, [blocks], "u8", count],
-      [`${name}.nested`, [Math.ceil(blocks / 256)], "f32", count],
+      [`${name}.nested`, [256 + Math.ceil(blocks / 256)], "f32", count],
     ];
   });
   return listed({ part: "weights" }, rows.flat());

@@ -29,7 +29,8 @@ export function makeKvCache(
   { layers, rows, length, width }: { layers: number; rows: number; length: number; width: number },
 ): KvCache {
   const capacity = Math.ceil(length / step) * step;
-  const table = () => executor.tensor(new Float32Array(rows * capacity * width), [rows, capacity, width]);
+  const shape = [rows, capacity, width];
+  const table = () => executor.cache?.(shape) ?? executor.tensor(new Float32Array(rows * capacity * width), shape);
   const held = Array.from({ length: layers }, () => ({ keys: table(), values: table() }));
 
   function mask(spans: Int32Array): Value {

@@ -1,6 +1,9 @@
 /**
  * Chooses the next token from logits, as Hugging Face's generate does: repetition penalty, temperature, top-k, top-p,
  * min-p, in this order. A draw depends on seed, row and step alone, not on what else is in the batch.
+ *
+ * kernels/sample.wgsl does the same on a GPU, all but the penalty: the same tokens are left out, and the same noise
+ * draws among the others, so that a seed gives the same answer wherever logits are equal but for a few last bits.
  */
 import { lowbias32 } from "./hash.ts";
 
@@ -8,9 +11,9 @@ import { lowbias32 } from "./hash.ts";
 export interface SamplingOptions {
   /** 0 or absent: always the most likely token. */
   temperature?: number;
-  /** Only the k most likely tokens. */
+  /** Only the k most likely tokens, and those as likely as the last of them. */
   top_k?: number;
-  /** Only the most likely tokens that together reach this probability. */
+  /** Only the most likely tokens that together reach this probability, and those as likely as the last of them. */
   top_p?: number;
   /** Only tokens with at least this share of the most likely one's probability. */
   min_p?: number;
@@ -20,23 +23,27 @@ export interface SamplingOptions {
   seed?: number;
 }
 
-/** The next token. `logits` [V] are changed by a repetition penalty; `history` is the prompt and the answer so far. */
+/**
+ * The next token. `logits` [V] are changed by a repetition penalty; `history` is the prompt and the answer so far, `step`
+ * the length of that answer.
+ */
 export function sampleToken(
   logits: Float32Array,
-  options: SamplingOptions & { history: ArrayLike<number>; row: number },
+  options: SamplingOptions & { history: ArrayLike<number>; row: number; step: number },
 ): number {
   const { temperature = 0, repetition_penalty: penalty = 1, history } = options;
   if (penalty !== 1) {
     for (const token of new Set(Array.from(history))) logits[token] *= logits[token] > 0 ? 1 / penalty : penalty;
   }
   if (!(temperature > 0)) return largest(logits);
-  const candidates = likely(logits, options);
-  let left = uniform(options.seed ?? 0, options.row, history.length) * weightOf(candidates);
-  for (const { token, weight } of candidates) {
-    left -= weight;
-    if (left < 0) return token;
+  // The largest sum of a logit and Gumbel's noise is a draw from softmax.
+  const noise = gumbel(options.seed ?? 0, options.row, options.step);
+  let best = -1, most = -Infinity;
+  for (const { token, logit } of likely(logits, options)) {
+    const score = logit / temperature + noise(token);
+    if (score > most || (score === most && token < best)) [best, most] = [token, score];
   }
-  return candidates[0].token;
+  return best;
 }
 
 function largest(logits: Float32Array): number {
@@ -47,6 +54,7 @@ function largest(logits: Float32Array): number {
 
 interface Candidate {
   token: number;
+  logit: number;
   /** exp((logit - largest)/temperature) */
   weight: number;
 }
@@ -58,12 +66,14 @@ function likely(logits: Float32Array, options: SamplingOptions): Candidate[] {
   const above = (floor: number): Candidate[] => {
     const found: Candidate[] = [];
     for (let v = 0; v < logits.length; v++) {
-      if (logits[v] >= floor) found.push({ token: v, weight: Math.exp((logits[v] - top) / temperature) });
+      if (logits[v] >= floor) {
+        found.push({ token: v, logit: logits[v], weight: Math.exp((logits[v] - top) / temperature) });
+      }
     }
     return found;
   };
   const kept = top_k > 0 || top_p < 1 ? mostLikely() : above(-Infinity);
-  return min_p > 0 ? kept.filter(({ weight }) => weight >= min_p) : kept;
+  return min_p > 0 ? kept.filter(({ weight }) => weight >= Math.min(min_p, 1)) : kept;
 
   /**
    * Top-k, then top-p, most likely first. Sorting a whole vocabulary costs more than a model's step: only the tokens
@@ -77,8 +87,8 @@ function likely(logits: Float32Array, options: SamplingOptions): Candidate[] {
       const found = above(top - depth * temperature);
       const enough = found.length >= k || (top_k <= 0 && weightOf(found) >= top_p * total);
       if (!enough && depth < 1e6) continue;
-      found.sort((a, b) => b.weight - a.weight || a.token - b.token);
-      const first = found.slice(0, k);
+      found.sort((a, b) => b.logit - a.logit);
+      const first = firstOf(found, k);
       return top_p < 1 ? nucleus(first, top_p * (top_k > 0 ? weightOf(first) : total)) : first;
     }
   }
@@ -88,14 +98,22 @@ function weightOf(candidates: Candidate[]): number {
   return candidates.reduce((sum, { weight }) => sum + weight, 0);
 }
 
+/** The first of a sorted list, and those as likely as the last of them. */
+function firstOf(sorted: Candidate[], count: number): Candidate[] {
+  let end = Math.min(count, sorted.length);
+  while (end < sorted.length && sorted[end].logit === sorted[end - 1].logit) end++;
+  return sorted.slice(0, end);
+}
+
 /** The shortest beginning of a sorted list whose weights reach `wanted`. */
 function nucleus(sorted: Candidate[], wanted: number): Candidate[] {
   let sum = 0;
   const end = sorted.findIndex(({ weight }) => (sum += weight) >= wanted);
-  return end < 0 ? sorted : sorted.slice(0, end + 1);
+  return end < 0 ? sorted : firstOf(sorted, end + 1);
 }
 
-/** In [0, 1): a 32-bit hash of three numbers. */
-function uniform(seed: number, row: number, step: number): number {
-  return lowbias32(lowbias32(lowbias32(seed + 0x9e3779b9) ^ row) + step) / 2 ** 32;
+/** Noise of each token, -log(-log(uniform)) of a hash of four numbers, in 23 bits as a GPU's f32 holds them. */
+function gumbel(seed: number, row: number, step: number): (token: number) => number {
+  const stream = lowbias32(lowbias32(lowbias32(seed + 0x9e3779b9) ^ row) + step);
+  return (token) => -Math.log(-Math.log1p(-((lowbias32(stream + token) >>> 9) + 0.5) / 2 ** 23));
 }

@@ -104,10 +104,10 @@ export function attentionBackward<T extends TensorLike>(
 /** Query heads of a workgroup of attention_cached. */
 const headsAtOnce = 8;
 
-/** Parts of the context: enough workgroups for a large GPU, none smaller than two tiles when the cache is full. */
+/** Parts of the context: enough workgroups for a large GPU, four a processor, none smaller than two tiles when the cache is full. */
 function splitsOf(q: TensorLike, keys: TensorLike, { heads, kvHeads }: { heads: number; kvHeads: number }): number {
   const workgroups = q.shape[0] * kvHeads * Math.ceil(heads / kvHeads / headsAtOnce);
-  return Math.max(1, Math.min(64, Math.ceil(128 / workgroups), Math.ceil(keys.shape[1] / 64)));
+  return Math.max(1, Math.min(64, Math.ceil(512 / workgroups), Math.ceil(keys.shape[1] / 64)));
 }
 
 /** Shape of `partial`, f32 scratch of attentionCached; undefined where it needs none. */

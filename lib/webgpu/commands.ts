@@ -53,6 +53,8 @@ export function makeCommands(gpu: Gpu, { profile }: { profile?: Profile } = {}) 
   const offsets = [0];
   let bindGroups = new Map<string, GPUBindGroup>();
   let encoder: GPUCommandEncoder | undefined, pass: GPUComputePassEncoder | undefined, pending = 0;
+  /** What the pass is set to: neighbours often share it. */
+  let current: GPUComputePipeline | undefined;
   let staging: GPUBuffer | undefined;
   let flushAfter = flushFirst;
 
@@ -110,7 +112,7 @@ export function makeCommands(gpu: Gpu, { profile }: { profile?: Profile } = {}) 
 
   function endPass(): GPUCommandEncoder {
     pass?.end();
-    pass = undefined;
+    pass = current = undefined;
     return encoder ??= device.createCommandEncoder();
   }
 
@@ -120,7 +122,7 @@ export function makeCommands(gpu: Gpu, { profile }: { profile?: Profile } = {}) 
       profile?.resolve(encoder);
       device.queue.submit([encoder.finish()]);
     }
-    encoder = pass = undefined;
+    encoder = pass = current = undefined;
     pending = 0;
   }
 
@@ -136,7 +138,8 @@ export function makeCommands(gpu: Gpu, { profile }: { profile?: Profile } = {}) 
     const { grid: [x, y, z] } = dispatch;
     if (profile) pass = endPass().beginComputePass({ timestampWrites: profile.next(dispatch) });
     pass ??= endPass().beginComputePass();
-    pass.setPipeline(encoded.pipeline.pipeline);
+    const { pipeline } = encoded.pipeline;
+    if (pipeline !== current) pass.setPipeline(current = pipeline);
     offsets[0] = encoded.slot;
     pass.setBindGroup(0, group, offsets);
     pass.dispatchWorkgroups(x, y, z);

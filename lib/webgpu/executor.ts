@@ -5,7 +5,6 @@
  */
 import { UserError } from "../errors.ts";
 import type { Executor, Segment, Value, WeightData } from "../ops.ts";
-import { dynamicMap } from "../quant/dynamic_map.ts";
 import { type Buffers, makeBuffers } from "./buffers.ts";
 import { type Commands, type Encoded, type GpuTensor, makeCommands, tensorBytes } from "./commands.ts";
 import { type Gpu, kernelTarget } from "./device.ts";
@@ -17,6 +16,7 @@ import { packedShape, packRows, unpackRows } from "./pack_kernels.ts";
 import { makeProfile, type Profile } from "./profile.ts";
 import type { Weight } from "./products.ts";
 import { neededNodes, type Node, type Recorded, recordingOps } from "./record.ts";
+import { sample } from "./sampling_kernels.ts";
 import { planTemporaries } from "./temporaries.ts";
 import { placeWeight } from "./weight.ts";
 
@@ -88,7 +88,7 @@ export function createWebgpuExecutor(gpu: Gpu, options: WebgpuOptions = {}): Web
     maxBinding: Math.min(options.maxBinding ?? Infinity, most.maxBinding),
   };
   const compiled = new Map<string, Promise<Compiled>>();
-  let map: GpuTensor | undefined, scratch: GpuTensor | undefined, largestWeight = 0;
+  let scratch: GpuTensor | undefined, largestWeight = 0;
 
   function allocate(shape: readonly number[], dtype: Dtype, bytes = tensorBytes(shape, dtype)): GpuTensor {
     const buffer = buffers.take(bytes);
@@ -118,7 +118,7 @@ export function createWebgpuExecutor(gpu: Gpu, options: WebgpuOptions = {}): Web
     for (const { tensors } of dispatches) {
       for (const tensor of tensors) {
         if (tensor && "input" in tensor.place && tensor.place.field === "half") halves.add(tensor.place.input);
-        if (tensor && "shared" in tensor.place && tensor.place.shared === "weight") {
+        if (tensor && "shared" in tensor.place) {
           largestWeight = Math.max(largestWeight, tensorBytes(tensor.shape, tensor.dtype));
         }
       }
@@ -152,11 +152,7 @@ export function createWebgpuExecutor(gpu: Gpu, options: WebgpuOptions = {}): Web
     return value.half;
   }
 
-  function sharedTensor(name: "weight" | "map"): GpuTensor {
-    if (name === "map") {
-      if (!map) commands.write(map = allocate([256], "f32"), dynamicMap(true));
-      return map;
-    }
+  function scratchForWeights(): GpuTensor {
     if (!scratch || scratch.bytes < largestWeight) {
       commands.flush();
       if (scratch) buffers.give(scratch.buffer);
@@ -173,7 +169,7 @@ export function createWebgpuExecutor(gpu: Gpu, options: WebgpuOptions = {}): Web
   }): GpuTensor {
     if ("temp" in place) return run.temps[run.compiled.slotOf.get(place.temp)!];
     if ("output" in place) return run.outputs[place.output].tensor;
-    if ("shared" in place) return sharedTensor(place.shared);
+    if ("shared" in place) return scratchForWeights();
     const value = run.values[place.input];
     if (place.field === undefined) return value.tensor;
     if (place.field === "half") return halfOf(value);
@@ -278,6 +274,14 @@ export function createWebgpuExecutor(gpu: Gpu, options: WebgpuOptions = {}): Web
       commands.dispatch(scatterRows((rows as GpuValue).tensor, (index as GpuValue).tensor, flat));
     },
     ...f16 ? { pack, unpack } : {},
+    cache: (shape) => hold(allocate(shape, f16 ? "f16" : "f32"), { pooled: true }),
+    chooseTokens(logits, options) {
+      const tensor = allocate([logits.shape[0]], "i32");
+      commands.dispatch(sample((logits as GpuValue).tensor, tensor, options));
+      const numbers = commands.read([{ ...tensor, bytes: tensorBytes(tensor.shape, "i32") }])
+        .then(([buffer]) => new Int32Array(buffer, 0, logits.shape[0]));
+      return { tokens: hold(tensor, { pooled: true }), numbers };
+    },
     release(...values) {
       for (const { pooled, tensor, half } of values as GpuValue[]) {
         if (!pooled) continue;

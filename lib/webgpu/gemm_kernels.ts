@@ -1,6 +1,7 @@
 /** Matrix products as kernel calls: which kernel and tile for which shape, operands read as they lie. */
 import { type Dispatch, elements, type KernelTarget, type TensorLike } from "./dispatch.ts";
 import { gemmMatrix } from "./gemm_matrix_kernels.ts";
+import { gemv } from "./gemv_kernels.ts";
 import { bytesMoved, widthOf } from "./vectors.ts";
 
 /**
@@ -30,10 +31,12 @@ export interface Gemm<T> {
 /** Tiles of 128 x 128 and of 32 x 32 in workgroup memory; 8 x 8 with threads along K. */
 export type GemmKind = "large" | "small" | "thin";
 
-interface Sizes {
+/** y is [M, N]; sums go over K and, where there is a `low`, over R. */
+export interface Sizes {
   M: number;
   N: number;
   K: number;
+  R: number;
 }
 
 /**
@@ -44,7 +47,7 @@ const processors = 132;
 const largeStep = 2.8, smallStep = { least: 0.8, each: 0.36 }, thinStep = { least: 1, each: 0.6, end: 4 };
 
 /** The kernel that is probably fastest: large tiles where there are enough of them, else more and smaller workgroups. */
-export function gemmKind({ M, N, K }: Sizes): GemmKind {
+export function gemmKind({ M, N, K }: Omit<Sizes, "R">): GemmKind {
   const rounds = (tile: number) => Math.ceil(Math.ceil(M / tile) * Math.ceil(N / tile) / processors);
   const steps = Math.ceil(K / 16);
   const costs: Record<GemmKind, number> = {
@@ -56,10 +59,10 @@ export function gemmKind({ M, N, K }: Sizes): GemmKind {
   return (Object.keys(costs) as GemmKind[]).reduce((best, kind) => costs[kind] < costs[best] ? kind : best);
 }
 
-/** M, N, K; an Error when the shapes do not belong together. */
-function sizesOf<T extends TensorLike>(
+/** An Error when the shapes do not belong together. */
+export function sizesOf<T extends TensorLike>(
   { a, b, y, transA, transB, plus, low, columns }: Gemm<T>,
-): Sizes & { R: number } {
+): Sizes {
   const [M, K] = transA ? [a.shape[1], a.shape[0]] : a.shape;
   const [N, depth] = transB ? b.shape : [b.shape[1], b.shape[0]];
   const width = columns?.width ?? N, start = columns?.start ?? 0;
@@ -79,8 +82,8 @@ const wide = (...tensors: TensorLike[]) => tensors.every((tensor) => widthOf(ten
 /** The product as dispatches, by the kernel that suits its shape unless one is named. */
 export function gemm<T extends TensorLike>(target: KernelTarget, g: Gemm<T>, kind?: GemmKind): Dispatch<T>[] {
   const sizes = sizesOf(g), { M, N, K, R } = sizes, { a, b, y, low, plus } = g;
-  const matrix = target.matrix && !kind ? gemmMatrix(g, sizes) : undefined;
-  if (matrix) return [matrix];
+  const special = kind ? undefined : gemv(g, sizes) ?? (target.matrix ? gemmMatrix(g, sizes) : undefined);
+  if (special) return [special];
   kind ??= gemmKind({ M, N, K: K + R });
   const tile = { large: 128, small: 32, thin: 8 }[kind];
   const width = g.columns?.width ?? N;

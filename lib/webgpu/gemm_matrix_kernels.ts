@@ -3,7 +3,7 @@
  * Besides the general one there are two for LoRA's thin matrices, where all the work lies along K.
  */
 import { type Dispatch, elements, type TensorLike } from "./dispatch.ts";
-import type { Gemm } from "./gemm_kernels.ts";
+import type { Gemm, Sizes } from "./gemm_kernels.ts";
 import { bytesMoved } from "./vectors.ts";
 
 /** Fewer tiles than this of 128 x 128 leave most of a large GPU idle: smaller ones then, at half the speed each. */
@@ -16,13 +16,6 @@ const thinnest = 64;
 
 /** Bindings of a second and a third product in the same dispatch. */
 const noOthers = [null, null, null, null, null, null];
-
-interface Sizes {
-  M: number;
-  N: number;
-  K: number;
-  R: number;
-}
 
 /** The product as one dispatch on tensor cores, or undefined when no kernel there takes it. */
 export function gemmMatrix<T extends TensorLike>(g: Gemm<T>, sizes: Sizes): Dispatch<T> | undefined {

@@ -21,8 +21,8 @@ export interface Virtual extends TensorLike {
     | { input: string; field?: string; part?: number }
     | { output: string }
     | { temp: number }
-    /** Scratch that all segments share for a weight in the making, and constant tables. */
-    | { shared: "weight" | "map" };
+    /** Scratch that all segments share for a weight in the making. */
+    | { shared: "weight" };
 }
 
 /** What lowering must know of an input. */

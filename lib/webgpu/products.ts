@@ -5,9 +5,10 @@
  */
 import { nestedBlock } from "../quant/double_quant.ts";
 import { nf4Block } from "../quant/nf4.ts";
-import type { Dispatch, Dtype, KernelTarget } from "./dispatch.ts";
+import type { Dispatch, Dtype, KernelTarget, TensorLike } from "./dispatch.ts";
 import { cast } from "./elementwise_kernels.ts";
-import { type Gemm, gemm } from "./gemm_kernels.ts";
+import { type Gemm, gemm, sizesOf } from "./gemm_kernels.ts";
+import { gemvNf4 } from "./gemv_kernels.ts";
 import type { InputInfo, Virtual } from "./lower.ts";
 import { dequantizeNf4 } from "./nf4_kernels.ts";
 
@@ -66,8 +67,7 @@ export function makeProducts({ target, emit, inputs }: {
       packed,
       double: {
         codes: part(input, "codes", index, words(blocks)),
-        nested: part(input, "nested", index, floats(Math.ceil(blocks / nestedBlock))),
-        map: { ...floats(256), place: { shared: "map" as const } } as Virtual,
+        nested: part(input, "nested", index, floats(256 + Math.ceil(blocks / nestedBlock))),
         offset: weight.offset,
       },
     };
@@ -83,17 +83,27 @@ export function makeProducts({ target, emit, inputs }: {
     return scratch;
   }
 
+  /** A product with a part of a weight, by its codes where that is faster. */
+  function emitPart(product: Product, input: string, index: number): void {
+    const { weight, shape: [, I] } = inputs[input];
+    const like: TensorLike = { shape: [weight!.rows[index], I], dtype: operand };
+    const direct = weight!.kind === "nf4"
+      ? gemvNf4({ ...product, codes: codesOf(input, index) }, sizesOf<TensorLike>({ ...product, b: like }))
+      : undefined;
+    emit(...direct ? [direct] : gemm(target, { ...product, b: densePart(input, index) }));
+  }
+
   return {
     emit(product, { weight: name, backward }) {
       if (name === undefined) return emit(...gemm(target, product as Gemm<Virtual>));
       const { weight, shape: [O] } = inputs[name];
       const parts = weight!.rows.length;
-      if (parts === 1) return emit(...gemm(target, { ...product, b: densePart(name, 0) }));
+      if (parts === 1) return emitPart(product, name, 0);
       if (backward) throw new Error(`${name}: the gradient through a weight of several parts is not split here`);
       let start = 0;
       for (const [index, rows] of weight!.rows.entries()) {
         if (product.low || product.plus) throw new Error(`${name}: several parts with an addition`);
-        emit(...gemm(target, { ...product, b: densePart(name, index), columns: { start, width: O } }));
+        emitPart({ ...product, columns: { start, width: O } }, name, index);
         start += rows;
       }
     },

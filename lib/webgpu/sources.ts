@@ -22,6 +22,8 @@ import attentionBackwardDkdvSource from "../../kernels/attention_backward_dkdv.w
 import attentionCachedSource from "../../kernels/attention_cached.wgsl" with { type: "text" };
 import attentionCachedCombineSource from "../../kernels/attention_cached_combine.wgsl" with { type: "text" };
 import nf4DequantizeSource from "../../kernels/nf4_dequantize.wgsl" with { type: "text" };
+import gemvSource from "../../kernels/gemv.wgsl" with { type: "text" };
+import gemvNf4Source from "../../kernels/gemv_nf4.wgsl" with { type: "text" };
 import gemmSource from "../../kernels/gemm.wgsl" with { type: "text" };
 import gemmMatrixSource from "../../kernels/gemm_matrix.wgsl" with { type: "text" };
 import gemmThinMatrixSource from "../../kernels/gemm_thin_matrix.wgsl" with { type: "text" };
@@ -63,6 +65,8 @@ export const sources: Record<string, string> = {
   attention_cached: attentionCachedSource,
   attention_cached_combine: attentionCachedCombineSource,
   nf4_dequantize: nf4DequantizeSource,
+  gemv: gemvSource,
+  gemv_nf4: gemvNf4Source,
   gemm: gemmSource,
   gemm_matrix: gemmMatrixSource,
   gemm_thin: gemmThinSource,

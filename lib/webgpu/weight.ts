@@ -4,6 +4,7 @@
  */
 import type { WeightData } from "../ops.ts";
 import { nestedBlock } from "../quant/double_quant.ts";
+import { dynamicMap } from "../quant/dynamic_map.ts";
 import { nf4Block } from "../quant/nf4.ts";
 import type { Commands, GpuTensor } from "./commands.ts";
 import { bytesOf, type Dtype, type KernelTarget } from "./dispatch.ts";
@@ -51,11 +52,9 @@ export function placeWeight(data: WeightData, { target, allocate, commands }: {
     put(`packed.${part}`, packed.subarray(from / 2, Math.ceil(to / 2)), "u32");
     if (double) {
       put(`codes.${part}`, absmax.codes.subarray(...blocks), "u32");
-      put(
-        `nested.${part}`,
-        absmax.nestedAbsmax.subarray(blocks[0] / nestedBlock, Math.ceil(blocks[1] / nestedBlock)),
-        "f32",
-      );
+      const nested = absmax.nestedAbsmax.subarray(blocks[0] / nestedBlock, Math.ceil(blocks[1] / nestedBlock));
+      // The map of the codes stands in front: kernels have few bindings.
+      put(`nested.${part}`, Float32Array.of(...dynamicMap(true), ...nested), "f32");
     } else put(`absmax.${part}`, absmax.subarray(...blocks), "f32");
     start += count;
   }

@@ -13,11 +13,11 @@ import { goldenFolder } from "./golden_models.ts";
 /** A golden model ready to answer, with a random adapter when settings are given. */
 export async function goldenGenerator(
   name: string,
-  options: { executor: Executor; lora?: LoraSettings },
+  options: { executor: Executor; lora?: LoraSettings; linear?: "f32" | "nf4" },
 ): Promise<Generator> {
-  const { executor, lora } = options;
+  const { executor, lora, linear = "f32" } = options;
   const source = openModel(goldenFolder + name), { config } = source;
-  const weights = loadWeights(source, executor, { linear: "f32" });
+  const weights = loadWeights(source, executor, { linear });
   source.close();
   if (!lora) return { executor, config, weights };
   const parameters = makeParameters(config, lora), context = { executor, weights, config, settings: lora };

@@ -71,8 +71,9 @@ Deno.test("gpuBuffers() of a small model sums up to what is worked out by hand",
   const lora = { r: 2, use_dora: false, lora_dropout: 0, target_modules: ["q_proj" as const] };
   const run = { config: configOf({}), lora, stateBytes: 8, f16: true, maxBinding: GiB };
   const parts = peakBytes(gpuBuffers({ ...run, tokens: 10, keepLayers: 1, headChunk: 16 }));
-  // q and o 64 x 64, k and v 32 x 64, gate, up and down 128 x 64: codes, a byte in 64, a float in 64 * 256 begun.
-  const layer = (4096 * 2 + 2048 * 2 + 8192 * 3) * (1 / 2 + 1 / 64) + 7 * 4;
+  // q and o 64 x 64, k and v 32 x 64, gate, up and down 128 x 64: codes, a byte in 64, a float in 64 * 256 begun
+  // behind the map of 256.
+  const layer = (4096 * 2 + 2048 * 2 + 8192 * 3) * (1 / 2 + 1 / 64) + 7 * 257 * 4;
   assert.equal(parts.weights, 100 * 64 * 2 + 2 * layer + 5 * 64 * 4);
   // A 2 x 64 and B 64 x 2: value, gradient and two states in f32, and a copy in f16.
   assert.equal(parts.adapter, 2 * 2 * 128 * (4 * 4 + 2));

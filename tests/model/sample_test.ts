@@ -6,7 +6,7 @@ import { randomNumbers } from "../helpers/finite_difference.ts";
 function frequencies(logits: number[], options: SamplingOptions, draws = 4000): number[] {
   const counts = new Array(logits.length).fill(0);
   for (let row = 0; row < draws; row++) {
-    counts[sampleToken(Float32Array.from(logits), { ...options, history: [], row })]++;
+    counts[sampleToken(Float32Array.from(logits), { ...options, history: [], row, step: 0 })]++;
   }
   return counts.map((count) => count / draws);
 }
@@ -20,8 +20,8 @@ function assertNear(found: number[], expected: number[]): void {
 }
 
 Deno.test("sampleToken() without temperature takes the first of the largest", () => {
-  assert.equal(sampleToken(Float32Array.of(1, 3, 3, 2), { history: [], row: 0 }), 1);
-  assert.equal(sampleToken(Float32Array.of(-1, -3), { history: [], row: 5, temperature: 0, top_k: 2 }), 0);
+  assert.equal(sampleToken(Float32Array.of(1, 3, 3, 2), { history: [], row: 0, step: 0 }), 1);
+  assert.equal(sampleToken(Float32Array.of(-1, -3), { history: [], row: 5, step: 0, temperature: 0, top_k: 2 }), 0);
 });
 
 Deno.test("sampleToken() draws by softmax of logits over temperature", () => {
@@ -47,7 +47,7 @@ Deno.test("sampleToken() with top-p over a flat vocabulary keeps that share of i
   const flat = new Float32Array(1009).map((_, v) => -v * 1e-6);
   const seen = new Set<number>();
   for (let row = 0; row < 3000; row++) {
-    seen.add(sampleToken(flat.slice(), { temperature: 1, top_p: 0.1, history: [], row }));
+    seen.add(sampleToken(flat.slice(), { temperature: 1, top_p: 0.1, history: [], row, step: 0 }));
   }
   assert.ok(Math.max(...seen) <= 101 && seen.size > 90, `${seen.size} tokens up to ${Math.max(...seen)}`);
 });
@@ -61,7 +61,7 @@ Deno.test("sampleToken() with a steep distribution finds tokens far below the to
 Deno.test("sampleToken() makes repeated tokens less likely, whatever their sign and however often they came", () => {
   const at = (logits: number[], penalty: number) => {
     const copy = Float32Array.from(logits);
-    sampleToken(copy, { repetition_penalty: penalty, history: [1, 2, 1, 1], row: 0 });
+    sampleToken(copy, { repetition_penalty: penalty, history: [1, 2, 1, 1], row: 0, step: 0 });
     return [...copy];
   };
   assert.deepEqual(at([4, 4, -4, -4], 2), [4, 2, -8, -4]);
@@ -70,7 +70,7 @@ Deno.test("sampleToken() makes repeated tokens less likely, whatever their sign 
 Deno.test("sampleToken() repeats itself for equal seed, row and step only", () => {
   const wide = Float32Array.from(randomNumbers(257, 5));
   const draw = (seed: number, row: number, step: number) =>
-    sampleToken(wide.slice(), { temperature: 2, seed, row, history: new Array(step).fill(0) });
+    sampleToken(wide.slice(), { temperature: 2, seed, row, step, history: [] });
   const all = [[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [2, 0, 0], [0, 2, 0], [0, 0, 2]];
   const tokens = all.map(([seed, row, step]) => draw(seed, row, step));
   assert.deepEqual(all.map(([seed, row, step]) => draw(seed, row, step)), tokens);

@@ -23,8 +23,7 @@ for (const [O, I] of [[1, 64], [33, 128], [7, 61], [257, 192], [600, 256]]) {
     const [plain, doubled, half] = [output([O, I]), output([O, I]), output([O, I], "f16")];
     const double = {
       codes: u32(words(codes.codes)),
-      nested: f32(codes.nestedAbsmax),
-      map: f32(dynamicMap(true)),
+      nested: f32(Float32Array.of(...dynamicMap(true), ...codes.nestedAbsmax)),
       offset: codes.offset,
     };
     const shared = u32(words(packed));

@@ -1,0 +1,151 @@
+/** Products of a few rows with dense and NF4 matrices against float64 loops. */
+import assert from "node:assert/strict";
+import { quantizeAbsmax, recoverAbsmax } from "../../lib/quant/double_quant.ts";
+import { dynamicMap } from "../../lib/quant/dynamic_map.ts";
+import { dequantizeNf4, quantizeNf4 } from "../../lib/quant/nf4.ts";
+import type { Gpu } from "../../lib/webgpu/device.ts";
+import type { Dispatch } from "../../lib/webgpu/dispatch.ts";
+import { type Gemm, gemm, sizesOf } from "../../lib/webgpu/gemm_kernels.ts";
+import { gemvNf4, mostGemvRows } from "../../lib/webgpu/gemv_kernels.ts";
+import type { Nf4Codes } from "../../lib/webgpu/nf4_kernels.ts";
+import { assertClose } from "../helpers/close.ts";
+import { type FloatType, type Operand, operand, rounding } from "../helpers/operand.ts";
+import { gpuTest, input, output, runDispatches, type TestTensor } from "../helpers/webgpu.ts";
+
+interface Case {
+  M: number;
+  O: number;
+  I: number;
+  /** What W is: a dense type, or NF4 with plain or double-quantised maxima. */
+  weight: FloatType | "nf4" | "double";
+  /** Of x, of the low-rank factors, and of y. */
+  type?: FloatType;
+  scale?: number;
+  R?: number;
+  plus?: "vector" | "matrix";
+  columns?: { start: number; width: number };
+}
+
+const target = { f16: true, matrix: false, maxBinding: 2 ** 31 };
+
+function words(bytes: Uint8Array): TestTensor {
+  const padded = new Uint8Array(Math.ceil(bytes.length / 4) * 4);
+  padded.set(bytes);
+  return input([padded.length / 4], new Uint32Array(padded.buffer));
+}
+
+/** Codes of random numbers, and the numbers that they stand for. */
+function nf4(count: number, double: boolean): { codes: Nf4Codes<TestTensor>; values: Float32Array } {
+  const { packed, absmax } = quantizeNf4(operand([count], count).tensor.data as Float32Array);
+  const f32 = (data: Float32Array) => input([data.length], data);
+  if (!double) {
+    return { codes: { packed: words(packed), absmax: f32(absmax) }, values: dequantizeNf4(packed, absmax, count) };
+  }
+  const { codes, nestedAbsmax, offset } = quantizeAbsmax(absmax);
+  const nested = f32(Float32Array.of(...dynamicMap(true), ...nestedAbsmax));
+  return {
+    codes: { packed: words(packed), double: { codes: words(codes), nested, offset } },
+    values: dequantizeNf4(packed, recoverAbsmax({ codes, nestedAbsmax, offset }), count),
+  };
+}
+
+/**
+ * Every kernel adds up to I terms of at most 1 in some order, each addition rounding a sum that walks at random:
+ * 4 * I * 2^-24 bounds them with room, and a result in f16 takes a rounding more.
+ */
+async function check(gpu: Gpu, given: Case): Promise<void> {
+  const { M, O, I, weight, type = "f32", scale = 1, R = 0, columns } = given, what = JSON.stringify(given);
+  const width = columns?.width ?? O, start = columns?.start ?? 0;
+  const x = operand([M, I], M + I, { dtype: type }), dense = weight === "f32" || weight === "f16";
+  const W = dense ? operand([O, I], 3, { dtype: weight }) : undefined;
+  const coded = dense ? undefined : nf4(O * I, weight === "double");
+  const low: Operand[] = R > 0 ? [operand([M, R], 4, { dtype: type }), operand([O, R], 5, { dtype: type })] : [];
+  const plus = given.plus && operand(given.plus === "vector" ? [width] : [M, width], 6);
+  // Columns outside of the product must stay as they are.
+  const y = columns ? operand([M, width], 7, { dtype: type }).tensor : output([M, width], type);
+  const rest = {
+    ...{ a: x.tensor, y, transB: true, scale, columns, plus: plus?.tensor },
+    low: R > 0 ? { a: low[0].tensor, b: low[1].tensor, scale: -0.5 } : undefined,
+  };
+  const shape: TestTensor = { shape: [O, I], dtype: "f32" };
+  const dispatches: Dispatch<TestTensor>[] = W
+    ? gemm(target, { ...rest, b: W.tensor } as Gemm<TestTensor>)
+    : [gemvNf4({ ...rest, codes: coded!.codes }, sizesOf({ ...rest, b: shape }))!];
+  assert.deepEqual(dispatches.map(({ kernel }) => kernel), [W ? "gemv" : "gemv_nf4"], what);
+
+  const numbers = W?.value.data ?? coded!.values;
+  const expected = Float64Array.from(y.data ?? new Float32Array(M * width));
+  for (let m = 0; m < M; m++) {
+    for (let o = 0; o < O; o++) {
+      let sum = 0, second = 0;
+      for (let i = 0; i < I; i++) sum += x.value.data[m * I + i] * numbers[o * I + i];
+      for (let r = 0; r < R; r++) second += low[0].value.data[m * R + r] * low[1].value.data[o * R + r];
+      const added = plus ? plus.value.data[given.plus === "vector" ? start + o : m * width + start + o] : 0;
+      expected[m * width + start + o] = scale * sum - 0.5 * second + added;
+    }
+  }
+  const [found] = await runDispatches(gpu, dispatches, [y]);
+  const { rtol, atol } = rounding[type];
+  assertClose(found as Float32Array, expected, { rtol: 2 * rtol, atol: atol + 4 * (I + R + 1) * 2 ** -24, what });
+}
+
+// Software devices take long to compile a kernel: cases share their variants where they can.
+const rows = [1, 2, 3, mostGemvRows];
+const weights = { gemv: ["f32", "f16"], gemv_nf4: ["nf4", "double"] } as const;
+
+for (const [kernel, kinds] of Object.entries(weights)) {
+  gpuTest(`${kernel} multiplies any number of outputs, for one row and for several`, async (gpu) => {
+    for (const M of rows) {
+      for (const [O, I] of [[1, 256], [37, 576], [7, 4160]]) await check(gpu, { M, O, I, weight: kinds[0] });
+    }
+  });
+
+  gpuTest(`${kernel} reads and writes f16, and the other kind of matrix`, async (gpu) => {
+    for (const M of rows) {
+      for (const [O, I] of [[37, 576], [131, 1088]]) await check(gpu, { M, O, I, weight: kinds[1], type: "f16" });
+    }
+  });
+
+  gpuTest(`${kernel} adds a low-rank product, a bias and a matrix, into columns of a wider y`, async (gpu) => {
+    const columns = { start: 3, width: 47 }, sizes = { M: 3, O: 37, I: 576, scale: -2 };
+    await check(gpu, { ...sizes, weight: kinds[1], R: 16, plus: "vector" });
+    await check(gpu, { ...sizes, weight: kinds[1], R: 200, plus: "matrix", columns });
+    await check(gpu, { ...sizes, M: 8, weight: kinds[0], R: 5, plus: "matrix", type: "f16" });
+    await check(gpu, { ...sizes, M: 1, weight: kinds[0], plus: "vector", columns, type: "f16" });
+  });
+}
+
+gpuTest(
+  "gemv_nf4 at every number of neighbours that share x, and where blocks go over the ends of rows",
+  async (gpu) => {
+    for (const M of [1, 8]) {
+      await check(gpu, { M, O: 4099, I: 1056, weight: "double" });
+      await check(gpu, { M, O: 8195, I: 64, weight: "double" });
+      await check(gpu, { M, O: 33, I: 96, weight: "double" });
+      await check(gpu, { M, O: 9, I: 1120, weight: "double" });
+    }
+  },
+);
+
+gpuTest("gemvNf4() and gemm() leave what is not theirs to other kernels", (gpu) => {
+  assert.ok(gpu.device);
+  const float = (...shape: number[]): TestTensor => ({ shape, dtype: "f32" });
+  const codes = { packed: float(1), absmax: float(1) };
+  const coded = (M: number, O: number, I: number, more: Partial<Gemm<TestTensor>> = {}) => {
+    const g = { a: float(M, I), y: float(M, O), transB: true, ...more };
+    return gemvNf4({ ...g, codes }, { M, N: O, K: I, R: 0 })?.kernel;
+  };
+  assert.equal(coded(8, 64, 64), "gemv_nf4");
+  assert.deepEqual([coded(9, 64, 64), coded(1, 64, 61), coded(1, 64, 64, { transB: false })], [
+    undefined,
+    undefined,
+    undefined,
+  ]);
+  const dense = (M: number, O: number, I: number) =>
+    gemm(target, { a: float(M, I), b: float(O, I), y: float(M, O), transB: true })[0].kernel;
+  assert.deepEqual(
+    [dense(8, 64, 512), dense(9, 64, 512), dense(1, 64, 509), dense(1, 64, 64)].map((name) => name === "gemv"),
+    [true, false, false, false],
+  );
+  return Promise.resolve();
+});
