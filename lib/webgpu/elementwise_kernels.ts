@@ -128,3 +128,21 @@ function scatter<T extends TensorLike>(x: T, index: T, y: T, accumulate: boolean
     work: { bytes: bytesMoved(x, ...accumulate ? [written, written] : [written]) },
   };
 }
+
+/** y[r, c] = x[row + r, column + c]. x [M, N], y [rows, columns], of one type. */
+export function copyWindow<T extends TensorLike>(
+  x: T,
+  y: T,
+  { row = 0, column = 0 }: { row?: number; column?: number },
+): Dispatch<T> {
+  const stride = widthOf(x), width = widthOf(y), { size, of } = vectorsOf(stride, width, column);
+  const count = elements(y.shape) / size;
+  return {
+    kernel: "window",
+    constants: { X: of(x) },
+    tensors: [x, y],
+    params: [count, width / size, stride / size, (row * stride + column) / size],
+    grid: spread(Math.ceil(count / 256)),
+    work: { bytes: bytesMoved(y, y) },
+  };
+}
