@@ -10,13 +10,13 @@ import { makeTrainable } from "../../lib/model/trainable_model.ts";
 import { loadWeights } from "../../lib/model/weights.ts";
 import { createOnnxExecutor } from "../../lib/onnx/executor.ts";
 import type { Executor } from "../../lib/ops.ts";
-import { listCheckpoints, readCheckpoint } from "../../lib/train/checkpoint.ts";
+import { type Checkpoint, listCheckpoints, readCheckpoint, writeCheckpoint } from "../../lib/train/checkpoint.ts";
 import { hostLearner, type Learner } from "../../lib/train/learner.ts";
 import { train } from "../../lib/train/loop.ts";
 import { defaultAdamw, makeOptimizer, type OptimizerName } from "../../lib/train/optimizer.ts";
-import type { TrainSettings } from "../../lib/train/settings.ts";
+import type { TrainOptions, TrainSettings } from "../../lib/train/settings.ts";
 import { makeCommands } from "../../lib/webgpu/commands.ts";
-import { openGpu } from "../../lib/webgpu/device.ts";
+import { type Gpu, openGpu } from "../../lib/webgpu/device.ts";
 import { createWebgpuExecutor, type WebgpuExecutor } from "../../lib/webgpu/executor.ts";
 import { gpuLearner } from "../../lib/webgpu/learner.ts";
 import { assertClose } from "../helpers/close.ts";
@@ -141,17 +141,80 @@ const runSettings: TrainSettings = {
   ...{ evalSteps: 0, earlyStoppingPatience: 0, saveSteps: 1, saveTotalLimit: 2 },
 };
 
+/** A run of `runSettings` on a learner, its checkpoints in a folder. */
+function trainIn(folder: string, learner: Learner, options: Partial<TrainOptions> = {}) {
+  return train({
+    learner,
+    rows: rows.length,
+    rowAt: (position) => rows[position % rows.length],
+    rowsPerPass: 4,
+    settings: runSettings,
+    files: { checkpoints: join(folder, "checkpoints"), log: join(folder, "log.jsonl") },
+    ...options,
+  });
+}
+
+/** What a run left: the factors that its passes were given, and its last checkpoint. */
+interface Trace {
+  scales: number[];
+  last: Checkpoint;
+}
+
+/** A run in f16 whose first `overflows` passes overflow. */
+async function tracedRun(gpu: Gpu, folder: string, { overflows = 0, resume = false } = {}): Promise<Trace> {
+  const executor = createWebgpuExecutor(gpu, { half: true }), scales: number[] = [];
+  const learner = await learnerOn(executor, executor, {
+    wrap: (model) => ({
+      ...model,
+      accumulate(pass, options) {
+        scales.push(options.scale);
+        const factor = scales.length <= overflows ? 2 ** 126 : 1;
+        return model.accumulate(pass, { ...options, scale: factor * options.scale });
+      },
+    }),
+  });
+  await trainIn(folder, learner, { resume });
+  await executor.dispose();
+  return { scales, last: readCheckpoint(listCheckpoints(join(folder, "checkpoints")).at(-1)!.path) };
+}
+
+gpuTest("the scale of the loss is saved: a resumed run takes the same bits, also after a halving", async (gpu) => {
+  await inTempFolder(async (folder) => {
+    const whole = await tracedRun(gpu, folder, { overflows: 2 });
+    const [first] = whole.scales;
+    assert.deepEqual(whole.scales.map((scale) => scale / first), [1, 1 / 2, 1 / 4, 1 / 4, 1 / 4, 1 / 4]);
+    assert.deepEqual(whole.last.optimizer.lossScale, { factor: 2 ** 12, calm: 4 });
+    const removeLast = () => Deno.removeSync(listCheckpoints(join(folder, "checkpoints")).at(-1)!.path);
+    removeLast();
+    const resumed = await tracedRun(gpu, folder, { resume: true });
+    assert.deepEqual(resumed.scales.map((scale) => scale / first), [1 / 4]);
+    assert.deepEqual(resumed.last, whole.last);
+
+    // A checkpoint of the CPU's, or of before the scale was saved: it begins anew.
+    removeLast();
+    const { path, state, values, optimizer } = readCheckpoint(
+      listCheckpoints(join(folder, "checkpoints")).at(-1)!.path,
+    );
+    const parameters = Array.from(
+      values,
+      ([name, value]) => ({ name, shape: [value.length] as [number], value, grad: value }),
+    );
+    Deno.removeSync(path);
+    writeCheckpoint(join(folder, "checkpoints"), {
+      state,
+      parameters,
+      optimizer: { ...optimizer, lossScale: undefined },
+    });
+    const anew = await tracedRun(gpu, folder, { resume: true });
+    assert.deepEqual(anew.scales.map((scale) => scale / first), [1]);
+    assert.deepEqual(anew.last.optimizer.lossScale, { factor: 2 ** 14, calm: 1 });
+  });
+});
+
 gpuTest("a device that is lost ends the run in one line; the last checkpoint is whole", async (_gpu, engine) => {
   await inTempFolder(async (folder) => {
     const gpu = await openGpu(engine), executor = createWebgpuExecutor(gpu);
-    const files = { checkpoints: join(folder, "checkpoints"), log: join(folder, "log.jsonl") };
-    const run = train({
-      learner: await learnerOn(executor, executor),
-      rows: rows.length,
-      rowAt: (position) => rows[position % rows.length],
-      rowsPerPass: 4,
-      settings: runSettings,
-      files,
+    const run = trainIn(folder, await learnerOn(executor, executor), {
       onEvent: (event) => event.type === "checkpoint" && event.step === 2 && gpu.device.destroy(),
     });
     await assert.rejects(run, (error: UserError) => {
@@ -160,7 +223,7 @@ gpuTest("a device that is lost ends the run in one line; the last checkpoint is 
       assert.match(error.hint!, /--resume/);
       return true;
     });
-    const checkpoints = listCheckpoints(files.checkpoints);
+    const checkpoints = listCheckpoints(join(folder, "checkpoints"));
     assert.deepEqual(checkpoints.map(({ step }) => step), [1, 2]);
     assert.equal(readCheckpoint(checkpoints[1].path).state.step, 2);
   });
