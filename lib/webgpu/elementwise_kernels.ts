@@ -1,4 +1,5 @@
 /** Kernel calls on single elements and rows: casts, sums, products, rows picked by index. */
+import type { DropoutMask } from "../ops.ts";
 import { type Dispatch, elements, spread, type TensorLike } from "./dispatch.ts";
 import { bytesMoved, flatVectors, vectorsOf, widthOf } from "./vectors.ts";
 
@@ -54,6 +55,18 @@ export function fill<T extends TensorLike>(y: T, value: number): Dispatch<T> {
     constants: { Y: y.dtype },
     tensors: [y],
     params: [count, { f32: value }],
+    grid: spread(Math.ceil(count / 256)),
+    work: { bytes: bytesMoved(y) },
+  };
+}
+
+/** A mask of dropout, y f32: see kernels/dropout_mask.wgsl. */
+export function dropoutMask<T extends TensorLike>(y: T, { key, threshold, factor }: DropoutMask): Dispatch<T> {
+  const count = flatVectors(y);
+  return {
+    kernel: "dropout_mask",
+    tensors: [y],
+    params: [count, key, threshold, { f32: factor }],
     grid: spread(Math.ceil(count / 256)),
     work: { bytes: bytesMoved(y) },
   };

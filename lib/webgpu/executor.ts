@@ -10,7 +10,7 @@ import { type Buffers, makeBuffers } from "./buffers.ts";
 import { type Commands, type Encoded, type GpuTensor, makeCommands, tensorBytes } from "./commands.ts";
 import { type Gpu, kernelTarget } from "./device.ts";
 import { type Dispatch, type Dtype, elements, type KernelTarget } from "./dispatch.ts";
-import { addInPlace, cast, scatterRows } from "./elementwise_kernels.ts";
+import { addInPlace, cast, dropoutMask, scatterRows } from "./elementwise_kernels.ts";
 import { type InputInfo, lower, type Virtual } from "./lower.ts";
 import { makeProfile, type Profile } from "./profile.ts";
 import type { Weight } from "./products.ts";
@@ -244,6 +244,11 @@ export function createWebgpuExecutor(gpu: Gpu, options: WebgpuOptions = {}): Web
       const tensor = allocate(shape, data instanceof Float32Array ? "f32" : "i32");
       commands.write(tensor, data);
       return hold(tensor, { persistent: data instanceof Float32Array && shape.length === 2, pooled: true });
+    },
+    dropoutMask(mask, shape) {
+      const tensor = allocate(shape, "f32");
+      commands.dispatch(dropoutMask(tensor, mask));
+      return hold(tensor, { pooled: true });
     },
     weight(data: WeightData): Value {
       const { weight, parts, dtype, first } = placeWeight(data, { target, allocate, commands });

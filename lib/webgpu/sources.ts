@@ -7,6 +7,7 @@ import addInPlaceSource from "../../kernels/add_in_place.wgsl" with { type: "tex
 import sumRowsSource from "../../kernels/sum_rows.wgsl" with { type: "text" };
 import gatherRowsSource from "../../kernels/gather_rows.wgsl" with { type: "text" };
 import scatterRowsSource from "../../kernels/scatter_rows.wgsl" with { type: "text" };
+import dropoutMaskSource from "../../kernels/dropout_mask.wgsl" with { type: "text" };
 import windowSource from "../../kernels/window.wgsl" with { type: "text" };
 import rmsNormSource from "../../kernels/rms_norm.wgsl" with { type: "text" };
 import rmsNormBackwardSource from "../../kernels/rms_norm_backward.wgsl" with { type: "text" };
@@ -47,6 +48,7 @@ export const sources: Record<string, string> = {
   sum_rows: sumRowsSource,
   gather_rows: gatherRowsSource,
   scatter_rows: scatterRowsSource,
+  dropout_mask: dropoutMaskSource,
   window: windowSource,
   rms_norm: rmsNormSource,
   rms_norm_backward: rmsNormBackwardSource,
