@@ -16,6 +16,7 @@ gpuTest(
       for (const [name, wanted] of [["cpu", "onnx"], ["gpu", engine], ["again", engine]]) {
         const { code, stderr } = await ftl([...training, "--engine", wanted, "-o", name]);
         assert.equal(code, 0, stderr);
+        assert.match(stderr, wanted === "onnx" ? /^step 4\/4 .*\d MB memory$/m : /^step 4\/4 .*\d MB GPU memory$/m);
         runs[name] = losses(`${folder}/${name}`);
       }
       assert.deepEqual(list("gpu"), list("cpu"));
