@@ -22,6 +22,11 @@ const usage = () => GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBuffer
 /** Sizes of large buffers are whole multiples of this. */
 const granule = 65_536;
 
+function roundedUp(bytes: number): number {
+  const step = bytes <= granule ? 256 : granule;
+  return Math.ceil(bytes / step) * step;
+}
+
 /** A buffer and its number, counted from the first that was made. */
 type Numbered = GPUBuffer & { id?: number };
 
@@ -31,8 +36,7 @@ export function makeBuffers(gpu: Gpu): Buffers {
   const used = new Set<GPUBuffer>();
   let total = 0, peak = 0, count = 0;
 
-  function make(bytes: number): Numbered {
-    const size = bytes <= granule ? Math.ceil(bytes / 256) * 256 : Math.ceil(bytes / granule) * granule;
+  function make(size: number): Numbered {
     if (size > gpu.limits.maxBufferSize) {
       throw new UserError(
         `A tensor of ${size} bytes is larger than ${gpu.name} allows (${gpu.limits.maxBufferSize})`,
@@ -48,13 +52,15 @@ export function makeBuffers(gpu: Gpu): Buffers {
 
   return {
     take(bytes) {
+      // What is asked for is rounded first: a buffer made for it must be found again, however much was added.
+      const wanted = roundedUp(bytes);
       let best = Infinity;
       for (const [size, { length }] of free) {
-        if (length > 0 && size >= bytes && size * 0.75 <= Math.max(bytes, 256) && size < best) best = size;
+        if (length > 0 && size >= wanted && size * 0.75 <= wanted && size < best) best = size;
       }
       // Of one size the first: a step that takes and gives as the one before gets the same buffers, and so finds its
       // bind groups again.
-      const buffer = best < Infinity ? free.get(best)!.shift()! : make(bytes);
+      const buffer = best < Infinity ? free.get(best)!.shift()! : make(wanted);
       used.add(buffer);
       return buffer;
     },
