@@ -16,7 +16,7 @@ import { train } from "../../lib/train/loop.ts";
 import { defaultAdamw, makeOptimizer, type OptimizerName } from "../../lib/train/optimizer.ts";
 import type { TrainOptions, TrainSettings } from "../../lib/train/settings.ts";
 import { makeCommands } from "../../lib/webgpu/commands.ts";
-import { type Gpu, openGpu } from "../../lib/webgpu/device.ts";
+import { type Gpu, type GpuEngine, openGpu } from "../../lib/webgpu/device.ts";
 import { createWebgpuExecutor, type WebgpuExecutor } from "../../lib/webgpu/executor.ts";
 import { gpuLearner } from "../../lib/webgpu/learner.ts";
 import { assertClose } from "../helpers/close.ts";
@@ -211,22 +211,60 @@ gpuTest("the scale of the loss is saved: a resumed run takes the same bits, also
   });
 });
 
-gpuTest("a device that is lost ends the run in one line; the last checkpoint is whole", async (_gpu, engine) => {
+/** A run on a device of its own that fails after its second checkpoint: in one line, with that checkpoint whole. */
+async function failingRun(
+  engine: GpuEngine,
+  { fail, ...options }: Partial<TrainOptions> & { fail: (gpu: Gpu) => void },
+): Promise<UserError> {
+  let found: unknown;
   await inTempFolder(async (folder) => {
-    const gpu = await openGpu(engine), executor = createWebgpuExecutor(gpu);
+    const opened = await openGpu(engine), gpu = { ...opened, limits: { ...opened.limits } };
+    const executor = createWebgpuExecutor(gpu);
     const run = trainIn(folder, await learnerOn(executor, executor), {
-      onEvent: (event) => event.type === "checkpoint" && event.step === 2 && gpu.device.destroy(),
+      ...options,
+      onEvent: (event) => event.type === "checkpoint" && event.step === 2 && fail(gpu),
     });
-    await assert.rejects(run, (error: UserError) => {
-      assert.ok(error instanceof UserError, String(error.stack));
-      assert.match(error.message, /^The GPU was lost: [^\n]+$/);
-      assert.match(error.hint!, /--resume/);
-      return true;
-    });
+    await assert.rejects(run, (error) => (found = error, true));
     const checkpoints = listCheckpoints(join(folder, "checkpoints"));
     assert.deepEqual(checkpoints.map(({ step }) => step), [1, 2]);
     assert.equal(readCheckpoint(checkpoints[1].path).state.step, 2);
   });
+  assert.ok(found instanceof UserError, String((found as Error).stack));
+  assert.ok(!found.message.includes("\n"), found.message);
+  return found;
+}
+
+gpuTest("a device that is lost ends the run in one line; the last checkpoint is whole", async (_gpu, engine) => {
+  const { message, hint } = await failingRun(engine, { fail: (gpu) => gpu.device.destroy() });
+  assert.match(message, /^The GPU was lost: ./);
+  assert.match(hint!, /--resume/);
+});
+
+gpuTest("a driver out of memory ends the run in one line; the last checkpoint is whole", async (gpu, engine) => {
+  // Lavapipe hands out more than there is; what it refuses is a buffer of all that Dawn allows.
+  if (gpu.software && engine === "webgpu") return;
+  const taken: GPUBuffer[] = [];
+  const { message, hint } = await failingRun(engine, {
+    fail({ device, limits: { maxBufferSize: size } }) {
+      // A tebibyte: no card has it.
+      const count = Math.ceil(2 ** 40 / size), usage = GPUBufferUsage.STORAGE;
+      for (let i = 0; i < count; i++) taken.push(device.createBuffer({ size, usage }));
+    },
+  });
+  for (const buffer of taken) buffer.destroy();
+  assert.match(message, /has not enough free memory: ./);
+  assert.match(hint!, /max_memory/);
+});
+
+gpuTest("rows that need a larger buffer than the device has end the run in one line", async (_gpu, engine) => {
+  const tokens = new Int32Array(200).fill(5), long: Row = { tokens, targets: new Uint8Array(200).fill(1, 1) };
+  const { message, hint } = await failingRun(engine, {
+    rows: 16,
+    rowAt: (position) => position < 8 ? rows[position % rows.length] : long,
+    fail: ({ limits }) => void (limits.maxBufferSize = 2 ** 16),
+  });
+  assert.match(message, /^A tensor of \d+ bytes is larger than .+ allows \(65536\)$/);
+  assert.match(hint!, /max_length/);
 });
 
 gpuTest("a kernel that the driver refuses is named in one line; a tensor that is too large as well", async (gpu) => {
