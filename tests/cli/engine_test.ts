@@ -6,32 +6,13 @@ import { gpuBudget } from "../../lib/cli/gpu_memory.ts";
 import { resolveTrain } from "../../lib/cli/resolve.ts";
 import { fingerprintOf } from "../../lib/cli/train_setup.ts";
 import type { GpuAbout, GpuEngine } from "../../lib/webgpu/device.ts";
+import { gpuAbout } from "../helpers/gpu_about.ts";
 
 const GiB = 2 ** 30;
 
 function adapter(engine: GpuEngine, { software = false } = {}): GpuAbout {
-  return {
-    engine,
-    name: software ? "llvmpipe" : "NVIDIA H100 80GB HBM3",
-    vendor: "",
-    driver: "",
-    software,
-    f16: true,
-    subgroups: true,
-    subgroupSize: { min: 32, max: 32 },
-    matrix: false,
-    timestamps: true,
-    limits: {
-      maxBufferSize: 2 * GiB,
-      maxStorageBufferBindingSize: GiB,
-      maxComputeWorkgroupStorageSize: 0,
-      maxComputeInvocationsPerWorkgroup: 0,
-      maxComputeWorkgroupSizeX: 0,
-      maxComputeWorkgroupsPerDimension: 0,
-      maxStorageBuffersPerShaderStage: 0,
-    },
-    features: [],
-  };
+  const name = software ? "llvmpipe" : "NVIDIA H100 80GB HBM3";
+  return gpuAbout({ engine, name, software, limits: { maxBufferSize: 2 * GiB } });
 }
 
 type Offer = "hardware" | "old" | "software" | "broken" | "none";
