@@ -9,7 +9,8 @@
 //
 // A workgroup takes 64 keys, each of its 4 subgroups 16 of them, and walks over the heads of the group and the queries
 // that see the keys, 32 at a time. Keys and values stay in fragments; scores and dy . v, turned, pass through workgroup
-// memory, where a lane makes the weights and ds of the column of one query.
+// memory, where two threads a key make weights and ds of them. Sums and fragments take nearly all registers, so that
+// nothing is fetched ahead: the other workgroups of a core work while one waits.
 
 enable f16;
 enable subgroups;
@@ -22,14 +23,14 @@ const HEAD: u32 = 128; // 64 or 128
 struct Params { tokens: u32, heads: u32, kvHeads: u32, group: u32, size: u32, scale: f32 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> dy: array<vec4<u32>>; // 8 numbers each
-@group(0) @binding(2) var<storage, read> q: array<vec4<u32>>;
+@group(0) @binding(1) var<storage, read_write> dy: array<vec4<u32>>; // 8 numbers each
+@group(0) @binding(2) var<storage, read_write> q: array<vec4<u32>>;
 @group(0) @binding(3) var<storage, read> k: array<vec4<u32>>;
 @group(0) @binding(4) var<storage, read> v: array<vec4<u32>>;
 @group(0) @binding(5) var<storage, read> delta: array<vec2<f32>>;
 @group(0) @binding(6) var<storage, read> spans: array<vec2<i32>>;
-@group(0) @binding(7) var<storage, read_write> dk: array<Out>;
-@group(0) @binding(8) var<storage, read_write> dv: array<Out>;
+@group(0) @binding(7) var<storage, read_write> dk: array<vec4<Out>>;
+@group(0) @binding(8) var<storage, read_write> dv: array<vec4<Out>>;
 
 alias Left = subgroup_matrix_left<f16, 16, 16>;
 alias Right = subgroup_matrix_right<f16, 16, 16>;
@@ -38,13 +39,84 @@ alias Sum = subgroup_matrix_result<f32, 16, 16>;
 const CHUNKS = HEAD / 8u;
 // Vectors of 8 in a row of a tile, one of them more than it needs, so that rows start in other banks.
 const STRIDE = CHUNKS + 1u;
+const GRADIENTS = 32u * STRIDE;
 
 // 32 queries, then their dy; at first 64 keys or values.
 var<workgroup> tile: array<vec4<u32>, 64u * STRIDE>;
-// Of each subgroup: 16 x 32 scores, then 16 x 32 dy . v; also what is written.
-var<workgroup> scores: array<f32, 4096>;
-// Of each subgroup: 16 x 32 weights, then 16 x 32 ds.
-var<workgroup> weights: array<f16, 4096>;
+// Of each subgroup: 16 x 32 scores, 9 vectors a row, then 16 x 32 dy . v; also what is written.
+var<workgroup> scores: array<vec4<f32>, 1152>;
+// Of each subgroup: 16 x 32 weights, 5 vectors a row, then 16 x 32 ds.
+var<workgroup> weights: array<vec4<u32>, 640>;
+// Of each query: the logarithm of its sum in powers of two, dy . y, and the first key it sees.
+var<workgroup> lse: array<vec4<f32>, 8>;
+var<workgroup> dots: array<vec4<f32>, 8>;
+var<workgroup> from_keys: array<vec4<u32>, 8>;
+
+fn load_left(at: u32) -> Left { return subgroupMatrixLoad<Left, row_major>(&tile, at, STRIDE); }
+
+/** Fragments of the subgroup's 16 rows of the tile. */
+fn load_rows(at: u32) -> array<Left, 8> {
+  var x: array<Left, 8>;
+  x[0] = load_left(at);
+  x[1] = load_left(at + 2u);
+  x[2] = load_left(at + 4u);
+  x[3] = load_left(at + 6u);
+  if (HEAD > 64u) {
+    x[4] = load_left(at + 8u);
+    x[5] = load_left(at + 10u);
+    x[6] = load_left(at + 12u);
+    x[7] = load_left(at + 14u);
+  }
+  return x;
+}
+
+/** Adds 16 dimensions, at `at` of the tile's rows: scores of 16 keys x 32 queries, and v . dy. */
+fn add_scores(s: ptr<function, array<Sum, 4>>, keys: Left, values: Left, at: u32) {
+  s[0] = subgroupMatrixMultiplyAccumulate(keys, subgroupMatrixLoad<Right, col_major>(&tile, at, STRIDE), s[0]);
+  s[1] = subgroupMatrixMultiplyAccumulate(keys, subgroupMatrixLoad<Right, col_major>(&tile, at + 16u * STRIDE, STRIDE), s[1]);
+  let d = GRADIENTS + at;
+  s[2] = subgroupMatrixMultiplyAccumulate(values, subgroupMatrixLoad<Right, col_major>(&tile, d, STRIDE), s[2]);
+  s[3] = subgroupMatrixMultiplyAccumulate(values, subgroupMatrixLoad<Right, col_major>(&tile, d + 16u * STRIDE, STRIDE), s[3]);
+}
+
+/** A block of a result with 32 queries added: 16 dimensions, at `at` of the tile. */
+fn with_rows(sum: Sum, a: Left, b: Left, at: u32) -> Sum {
+  let half = subgroupMatrixMultiplyAccumulate(a, subgroupMatrixLoad<Right, row_major>(&tile, at, STRIDE), sum);
+  return subgroupMatrixMultiplyAccumulate(b, subgroupMatrixLoad<Right, row_major>(&tile, at + 16u * STRIDE, STRIDE), half);
+}
+
+/** Weights and ds of key u and the queries `four` of those from `first` on, as f16: scores x, dy . v d. */
+fn weigh(x: vec4<f32>, d: vec4<f32>, u: u32, first: u32, four: u32) -> vec4<u32> {
+  let queries = vec4<u32>(0u, 1u, 2u, 3u) + first + 4u * four;
+  let sees = (vec4<u32>(u) <= queries) & (vec4<u32>(u) >= from_keys[four]);
+  let weight = select(vec4<f32>(), exp2(x * (p.scale * 1.4426950408889634) - lse[four]), sees);
+  let ds = weight * (d - dots[four]) * p.scale;
+  return vec4<u32>(bitcast<vec2<u32>>(vec4<f16>(weight)), bitcast<vec2<u32>>(vec4<f16>(ds)));
+}
+
+/** Puts 32 columns of a result where the subgroup's scores are. */
+fn stage(a: Sum, b: Sum, own: u32) {
+  workgroupBarrier();
+  subgroupMatrixStore<row_major>(&scores, own, a, 9u);
+  subgroupMatrixStore<row_major>(&scores, own + 4u, b, 9u);
+  workgroupBarrier();
+}
+
+fn write_dk(a: Sum, b: Sum, own: u32, first: u32, group: u32, column: u32, lane: u32) {
+  stage(a, b, own);
+  for (var row = lane >> 3u; row < 16u; row += 4u) {
+    let to = ((first + row) * p.kvHeads + group) * (HEAD / 4u) + column / 4u + (lane & 7u);
+    if (first + row < p.tokens) { dk[to] = vec4<Out>(scores[own + row * 9u + (lane & 7u)]); }
+  }
+}
+
+fn write_dv(a: Sum, b: Sum, own: u32, first: u32, group: u32, column: u32, lane: u32) {
+  stage(a, b, own);
+  for (var row = lane >> 3u; row < 16u; row += 4u) {
+    let to = ((first + row) * p.kvHeads + group) * (HEAD / 4u) + column / 4u + (lane & 7u);
+    if (first + row < p.tokens) { dv[to] = vec4<Out>(scores[own + row * 9u + (lane & 7u)]); }
+  }
+}
 
 @compute @workgroup_size(128)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) t: u32) {
@@ -59,44 +131,23 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     tile[(i / CHUNKS) * STRIDE + i % CHUNKS] = k[(min(start + i / CHUNKS, last) * p.kvHeads + group) * CHUNKS + i % CHUNKS];
   }
   workgroupBarrier();
-  let mine = subgroup * 16u * STRIDE;
-  var k0: Left; var v0: Left; var a0: Sum; var b0: Sum;
-  var k1: Left; var v1: Left; var a1: Sum; var b1: Sum;
-  var k2: Left; var v2: Left; var a2: Sum; var b2: Sum;
-  var k3: Left; var v3: Left; var a3: Sum; var b3: Sum;
-  var k4: Left; var v4: Left; var a4: Sum; var b4: Sum;
-  var k5: Left; var v5: Left; var a5: Sum; var b5: Sum;
-  var k6: Left; var v6: Left; var a6: Sum; var b6: Sum;
-  var k7: Left; var v7: Left; var a7: Sum; var b7: Sum;
-  k0 = subgroupMatrixLoad<Left, row_major>(&tile, mine + 0u, STRIDE);
-  k1 = subgroupMatrixLoad<Left, row_major>(&tile, mine + 2u, STRIDE);
-  k2 = subgroupMatrixLoad<Left, row_major>(&tile, mine + 4u, STRIDE);
-  k3 = subgroupMatrixLoad<Left, row_major>(&tile, mine + 6u, STRIDE);
-  if (HEAD > 64u) {
-    k4 = subgroupMatrixLoad<Left, row_major>(&tile, mine + 8u, STRIDE);
-    k5 = subgroupMatrixLoad<Left, row_major>(&tile, mine + 10u, STRIDE);
-    k6 = subgroupMatrixLoad<Left, row_major>(&tile, mine + 12u, STRIDE);
-    k7 = subgroupMatrixLoad<Left, row_major>(&tile, mine + 14u, STRIDE);
-  }
+  let keys = load_rows(subgroup * 16u * STRIDE);
   workgroupBarrier();
   for (var i = t; i < 64u * CHUNKS; i += 128u) {
     tile[(i / CHUNKS) * STRIDE + i % CHUNKS] = v[(min(start + i / CHUNKS, last) * p.kvHeads + group) * CHUNKS + i % CHUNKS];
   }
   workgroupBarrier();
-  v0 = subgroupMatrixLoad<Left, row_major>(&tile, mine + 0u, STRIDE);
-  v1 = subgroupMatrixLoad<Left, row_major>(&tile, mine + 2u, STRIDE);
-  v2 = subgroupMatrixLoad<Left, row_major>(&tile, mine + 4u, STRIDE);
-  v3 = subgroupMatrixLoad<Left, row_major>(&tile, mine + 6u, STRIDE);
-  if (HEAD > 64u) {
-    v4 = subgroupMatrixLoad<Left, row_major>(&tile, mine + 8u, STRIDE);
-    v5 = subgroupMatrixLoad<Left, row_major>(&tile, mine + 10u, STRIDE);
-    v6 = subgroupMatrixLoad<Left, row_major>(&tile, mine + 12u, STRIDE);
-    v7 = subgroupMatrixLoad<Left, row_major>(&tile, mine + 14u, STRIDE);
-  }
+  let values = load_rows(subgroup * 16u * STRIDE);
 
-  let own = subgroup * 1024u;
-  let gradients = 32u * STRIDE;
-  let u0 = start + subgroup * 16u;
+  // Two threads a key, eight neighbours each in turn.
+  let line = lane >> 1u;
+  let side = lane & 1u;
+  let first_key = start + subgroup * 16u;
+  let u = first_key + line;
+  let own = subgroup * 288u;
+  let own_weights = subgroup * 160u;
+  var a: array<Sum, 8>;
+  var b: array<Sum, 8>;
   let end = u32(spans[min(start + 63u, last)].y);
   for (var h = group * p.group; h < (group + 1u) * p.group; h++) {
     for (var first = start; first < end; first += 32u) {
@@ -105,173 +156,78 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         let source = (min(first + i / CHUNKS, last) * p.heads + h) * CHUNKS + i % CHUNKS;
         let to = (i / CHUNKS) * STRIDE + i % CHUNKS;
         tile[to] = q[source];
-        tile[gradients + to] = dy[source];
+        tile[GRADIENTS + to] = dy[source];
       }
-      let query = first + lane;
-      let numbers = delta[min(query, last) * p.heads + h];
-      let from_key = select(0x7fffffffu, u32(spans[min(query, last)].x), query < p.tokens);
+      if (t < 32u) {
+        let query = min(first + t, last);
+        let numbers = delta[query * p.heads + h];
+        lse[t >> 2u][t & 3u] = numbers.x * 1.4426950408889634;
+        dots[t >> 2u][t & 3u] = numbers.y;
+        from_keys[t >> 2u][t & 3u] = select(0x7fffffffu, u32(spans[query].x), first + t < p.tokens);
+      }
       workgroupBarrier();
-      var s0 = Sum(); var s1 = Sum(); var d0 = Sum(); var d1 = Sum();
-      s0 = subgroupMatrixMultiplyAccumulate(k0, subgroupMatrixLoad<Right, col_major>(&tile, 0u, STRIDE), s0);
-        s1 = subgroupMatrixMultiplyAccumulate(k0, subgroupMatrixLoad<Right, col_major>(&tile, 16u * STRIDE + 0u, STRIDE), s1);
-        d0 = subgroupMatrixMultiplyAccumulate(v0, subgroupMatrixLoad<Right, col_major>(&tile, gradients + 0u, STRIDE), d0);
-        d1 = subgroupMatrixMultiplyAccumulate(v0, subgroupMatrixLoad<Right, col_major>(&tile, gradients + 16u * STRIDE + 0u, STRIDE), d1);
-      s0 = subgroupMatrixMultiplyAccumulate(k1, subgroupMatrixLoad<Right, col_major>(&tile, 2u, STRIDE), s0);
-        s1 = subgroupMatrixMultiplyAccumulate(k1, subgroupMatrixLoad<Right, col_major>(&tile, 16u * STRIDE + 2u, STRIDE), s1);
-        d0 = subgroupMatrixMultiplyAccumulate(v1, subgroupMatrixLoad<Right, col_major>(&tile, gradients + 2u, STRIDE), d0);
-        d1 = subgroupMatrixMultiplyAccumulate(v1, subgroupMatrixLoad<Right, col_major>(&tile, gradients + 16u * STRIDE + 2u, STRIDE), d1);
-      s0 = subgroupMatrixMultiplyAccumulate(k2, subgroupMatrixLoad<Right, col_major>(&tile, 4u, STRIDE), s0);
-        s1 = subgroupMatrixMultiplyAccumulate(k2, subgroupMatrixLoad<Right, col_major>(&tile, 16u * STRIDE + 4u, STRIDE), s1);
-        d0 = subgroupMatrixMultiplyAccumulate(v2, subgroupMatrixLoad<Right, col_major>(&tile, gradients + 4u, STRIDE), d0);
-        d1 = subgroupMatrixMultiplyAccumulate(v2, subgroupMatrixLoad<Right, col_major>(&tile, gradients + 16u * STRIDE + 4u, STRIDE), d1);
-      s0 = subgroupMatrixMultiplyAccumulate(k3, subgroupMatrixLoad<Right, col_major>(&tile, 6u, STRIDE), s0);
-        s1 = subgroupMatrixMultiplyAccumulate(k3, subgroupMatrixLoad<Right, col_major>(&tile, 16u * STRIDE + 6u, STRIDE), s1);
-        d0 = subgroupMatrixMultiplyAccumulate(v3, subgroupMatrixLoad<Right, col_major>(&tile, gradients + 6u, STRIDE), d0);
-        d1 = subgroupMatrixMultiplyAccumulate(v3, subgroupMatrixLoad<Right, col_major>(&tile, gradients + 16u * STRIDE + 6u, STRIDE), d1);
+      var s = array<Sum, 4>(Sum(), Sum(), Sum(), Sum());
+      add_scores(&s, keys[0], values[0], 0u);
+      add_scores(&s, keys[1], values[1], 2u);
+      add_scores(&s, keys[2], values[2], 4u);
+      add_scores(&s, keys[3], values[3], 6u);
       if (HEAD > 64u) {
-        s0 = subgroupMatrixMultiplyAccumulate(k4, subgroupMatrixLoad<Right, col_major>(&tile, 8u, STRIDE), s0);
-        s1 = subgroupMatrixMultiplyAccumulate(k4, subgroupMatrixLoad<Right, col_major>(&tile, 16u * STRIDE + 8u, STRIDE), s1);
-        d0 = subgroupMatrixMultiplyAccumulate(v4, subgroupMatrixLoad<Right, col_major>(&tile, gradients + 8u, STRIDE), d0);
-        d1 = subgroupMatrixMultiplyAccumulate(v4, subgroupMatrixLoad<Right, col_major>(&tile, gradients + 16u * STRIDE + 8u, STRIDE), d1);
-        s0 = subgroupMatrixMultiplyAccumulate(k5, subgroupMatrixLoad<Right, col_major>(&tile, 10u, STRIDE), s0);
-        s1 = subgroupMatrixMultiplyAccumulate(k5, subgroupMatrixLoad<Right, col_major>(&tile, 16u * STRIDE + 10u, STRIDE), s1);
-        d0 = subgroupMatrixMultiplyAccumulate(v5, subgroupMatrixLoad<Right, col_major>(&tile, gradients + 10u, STRIDE), d0);
-        d1 = subgroupMatrixMultiplyAccumulate(v5, subgroupMatrixLoad<Right, col_major>(&tile, gradients + 16u * STRIDE + 10u, STRIDE), d1);
-        s0 = subgroupMatrixMultiplyAccumulate(k6, subgroupMatrixLoad<Right, col_major>(&tile, 12u, STRIDE), s0);
-        s1 = subgroupMatrixMultiplyAccumulate(k6, subgroupMatrixLoad<Right, col_major>(&tile, 16u * STRIDE + 12u, STRIDE), s1);
-        d0 = subgroupMatrixMultiplyAccumulate(v6, subgroupMatrixLoad<Right, col_major>(&tile, gradients + 12u, STRIDE), d0);
-        d1 = subgroupMatrixMultiplyAccumulate(v6, subgroupMatrixLoad<Right, col_major>(&tile, gradients + 16u * STRIDE + 12u, STRIDE), d1);
-        s0 = subgroupMatrixMultiplyAccumulate(k7, subgroupMatrixLoad<Right, col_major>(&tile, 14u, STRIDE), s0);
-        s1 = subgroupMatrixMultiplyAccumulate(k7, subgroupMatrixLoad<Right, col_major>(&tile, 16u * STRIDE + 14u, STRIDE), s1);
-        d0 = subgroupMatrixMultiplyAccumulate(v7, subgroupMatrixLoad<Right, col_major>(&tile, gradients + 14u, STRIDE), d0);
-        d1 = subgroupMatrixMultiplyAccumulate(v7, subgroupMatrixLoad<Right, col_major>(&tile, gradients + 16u * STRIDE + 14u, STRIDE), d1);
+        add_scores(&s, keys[4], values[4], 8u);
+        add_scores(&s, keys[5], values[5], 10u);
+        add_scores(&s, keys[6], values[6], 12u);
+        add_scores(&s, keys[7], values[7], 14u);
       }
-      subgroupMatrixStore<row_major>(&scores, own, s0, 32u);
-      subgroupMatrixStore<row_major>(&scores, own + 16u, s1, 32u);
-      subgroupMatrixStore<row_major>(&scores, own + 512u, d0, 32u);
-      subgroupMatrixStore<row_major>(&scores, own + 528u, d1, 32u);
+      subgroupMatrixStore<row_major>(&scores, own, s[0], 9u);
+      subgroupMatrixStore<row_major>(&scores, own + 4u, s[1], 9u);
+      subgroupMatrixStore<row_major>(&scores, own + 144u, s[2], 9u);
+      subgroupMatrixStore<row_major>(&scores, own + 148u, s[3], 9u);
       workgroupBarrier();
-      for (var row = 0u; row < 16u; row++) {
-        let u = u0 + row;
-        let i = own + row * 32u + lane;
-        let sees = u <= query && u >= from_key;
-        let weight = select(0.0, exp(scores[i] * p.scale - numbers.x), sees);
-        weights[i] = f16(weight);
-        weights[i + 512u] = f16(weight * (scores[i + 512u] - numbers.y) * p.scale);
-      }
+      let at = own + line * 9u + side * 2u;
+      let e0 = weigh(scores[at], scores[at + 144u], u, first, side * 2u);
+      let e1 = weigh(scores[at + 1u], scores[at + 145u], u, first, side * 2u + 1u);
+      let e2 = weigh(scores[at + 4u], scores[at + 148u], u, first, side * 2u + 4u);
+      let e3 = weigh(scores[at + 5u], scores[at + 149u], u, first, side * 2u + 5u);
+      let to = own_weights + line * 5u + side;
+      weights[to] = vec4<u32>(e0.xy, e1.xy);
+      weights[to + 2u] = vec4<u32>(e2.xy, e3.xy);
+      weights[to + 80u] = vec4<u32>(e0.zw, e1.zw);
+      weights[to + 82u] = vec4<u32>(e2.zw, e3.zw);
       workgroupBarrier();
-      let w0 = subgroupMatrixLoad<Left, row_major>(&weights, own, 32u);
-      let w1 = subgroupMatrixLoad<Left, row_major>(&weights, own + 16u, 32u);
-      let e0 = subgroupMatrixLoad<Left, row_major>(&weights, own + 512u, 32u);
-      let e1 = subgroupMatrixLoad<Left, row_major>(&weights, own + 528u, 32u);
-      a0 = subgroupMatrixMultiplyAccumulate(e0, subgroupMatrixLoad<Right, row_major>(&tile, 0u, STRIDE), a0);
-        a0 = subgroupMatrixMultiplyAccumulate(e1, subgroupMatrixLoad<Right, row_major>(&tile, 16u * STRIDE + 0u, STRIDE), a0);
-        b0 = subgroupMatrixMultiplyAccumulate(w0, subgroupMatrixLoad<Right, row_major>(&tile, gradients + 0u, STRIDE), b0);
-        b0 = subgroupMatrixMultiplyAccumulate(w1, subgroupMatrixLoad<Right, row_major>(&tile, gradients + 16u * STRIDE + 0u, STRIDE), b0);
-      a1 = subgroupMatrixMultiplyAccumulate(e0, subgroupMatrixLoad<Right, row_major>(&tile, 2u, STRIDE), a1);
-        a1 = subgroupMatrixMultiplyAccumulate(e1, subgroupMatrixLoad<Right, row_major>(&tile, 16u * STRIDE + 2u, STRIDE), a1);
-        b1 = subgroupMatrixMultiplyAccumulate(w0, subgroupMatrixLoad<Right, row_major>(&tile, gradients + 2u, STRIDE), b1);
-        b1 = subgroupMatrixMultiplyAccumulate(w1, subgroupMatrixLoad<Right, row_major>(&tile, gradients + 16u * STRIDE + 2u, STRIDE), b1);
-      a2 = subgroupMatrixMultiplyAccumulate(e0, subgroupMatrixLoad<Right, row_major>(&tile, 4u, STRIDE), a2);
-        a2 = subgroupMatrixMultiplyAccumulate(e1, subgroupMatrixLoad<Right, row_major>(&tile, 16u * STRIDE + 4u, STRIDE), a2);
-        b2 = subgroupMatrixMultiplyAccumulate(w0, subgroupMatrixLoad<Right, row_major>(&tile, gradients + 4u, STRIDE), b2);
-        b2 = subgroupMatrixMultiplyAccumulate(w1, subgroupMatrixLoad<Right, row_major>(&tile, gradients + 16u * STRIDE + 4u, STRIDE), b2);
-      a3 = subgroupMatrixMultiplyAccumulate(e0, subgroupMatrixLoad<Right, row_major>(&tile, 6u, STRIDE), a3);
-        a3 = subgroupMatrixMultiplyAccumulate(e1, subgroupMatrixLoad<Right, row_major>(&tile, 16u * STRIDE + 6u, STRIDE), a3);
-        b3 = subgroupMatrixMultiplyAccumulate(w0, subgroupMatrixLoad<Right, row_major>(&tile, gradients + 6u, STRIDE), b3);
-        b3 = subgroupMatrixMultiplyAccumulate(w1, subgroupMatrixLoad<Right, row_major>(&tile, gradients + 16u * STRIDE + 6u, STRIDE), b3);
+      let w0 = subgroupMatrixLoad<Left, row_major>(&weights, own_weights, 5u);
+      let w1 = subgroupMatrixLoad<Left, row_major>(&weights, own_weights + 2u, 5u);
+      b[0] = with_rows(b[0], w0, w1, GRADIENTS);
+      b[1] = with_rows(b[1], w0, w1, GRADIENTS + 2u);
+      b[2] = with_rows(b[2], w0, w1, GRADIENTS + 4u);
+      b[3] = with_rows(b[3], w0, w1, GRADIENTS + 6u);
       if (HEAD > 64u) {
-        a4 = subgroupMatrixMultiplyAccumulate(e0, subgroupMatrixLoad<Right, row_major>(&tile, 8u, STRIDE), a4);
-        a4 = subgroupMatrixMultiplyAccumulate(e1, subgroupMatrixLoad<Right, row_major>(&tile, 16u * STRIDE + 8u, STRIDE), a4);
-        b4 = subgroupMatrixMultiplyAccumulate(w0, subgroupMatrixLoad<Right, row_major>(&tile, gradients + 8u, STRIDE), b4);
-        b4 = subgroupMatrixMultiplyAccumulate(w1, subgroupMatrixLoad<Right, row_major>(&tile, gradients + 16u * STRIDE + 8u, STRIDE), b4);
-        a5 = subgroupMatrixMultiplyAccumulate(e0, subgroupMatrixLoad<Right, row_major>(&tile, 10u, STRIDE), a5);
-        a5 = subgroupMatrixMultiplyAccumulate(e1, subgroupMatrixLoad<Right, row_major>(&tile, 16u * STRIDE + 10u, STRIDE), a5);
-        b5 = subgroupMatrixMultiplyAccumulate(w0, subgroupMatrixLoad<Right, row_major>(&tile, gradients + 10u, STRIDE), b5);
-        b5 = subgroupMatrixMultiplyAccumulate(w1, subgroupMatrixLoad<Right, row_major>(&tile, gradients + 16u * STRIDE + 10u, STRIDE), b5);
-        a6 = subgroupMatrixMultiplyAccumulate(e0, subgroupMatrixLoad<Right, row_major>(&tile, 12u, STRIDE), a6);
-        a6 = subgroupMatrixMultiplyAccumulate(e1, subgroupMatrixLoad<Right, row_major>(&tile, 16u * STRIDE + 12u, STRIDE), a6);
-        b6 = subgroupMatrixMultiplyAccumulate(w0, subgroupMatrixLoad<Right, row_major>(&tile, gradients + 12u, STRIDE), b6);
-        b6 = subgroupMatrixMultiplyAccumulate(w1, subgroupMatrixLoad<Right, row_major>(&tile, gradients + 16u * STRIDE + 12u, STRIDE), b6);
-        a7 = subgroupMatrixMultiplyAccumulate(e0, subgroupMatrixLoad<Right, row_major>(&tile, 14u, STRIDE), a7);
-        a7 = subgroupMatrixMultiplyAccumulate(e1, subgroupMatrixLoad<Right, row_major>(&tile, 16u * STRIDE + 14u, STRIDE), a7);
-        b7 = subgroupMatrixMultiplyAccumulate(w0, subgroupMatrixLoad<Right, row_major>(&tile, gradients + 14u, STRIDE), b7);
-        b7 = subgroupMatrixMultiplyAccumulate(w1, subgroupMatrixLoad<Right, row_major>(&tile, gradients + 16u * STRIDE + 14u, STRIDE), b7);
+        b[4] = with_rows(b[4], w0, w1, GRADIENTS + 8u);
+        b[5] = with_rows(b[5], w0, w1, GRADIENTS + 10u);
+        b[6] = with_rows(b[6], w0, w1, GRADIENTS + 12u);
+        b[7] = with_rows(b[7], w0, w1, GRADIENTS + 14u);
+      }
+      let d0 = subgroupMatrixLoad<Left, row_major>(&weights, own_weights + 80u, 5u);
+      let d1 = subgroupMatrixLoad<Left, row_major>(&weights, own_weights + 82u, 5u);
+      a[0] = with_rows(a[0], d0, d1, 0u);
+      a[1] = with_rows(a[1], d0, d1, 2u);
+      a[2] = with_rows(a[2], d0, d1, 4u);
+      a[3] = with_rows(a[3], d0, d1, 6u);
+      if (HEAD > 64u) {
+        a[4] = with_rows(a[4], d0, d1, 8u);
+        a[5] = with_rows(a[5], d0, d1, 10u);
+        a[6] = with_rows(a[6], d0, d1, 12u);
+        a[7] = with_rows(a[7], d0, d1, 14u);
       }
     }
   }
-  workgroupBarrier();
-    subgroupMatrixStore<row_major>(&scores, own, a0, 32u);
-    subgroupMatrixStore<row_major>(&scores, own + 16u, a1, 32u);
-    workgroupBarrier();
-    for (var row = 0u; row < 16u; row++) {
-      if (u0 + row < p.tokens) {
-        dk[((u0 + row) * p.kvHeads + group) * HEAD + 0u + lane] = Out(scores[own + row * 32u + lane]);
-      }
-    }
-    workgroupBarrier();
-    subgroupMatrixStore<row_major>(&scores, own, b0, 32u);
-    subgroupMatrixStore<row_major>(&scores, own + 16u, b1, 32u);
-    workgroupBarrier();
-    for (var row = 0u; row < 16u; row++) {
-      if (u0 + row < p.tokens) {
-        dv[((u0 + row) * p.kvHeads + group) * HEAD + 0u + lane] = Out(scores[own + row * 32u + lane]);
-      }
-    }
-  workgroupBarrier();
-    subgroupMatrixStore<row_major>(&scores, own, a2, 32u);
-    subgroupMatrixStore<row_major>(&scores, own + 16u, a3, 32u);
-    workgroupBarrier();
-    for (var row = 0u; row < 16u; row++) {
-      if (u0 + row < p.tokens) {
-        dk[((u0 + row) * p.kvHeads + group) * HEAD + 32u + lane] = Out(scores[own + row * 32u + lane]);
-      }
-    }
-    workgroupBarrier();
-    subgroupMatrixStore<row_major>(&scores, own, b2, 32u);
-    subgroupMatrixStore<row_major>(&scores, own + 16u, b3, 32u);
-    workgroupBarrier();
-    for (var row = 0u; row < 16u; row++) {
-      if (u0 + row < p.tokens) {
-        dv[((u0 + row) * p.kvHeads + group) * HEAD + 32u + lane] = Out(scores[own + row * 32u + lane]);
-      }
-    }
+
+  write_dk(a[0], a[1], own, first_key, group, 0u, lane);
+  write_dv(b[0], b[1], own, first_key, group, 0u, lane);
+  write_dk(a[2], a[3], own, first_key, group, 32u, lane);
+  write_dv(b[2], b[3], own, first_key, group, 32u, lane);
   if (HEAD > 64u) {
-    workgroupBarrier();
-    subgroupMatrixStore<row_major>(&scores, own, a4, 32u);
-    subgroupMatrixStore<row_major>(&scores, own + 16u, a5, 32u);
-    workgroupBarrier();
-    for (var row = 0u; row < 16u; row++) {
-      if (u0 + row < p.tokens) {
-        dk[((u0 + row) * p.kvHeads + group) * HEAD + 64u + lane] = Out(scores[own + row * 32u + lane]);
-      }
-    }
-    workgroupBarrier();
-    subgroupMatrixStore<row_major>(&scores, own, b4, 32u);
-    subgroupMatrixStore<row_major>(&scores, own + 16u, b5, 32u);
-    workgroupBarrier();
-    for (var row = 0u; row < 16u; row++) {
-      if (u0 + row < p.tokens) {
-        dv[((u0 + row) * p.kvHeads + group) * HEAD + 64u + lane] = Out(scores[own + row * 32u + lane]);
-      }
-    }
-    workgroupBarrier();
-    subgroupMatrixStore<row_major>(&scores, own, a6, 32u);
-    subgroupMatrixStore<row_major>(&scores, own + 16u, a7, 32u);
-    workgroupBarrier();
-    for (var row = 0u; row < 16u; row++) {
-      if (u0 + row < p.tokens) {
-        dk[((u0 + row) * p.kvHeads + group) * HEAD + 96u + lane] = Out(scores[own + row * 32u + lane]);
-      }
-    }
-    workgroupBarrier();
-    subgroupMatrixStore<row_major>(&scores, own, b6, 32u);
-    subgroupMatrixStore<row_major>(&scores, own + 16u, b7, 32u);
-    workgroupBarrier();
-    for (var row = 0u; row < 16u; row++) {
-      if (u0 + row < p.tokens) {
-        dv[((u0 + row) * p.kvHeads + group) * HEAD + 96u + lane] = Out(scores[own + row * 32u + lane]);
-      }
-    }
+    write_dk(a[4], a[5], own, first_key, group, 64u, lane);
+    write_dv(b[4], b[5], own, first_key, group, 64u, lane);
+    write_dk(a[6], a[7], own, first_key, group, 96u, lane);
+    write_dv(b[6], b[7], own, first_key, group, 96u, lane);
   }
 }

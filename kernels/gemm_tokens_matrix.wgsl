@@ -1,10 +1,11 @@
-// Sum over tokens on tensor cores, the gradients of LoRA's matrices: f16 operands, f32 sums, subgroups of 32.
+// Sums over tokens on tensor cores, the gradients of LoRA's matrices: f16 operands, f32 sums, subgroups of 32.
 //   y[c, r] = scale * sum over t of wide[t, c] * thin[t, r], or y[r, c] where turned
 // wide [T, C], thin [T, R]; y [C, R], or [R, C] where turned, f32 or f16. C and R multiples of 8; R <= 16 * fragments.
+// Up to three sums that do not depend on each other are one dispatch, as in gemm_thin_matrix.wgsl; they share T, R, scale.
 //
-// A workgroup makes 64 columns of `wide` in steps of 64 tokens; each of its 4 subgroups makes 16 of them. What a step
-// reads is fetched while the one before is multiplied; wide and thin are bound for writing for the reason given in
-// gemm_matrix.wgsl. Grid: [ceil(C / 64)].
+// A workgroup makes 64 columns of `wide` in steps of 128 tokens; each of its 8 subgroups takes 16 of them and half of the
+// tokens. What a step reads is fetched while the one before is multiplied; wide and thin are bound for writing for the
+// reason given in gemm_matrix.wgsl. Grid: [ceil(largest C / 64), products].
 
 enable f16;
 enable subgroups;
@@ -13,139 +14,165 @@ diagnostic(off, chromium.subgroup_matrix_uniformity);
 
 const fragments = 1u; // 1, 2 or 4
 const turned: bool = false;
+const ragged: bool = false; // whether T is no multiple of 128 or R none of 16 * fragments
+const products = 1u;
+const same_first: bool = false; // whether wide0 is the wide of all
 alias Y = f32;
 
-struct Params { T: u32, C: u32, R: u32, scale: f32 }
+struct Params { T: u32, R: u32, scale: f32, C0: u32, C1: u32, C2: u32 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read_write> wide: array<vec4<u32>>; // 8 numbers each
-@group(0) @binding(2) var<storage, read_write> thin: array<vec4<u32>>;
-@group(0) @binding(3) var<storage, read_write> y: array<Y>;
+@group(0) @binding(1) var<storage, read_write> wide0: array<vec4<u32>>; // 8 numbers each
+@group(0) @binding(2) var<storage, read_write> thin0: array<vec4<u32>>;
+@group(0) @binding(3) var<storage, read_write> y0: array<Y>;
+@group(0) @binding(4) var<storage, read_write> wide1: array<vec4<u32>>;
+@group(0) @binding(5) var<storage, read_write> thin1: array<vec4<u32>>;
+@group(0) @binding(6) var<storage, read_write> y1: array<Y>;
+@group(0) @binding(7) var<storage, read_write> wide2: array<vec4<u32>>;
+@group(0) @binding(8) var<storage, read_write> thin2: array<vec4<u32>>;
+@group(0) @binding(9) var<storage, read_write> y2: array<Y>;
 
 alias Left = subgroup_matrix_left<f16, 16, 16>;
 alias Right = subgroup_matrix_right<f16, 16, 16>;
 alias Sum = subgroup_matrix_result<f32, 16, 16>;
+alias Sums = array<Sum, 4>;
+alias Matrix = ptr<storage, array<vec4<u32>>, read_write>;
 
-/** Vectors of four in a row of a tile, 8 numbers longer than it needs, so that rows start in other banks. */
-const stride_wide = 18u;
-const stride_thin = 4u * fragments + 2u;
-var<workgroup> tile_wide: array<vec4<f16>, 64u * stride_wide>;
-var<workgroup> tile_thin: array<vec4<f16>, 64u * stride_thin>;
-var<workgroup> out: array<f32, 4u * 256u>;
+/** Vectors of 8 in a row of a tile, one more than it needs, so that rows start in other banks. */
+const stride_wide = 9u;
+const stride_thin = 2u * fragments + 1u;
+const tile_thin = 128u * stride_wide;
+/** Rows of thin that the threads bring at once. */
+const thin_step = 128u / fragments;
 
-fn fetch_wide(t: u32, column: u32) -> vec4<u32> {
-  let width = p.C >> 3u;
-  let v = wide[min(t, p.T - 1u) * width + min(column, width - 1u)];
-  return select(vec4<u32>(), v, t < p.T);
+/** 128 rows of wide, then of thin; at the end the subgroups' sums, one block of 16 x 16 each, as f32. */
+var<workgroup> tile: array<vec4<u32>, tile_thin + 128u * stride_thin>;
+
+/** What a thread brings of a step: four rows of wide 32 apart, and of thin as many as there are fragments. */
+struct Vectors {
+  w0: vec4<u32>, w1: vec4<u32>, w2: vec4<u32>, w3: vec4<u32>,
+  n0: vec4<u32>, n1: vec4<u32>, n2: vec4<u32>, n3: vec4<u32>,
 }
 
-fn fetch_thin(t: u32, column: u32) -> vec4<u32> {
+fn fetch_thin(thin: Matrix, row: u32, column: u32) -> vec4<u32> {
   let width = p.R >> 3u;
-  let v = thin[min(t, p.T - 1u) * width + min(column, width - 1u)];
-  return select(vec4<u32>(), v, t < p.T && column < width);
+  if (!ragged) { return thin[row * width + column]; }
+  return thin[min(row, p.T - 1u) * width + min(column, width - 1u)];
 }
 
-fn store_wide(row: u32, column: u32, v: vec4<u32>) {
-  tile_wide[row * stride_wide + column * 2u] = bitcast<vec4<f16>>(v.xy);
-  tile_wide[row * stride_wide + column * 2u + 1u] = bitcast<vec4<f16>>(v.zw);
-}
-
-fn store_thin(row: u32, column: u32, v: vec4<u32>) {
-  tile_thin[row * stride_thin + column * 2u] = bitcast<vec4<f16>>(v.xy);
-  tile_thin[row * stride_thin + column * 2u + 1u] = bitcast<vec4<f16>>(v.zw);
-}
-
-fn put(c0: u32, r0: u32, subgroup: u32, lane: u32) {
-  for (var i = lane; i < 256u; i += 32u) {
-    // Neighbouring lanes write neighbouring elements.
-    let c = c0 + select(i >> 4u, i & 15u, turned);
-    let r = r0 + select(i & 15u, i >> 4u, turned);
-    if (c < p.C && r < p.R) {
-      let sum = out[subgroup * 256u + (c - c0) * 16u + (r - r0)] * p.scale;
-      y[select(c * p.R + r, r * p.C + c, turned)] = Y(sum);
-    }
-  }
-}
-
-@compute @workgroup_size(128)
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) t: u32) {
-  let c0 = group.x * 64u;
-  let subgroup = t >> 5u;
-  let lane = t & 31u;
-  let row = t >> 3u; // of 16: rows of `wide` are 8 vectors here
-  let column = t & 7u;
-  let thin_row = t / (2u * fragments);
+fn fetch(wide: Matrix, thin: Matrix, C: u32, column: u32, s: u32, t: u32) -> Vectors {
+  let rows = s * 128u + (t >> 3u) + vec4<u32>(0u, 32u, 64u, 96u);
+  let i = select(rows, min(rows, vec4<u32>(p.T - 1u)), ragged) * (C >> 3u) + column;
+  let row = s * 128u + t / (2u * fragments);
   let thin_column = t % (2u * fragments);
-  const thin_step = 64u / fragments;
-
-  var w0: vec4<u32>; var w1: vec4<u32>; var w2: vec4<u32>; var w3: vec4<u32>;
-  var n0: vec4<u32>; var n1: vec4<u32>; var n2: vec4<u32>; var n3: vec4<u32>;
-  var s0: Sum; var s1: Sum; var s2: Sum; var s3: Sum;
-  let steps = (p.T + 63u) >> 6u;
-  for (var s = 0u; s <= steps; s++) {
-    if (s > 0u) {
-      workgroupBarrier();
-      storageBarrier();
-      store_wide(row, column, w0);
-      store_wide(row + 16u, column, w1);
-      store_wide(row + 32u, column, w2);
-      store_wide(row + 48u, column, w3);
-      store_thin(thin_row, thin_column, n0);
-      if (fragments > 1u) { store_thin(thin_row + thin_step, thin_column, n1); }
-      if (fragments > 2u) {
-        store_thin(thin_row + 2u * thin_step, thin_column, n2);
-        store_thin(thin_row + 3u * thin_step, thin_column, n3);
-      }
-      workgroupBarrier();
-    }
-    if (s < steps) {
-      let token = s * 64u;
-      let vector = (c0 >> 3u) + column;
-      w0 = fetch_wide(token + row, vector);
-      w1 = fetch_wide(token + row + 16u, vector);
-      w2 = fetch_wide(token + row + 32u, vector);
-      w3 = fetch_wide(token + row + 48u, vector);
-      n0 = fetch_thin(token + thin_row, thin_column);
-      if (fragments > 1u) { n1 = fetch_thin(token + thin_row + thin_step, thin_column); }
-      if (fragments > 2u) {
-        n2 = fetch_thin(token + thin_row + 2u * thin_step, thin_column);
-        n3 = fetch_thin(token + thin_row + 3u * thin_step, thin_column);
-      }
-    }
-    if (s > 0u) {
-      for (var k = 0u; k < 4u; k++) {
-        let left = subgroupMatrixLoad<Left, col_major>(&tile_wide, k * 16u * stride_wide + subgroup * 4u, stride_wide);
-        let i = k * 16u * stride_thin;
-        s0 = subgroupMatrixMultiplyAccumulate(left, subgroupMatrixLoad<Right, row_major>(&tile_thin, i, stride_thin), s0);
-        if (fragments > 1u) {
-          s1 = subgroupMatrixMultiplyAccumulate(left, subgroupMatrixLoad<Right, row_major>(&tile_thin, i + 4u, stride_thin), s1);
-        }
-        if (fragments > 2u) {
-          s2 = subgroupMatrixMultiplyAccumulate(left, subgroupMatrixLoad<Right, row_major>(&tile_thin, i + 8u, stride_thin), s2);
-          s3 = subgroupMatrixMultiplyAccumulate(left, subgroupMatrixLoad<Right, row_major>(&tile_thin, i + 12u, stride_thin), s3);
-        }
-      }
-    }
+  var v: Vectors;
+  v.w0 = wide[i.x];
+  v.w1 = wide[i.y];
+  v.w2 = wide[i.z];
+  v.w3 = wide[i.w];
+  v.n0 = fetch_thin(thin, row, thin_column);
+  if (fragments > 1u) { v.n1 = fetch_thin(thin, row + thin_step, thin_column); }
+  if (fragments > 2u) {
+    v.n2 = fetch_thin(thin, row + 2u * thin_step, thin_column);
+    v.n3 = fetch_thin(thin, row + 3u * thin_step, thin_column);
   }
-  let c = c0 + subgroup * 16u;
-  let own = subgroup * 256u;
-  subgroupMatrixStore<row_major>(&out, own, s0, 16u);
-  workgroupBarrier();
-  put(c, 0u, subgroup, lane);
+  return v;
+}
+
+/** Zeros of thin behind T and R make whatever finite numbers stand for wide count nothing. */
+fn inside(v: vec4<u32>, row: u32, column: u32) -> vec4<u32> {
+  return select(v, vec4<u32>(), ragged && (row >= p.T || column >= (p.R >> 3u)));
+}
+
+fn keep(v: Vectors, s: u32, t: u32) {
+  let to = (t >> 3u) * stride_wide + (t & 7u);
+  tile[to] = v.w0;
+  tile[to + 32u * stride_wide] = v.w1;
+  tile[to + 64u * stride_wide] = v.w2;
+  tile[to + 96u * stride_wide] = v.w3;
+  let row = t / (2u * fragments);
+  let column = t % (2u * fragments);
+  let token = s * 128u + row;
+  let to_thin = tile_thin + row * stride_thin + column;
+  tile[to_thin] = inside(v.n0, token, column);
+  if (fragments > 1u) { tile[to_thin + thin_step * stride_thin] = inside(v.n1, token + thin_step, column); }
+  if (fragments > 2u) {
+    tile[to_thin + 2u * thin_step * stride_thin] = inside(v.n2, token + 2u * thin_step, column);
+    tile[to_thin + 3u * thin_step * stride_thin] = inside(v.n3, token + 3u * thin_step, column);
+  }
+}
+
+/** Adds 16 tokens from `row` of the tile on, for the 16 columns from vector `column` of it on. */
+fn add_block(c: ptr<function, Sums>, row: u32, column: u32) {
+  let left = subgroupMatrixLoad<Left, col_major>(&tile, row * stride_wide + column, stride_wide);
+  let at = tile_thin + row * stride_thin;
+  c[0] = subgroupMatrixMultiplyAccumulate(left, subgroupMatrixLoad<Right, row_major>(&tile, at, stride_thin), c[0]);
   if (fragments > 1u) {
-    workgroupBarrier();
-    subgroupMatrixStore<row_major>(&out, own, s1, 16u);
-    workgroupBarrier();
-    put(c, 16u, subgroup, lane);
+    c[1] = subgroupMatrixMultiplyAccumulate(left, subgroupMatrixLoad<Right, row_major>(&tile, at + 2u, stride_thin), c[1]);
   }
   if (fragments > 2u) {
+    c[2] = subgroupMatrixMultiplyAccumulate(left, subgroupMatrixLoad<Right, row_major>(&tile, at + 4u, stride_thin), c[2]);
+    c[3] = subgroupMatrixMultiplyAccumulate(left, subgroupMatrixLoad<Right, row_major>(&tile, at + 6u, stride_thin), c[3]);
+  }
+}
+
+fn partial(block: u32, i: u32) -> f32 { return bitcast<f32>(tile[block * 64u + (i >> 2u)][i & 3u]); }
+
+/** Adds both halves of the tokens and writes 64 columns by 16 rows of thin. */
+fn put(y: ptr<storage, array<Y>, read_write>, C: u32, sum: Sum, f: u32, c0: u32, t: u32) {
+  workgroupBarrier();
+  subgroupMatrixStore<row_major>(&tile, (t >> 5u) * 64u, sum, 4u);
+  workgroupBarrier();
+  for (var i = t; i < 1024u; i += 256u) {
+    // Neighbouring threads write neighbouring elements.
+    let column = select(i >> 4u, i & 63u, turned);
+    let row = select(i & 15u, i >> 6u, turned);
+    let c = c0 + column;
+    let r = f * 16u + row;
+    if (c < C && r < p.R) {
+      let element = (column & 15u) * 16u + row;
+      let total = (partial(column >> 4u, element) + partial(4u + (column >> 4u), element)) * p.scale;
+      y[select(c * p.R + r, r * C + c, turned)] = Y(total);
+    }
+  }
+}
+
+fn sum_tokens(wide: Matrix, thin: Matrix, y: ptr<storage, array<Y>, read_write>, C: u32, c0: u32, t: u32) {
+  if (c0 >= C) { return; }
+  let column = min((c0 >> 3u) + (t & 7u), (C >> 3u) - 1u);
+  let subgroup = t >> 5u;
+  let own = (subgroup & 3u) * 2u;
+  let row = (subgroup >> 2u) * 64u;
+  let steps = (p.T + 127u) >> 7u;
+  var c: Sums;
+  var v = fetch(wide, thin, C, column, 0u, t);
+  for (var s = 0u; s < steps; s++) {
     workgroupBarrier();
-    subgroupMatrixStore<row_major>(&out, own, s2, 16u);
+    storageBarrier();
+    keep(v, s, t);
     workgroupBarrier();
-    put(c, 32u, subgroup, lane);
-    workgroupBarrier();
-    subgroupMatrixStore<row_major>(&out, own, s3, 16u);
-    workgroupBarrier();
-    put(c, 48u, subgroup, lane);
+    v = fetch(wide, thin, C, column, min(s + 1u, steps - 1u), t);
+    add_block(&c, row, own);
+    add_block(&c, row + 16u, own);
+    add_block(&c, row + 32u, own);
+    add_block(&c, row + 48u, own);
+  }
+  put(y, C, c[0], 0u, c0, t);
+  if (fragments > 1u) { put(y, C, c[1], 1u, c0, t); }
+  if (fragments > 2u) {
+    put(y, C, c[2], 2u, c0, t);
+    put(y, C, c[3], 3u, c0, t);
+  }
+}
+
+@compute @workgroup_size(256)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) t: u32) {
+  let c0 = group.x * 64u;
+  if (products == 1u || group.y == 0u) {
+    sum_tokens(&wide0, &thin0, &y0, p.C0, c0, t);
+  } else if (products == 2u || group.y == 1u) {
+    if (same_first) { sum_tokens(&wide0, &thin1, &y1, p.C1, c0, t); } else { sum_tokens(&wide1, &thin1, &y1, p.C1, c0, t); }
+  } else {
+    if (same_first) { sum_tokens(&wide0, &thin2, &y2, p.C2, c0, t); } else { sum_tokens(&wide2, &thin2, &y2, p.C2, c0, t); }
   }
 }

@@ -197,6 +197,12 @@ export interface Executor {
    * by `tensor`, [..., D], its leading axes taken as one.
    */
   storeRows(table: Value, rows: Value, index: Value): void;
+  /**
+   * A smaller copy of an f32 value [T, D] to be kept while nobody reads it, and an f32 value of it again, rounded to 11
+   * bits. Absent where f32 is all the executor computes in.
+   */
+  pack?(x: Value): Value;
+  unpack?(packed: Value): Value;
   /** Gives values back for reuse. */
   release(...values: Value[]): void;
   /** Frees memory kept for reuse, when a phase of work is over. Released values must not be read any more. */

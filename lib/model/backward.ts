@@ -6,7 +6,7 @@
 import type { Ops, Segment, Value } from "../ops.ts";
 import { rowsOf } from "./batch.ts";
 import type { ModelConfig } from "./config.ts";
-import { attentionOptions, feedForwardNorm, type LayerOptions, project } from "./forward.ts";
+import { attentionOptions, feedForwardNorm, layerForward, type LayerOptions, project } from "./forward.ts";
 import type { Projection } from "./names.ts";
 
 /**
@@ -88,10 +88,21 @@ export function layerBackward<V extends Value>(
   return { ...grads, dx: ops.add(dmid, ops.rmsNormBackward(dh, x, inputs.input_layernorm, eps)) };
 }
 
-export function layerBackwardSegment(options: LayerOptions): Segment {
+/**
+ * A layer's backward, of what the forward left, or `again`: of x alone, the rest computed once more on the way, all but
+ * the last product. `first`: below the first layer nothing is trained, so that its dx is left out.
+ */
+export function layerBackwardSegment(
+  options: LayerOptions,
+  { again, first }: { again: boolean; first: boolean },
+): Segment {
   return {
-    key: `layer_backward|${options.loraScale}`,
-    build: (ops, inputs) => layerBackward(ops, inputs, options),
+    key: `layer_backward|${options.loraScale}${again ? "|again" : ""}${first ? "|first" : ""}`,
+    build(ops, inputs) {
+      const saved = again ? layerForward(ops, inputs, options) : {};
+      const { dx, ...grads } = layerBackward(ops, { ...inputs, ...saved }, options);
+      return first ? grads : { ...grads, dx };
+    },
   };
 }
 

@@ -115,17 +115,6 @@ export function layerSegment(options: LayerOptions): Segment {
   };
 }
 
-/** What a layer's backward reads, computed again: all but y, so that the last product is left out. */
-export function layerRecomputeSegment(options: LayerOptions): Segment {
-  return {
-    key: `layer_recompute|${options.loraScale}`,
-    build(ops, inputs) {
-      const { y: _, ...kept } = layerForward(ops, inputs, options);
-      return kept;
-    },
-  };
-}
-
 /** A layer whose saved values nobody will read. */
 export function layerInferenceSegment(options: LayerOptions, keep: string[] = []): Segment {
   return {

@@ -149,7 +149,9 @@ function activationBuffers(run: GpuRun): GpuBuffer[] {
   const { config, tokens: T, keepLayers } = run, { hiddenSize: D, headDim: S, layers } = config;
   const ropes = config.layerTypes.includes("sliding") ? 2 : 1;
   return listed({ part: "activations" }, [
-    ["x", [T, D], "f32", layers + 1],
+    // Layers that are computed again wait for that with their input in f16.
+    ["x", [T, D], "f32", run.f16 ? keepLayers + 2 : layers + 1],
+    ["x, packed", [T, D + (D % 4 === 0 ? 4 : 1)], "f16", run.f16 ? layers - keepLayers : 0],
     ["cos, sin", [T, S / 2], "f32", 2 * ropes],
     ["rows", [T, 2], "i32", ropes],
     ["tokens, labels, index", [T], "i32", 3],
@@ -188,10 +190,9 @@ function workBuffers(run: GpuRun): GpuBuffer[] {
     ...listed({ part: "work", phase: "feed-forward backward" }, [
       ...again,
       lowRank,
-      ["act, dact, dgate, dup", [T, F], type, 4],
-      ["h", [T, D], type],
-      ["dh", [T, D], "f32"],
-      ["dmid", [T, D], "f32"],
+      // act is done with when dup is made; dh and dmid lie where dgate and dup were.
+      ["act, dact, dgate, dup", [T, F], type, 3],
+      ["h of both norms, dy", [T, D], type, 3],
       ...(lora.use_dora ? [["z", [T, Math.max(F, D)], "f32", 2] as Row] : []),
     ]),
     ...listed({ part: "work", phase: "attention backward" }, [

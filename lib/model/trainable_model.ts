@@ -9,7 +9,7 @@ import { type Batch, batchValues, makeBatch, releaseBatch } from "./batch.ts";
 import type { ModelConfig } from "./config.ts";
 import { adaptedNorm, inputName } from "./adapter.ts";
 import { dropoutMasks } from "./dropout.ts";
-import { embedSegment, type LayerOptions, layerRecomputeSegment, layerSegment, lossSegment } from "./forward.ts";
+import { embedSegment, type LayerOptions, layerSegment, lossSegment } from "./forward.ts";
 import { parsePeftName } from "./names.ts";
 import type { Parameter, PendingLosses, Row, RowLoss, Trainable } from "./trainable.ts";
 import type { LoadedWeights } from "./weights.ts";
@@ -57,11 +57,14 @@ export function makeTrainable(options: TrainableOptions): Trainable {
   const segments = {
     embed: embedSegment(config),
     forward: layerSegment(layerOptions),
-    recompute: layerRecomputeSegment(layerOptions),
-    backward: layerBackwardSegment(layerOptions),
     head: headSegment(config),
     loss: lossSegment(config),
   };
+  /** By layer: of what it kept, or computing that again. */
+  const backwards = Array.from(
+    { length: config.layers },
+    (_, l) => layerBackwardSegment(layerOptions, { again: l < config.layers - keepLayers, first: l === 0 }),
+  );
   const headChunk = options.headChunk ?? 128;
   const layers = weights.layers.map((layer) => ({ ...layer }));
   /** By layer, the places of gradients by the backward's names for them. */
@@ -157,17 +160,20 @@ export function makeTrainable(options: TrainableOptions): Trainable {
     }
   }
 
-  /** Runs the layers from x on. Returns every layer's input, what it keeps for the backward, and the last y. */
+  /**
+   * Runs the layers from x on. Returns every layer's input, packed where the layer is computed again, what the others
+   * keep for the backward, and the last y.
+   */
   async function forwardPass(pass: Pass): Promise<{ inputs: Value[]; kept: Record<string, Value>[]; y: Value }> {
     const inputs: Value[] = [], kept: Record<string, Value>[] = [];
     let x = await embed(pass.batch);
     for (let l = 0; l < config.layers; l++) {
-      inputs.push(x);
       const layer = pass.layer(l, x), outputs = await executor.run(segments.forward, layer.inputs);
       const keeps = l >= config.layers - keepLayers;
       executor.release(...layer.masks);
       if (!keeps) executor.release(...withoutY(outputs));
       kept.push(keeps ? outputs : {});
+      inputs.push(keeps ? x : packed(executor, x));
       x = outputs.y;
     }
     return { inputs, kept, y: x };
@@ -197,12 +203,11 @@ export function makeTrainable(options: TrainableOptions): Trainable {
     { inputs, kept, dy, first }: { inputs: Value[]; kept: Record<string, Value>[]; dy: Value; first: boolean },
   ): Promise<void> {
     for (let l = config.layers - 1; l >= 0; l--) {
+      const again = l < config.layers - keepLayers;
+      if (again) inputs[l] = unpacked(executor, inputs[l]);
       const layer = pass.layer(l, inputs[l]);
-      if (l < config.layers - keepLayers) {
-        kept[l] = await executor.run(segments.recompute, layer.inputs);
-      }
       const read = { ...layer.inputs, ...saved(kept[l]), dy };
-      const outputs = await executor.run(segments.backward, read, first ? gradients[l] : {});
+      const outputs = await executor.run(backwards[l], read, first ? gradients[l] : {});
       executor.release(dy, inputs[l], ...layer.masks, ...withoutY(kept[l]));
       dy = outputs.dx;
       if (first) continue;
@@ -211,7 +216,6 @@ export function makeTrainable(options: TrainableOptions): Trainable {
         executor.release(outputs[name]);
       }
     }
-    executor.release(dy);
   }
 
   async function accumulate(
@@ -251,6 +255,22 @@ export function makeTrainable(options: TrainableOptions): Trainable {
 
 function hostPlace(executor: Executor, { value, grad, shape }: Parameter): ParameterPlace {
   return { value: executor.tensor(value, shape), grad: executor.tensor(grad, shape) };
+}
+
+/** x in the form in which it waits for the backward; x itself is released where that is another. */
+function packed(executor: Executor, x: Value): Value {
+  if (!executor.pack) return x;
+  const small = executor.pack(x);
+  executor.release(x);
+  return small;
+}
+
+/** The reverse. */
+function unpacked(executor: Executor, small: Value): Value {
+  if (!executor.unpack) return small;
+  const x = executor.unpack(small);
+  executor.release(small);
+  return x;
 }
 
 /** What the backward reads: all a layer kept but its y, which is the next layer's x. */

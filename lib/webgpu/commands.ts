@@ -29,8 +29,11 @@ export interface Encoded {
 /** Uniform offsets must be multiples of this on every device. */
 const slotStride = 256;
 const slotCount = 4096;
-/** Dispatches after which the GPU is given what there is: it works while more is encoded. */
-const flushEvery = 192;
+/**
+ * Dispatches after which the GPU is given what there is: it works while more is encoded. After a read it has nothing to
+ * do, so that it gets few at first.
+ */
+const flushFirst = 24, flushEvery = 192;
 
 /** Bytes of a tensor's buffer: whole groups of 16, so that kernels may use vectors of four. */
 export function tensorBytes(shape: readonly number[], dtype: Dtype): number {
@@ -41,11 +44,8 @@ export function makeCommands(gpu: Gpu, { profile }: { profile?: Profile } = {}) 
   const { device } = gpu, pipelines = makePipelines(device);
   const usage = GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST;
   const paramBuffer = device.createBuffer({ label: "params", size: slotStride * slotCount, usage });
-  /** Stands where a variant reads nothing. */
-  const spare: GpuTensor = {
-    ...{ shape: [4], dtype: "f32", offset: 0, bytes: 16 },
-    buffer: device.createBuffer({ label: "spare", size: 16, usage: GPUBufferUsage.STORAGE }),
-  };
+  /** What stands in bindings that a variant does not use: each its own, since one for writing may be bound once only. */
+  const spares: GpuTensor[] = [];
   const slots = new Map<string, number>();
   let epoch = 0;
   /** Buffers that buffers.ts did not make get numbers below 0. */
@@ -54,6 +54,7 @@ export function makeCommands(gpu: Gpu, { profile }: { profile?: Profile } = {}) 
   let bindGroups = new Map<string, GPUBindGroup>();
   let encoder: GPUCommandEncoder | undefined, pass: GPUComputePassEncoder | undefined, pending = 0;
   let staging: GPUBuffer | undefined;
+  let flushAfter = flushFirst;
 
   function slotOf(params: Dispatch["params"]): number {
     let key = "";
@@ -78,9 +79,16 @@ export function makeCommands(gpu: Gpu, { profile }: { profile?: Profile } = {}) 
     return slot;
   }
 
+  function spareOf(i: number): GpuTensor {
+    return spares[i] ??= {
+      ...{ shape: [4], dtype: "f32", offset: 0, bytes: 16 },
+      buffer: device.createBuffer({ label: `spare ${i}`, size: 16, usage: GPUBufferUsage.STORAGE }),
+    };
+  }
+
   /** The bind group of a dispatch on these tensors. */
   function groupOf({ pipeline: { id, layout } }: Encoded, given: (GpuTensor | null)[]): GPUBindGroup {
-    const tensors = given.map((tensor) => tensor ?? spare);
+    const tensors = given.map((tensor, i) => tensor ?? spareOf(i));
     let key = `${id}`;
     for (const { buffer, offset, bytes } of tensors) key += `,${buffer.id ??= --unnumbered}:${offset}:${bytes}`;
     let group = bindGroups.get(key);
@@ -133,7 +141,10 @@ export function makeCommands(gpu: Gpu, { profile }: { profile?: Profile } = {}) 
     pass.setBindGroup(0, group, offsets);
     pass.dispatchWorkgroups(x, y, z);
     if (profile) endPass();
-    if (++pending >= flushEvery) flush();
+    if (++pending >= flushAfter) {
+      flush();
+      flushAfter = Math.min(flushEvery, 2 * flushAfter);
+    }
   }
 
   return {
@@ -181,6 +192,7 @@ export function makeCommands(gpu: Gpu, { profile }: { profile?: Profile } = {}) 
         open.copyBufferToBuffer(buffer, offset, staging!, starts[i], bytes)
       );
       flush();
+      flushAfter = flushFirst;
       const mine = staging;
       try {
         await mine.mapAsync(GPUMapMode.READ, 0, size);
@@ -195,7 +207,7 @@ export function makeCommands(gpu: Gpu, { profile }: { profile?: Profile } = {}) 
     },
     close(): void {
       paramBuffer.destroy();
-      spare.buffer.destroy();
+      spares.forEach((spare) => spare?.buffer.destroy());
       staging?.destroy();
     },
   };

@@ -18,7 +18,7 @@ export interface Dispatch<T extends TensorLike = TensorLike> {
   kernel: string;
   /** Values for the file's `const` and `alias` lines, by name, where they differ from those that stand there. */
   constants?: Record<string, number | string>;
-  /** Tensors of bindings 1, 2, ...; null for one, only read, that this variant does not use. */
+  /** Tensors of bindings 1, 2, ...; null for one that this variant does not use. */
   tensors: (T | null)[];
   /** Fields of the kernel's Params (binding 0), in order: u32 unless marked; at most 64 bytes. */
   params: (number | { f32: number })[];

@@ -11,7 +11,9 @@ import { type Commands, type Encoded, type GpuTensor, makeCommands, tensorBytes 
 import { type Gpu, kernelTarget } from "./device.ts";
 import { type Dispatch, type Dtype, elements, type KernelTarget } from "./dispatch.ts";
 import { addInPlace, cast, dropoutMask, scatterRows } from "./elementwise_kernels.ts";
+import { joinThinProducts } from "./join.ts";
 import { type InputInfo, lower, type Virtual } from "./lower.ts";
+import { packedShape, packRows, unpackRows } from "./pack_kernels.ts";
 import { makeProfile, type Profile } from "./profile.ts";
 import type { Weight } from "./products.ts";
 import { neededNodes, type Node, type Recorded, recordingOps } from "./record.ts";
@@ -110,7 +112,7 @@ export function createWebgpuExecutor(gpu: Gpu, options: WebgpuOptions = {}): Web
     }
     const outputs = segment.build(recordingOps(nodes), recorded);
     const lowered = lower(neededNodes(nodes, Object.values(outputs)), { target, inputs, outputs });
-    const { dispatches } = lowered;
+    const dispatches = joinThinProducts(lowered.dispatches);
     const { slots, slotOf } = planTemporaries(dispatches, ({ shape, dtype }) => tensorBytes(shape, dtype));
     const halves = new Set<string>();
     for (const { tensors } of dispatches) {
@@ -234,6 +236,18 @@ export function createWebgpuExecutor(gpu: Gpu, options: WebgpuOptions = {}): Web
     });
   }
 
+  function pack(x: Value): Value {
+    const { tensor } = x as GpuValue, packed = allocate(packedShape(tensor), "f16");
+    commands.dispatch(packRows(tensor, packed));
+    return hold({ ...packed, shape: x.shape }, { pooled: true });
+  }
+
+  function unpack({ shape, ...packed }: Value): Value {
+    const { tensor } = packed as GpuValue, x = allocate(shape, "f32");
+    commands.dispatch(unpackRows(tensor, x));
+    return hold(x, { pooled: true });
+  }
+
   return {
     ...{ gpu, commands, target, buffers, profile, run, readAll, allocate },
     description: `${gpu.engine === "dawn" ? "WebGPU (Dawn)" : "WebGPU"} on ${gpu.name}, ${f16 ? "f16" : "f32"}` +
@@ -268,6 +282,7 @@ export function createWebgpuExecutor(gpu: Gpu, options: WebgpuOptions = {}): Web
       const flat = { ...tensor, shape: [elements(shape.slice(0, -1)), shape[shape.length - 1]] };
       commands.dispatch(scatterRows((rows as GpuValue).tensor, (index as GpuValue).tensor, flat));
     },
+    ...f16 ? { pack, unpack } : {},
     release(...values) {
       for (const { pooled, tensor, half } of values as GpuValue[]) {
         if (!pooled) continue;

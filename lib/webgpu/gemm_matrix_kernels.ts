@@ -14,6 +14,9 @@ const largestRank = 256;
 /** Most columns of a thin operand: four fragments. */
 const thinnest = 64;
 
+/** Bindings of a second and a third product in the same dispatch. */
+const noOthers = [null, null, null, null, null, null];
+
 interface Sizes {
   M: number;
   N: number;
@@ -33,11 +36,12 @@ function thinProduct<T extends TensorLike>(g: Gemm<T>, { M, N, K }: Sizes): Disp
   if (!fits || M < 2 || transA || g.low || g.plus || g.accumulate || g.columns) return undefined;
   const constants: Record<string, number | string> = { fragments: `${N / 16}u`, Y: y.dtype };
   if (!transB) constants.transB = "false";
+  if (K % (512 / (N / 16)) !== 0) constants.ragged = "true";
   return {
     kernel: "gemm_thin_matrix",
     constants,
-    tensors: [a, b, y],
-    params: [M, N, K, { f32: scale }],
+    tensors: [a, b, y, ...noOthers],
+    params: [M, N, { f32: scale }, K, 0, 0],
     grid: [Math.ceil(M / 16), 1, 1],
     work: { flop: 2 * M * N * K, bytes: bytesMoved(a, b, y) },
   };
@@ -49,12 +53,17 @@ function tokenSum<T extends TensorLike>(g: Gemm<T>, { M, N, K }: Sizes): Dispatc
   const turned = M < N, [wide, thin] = turned ? [b, a] : [a, b], [C, R] = turned ? [N, M] : [M, N];
   const fits = R <= thinnest && C % 8 === 0 && R % 8 === 0 && a.dtype === "f16" && b.dtype === "f16" && a !== b;
   if (!fits || !transA || transB || g.low || g.plus || g.accumulate || g.columns) return undefined;
-  const fragments = R <= 16 ? 1 : R <= 32 ? 2 : 4;
+  const fragments = R <= 16 ? 1 : R <= 32 ? 2 : 4, ragged = K % 128 !== 0 || R !== 16 * fragments;
   return {
     kernel: "gemm_tokens_matrix",
-    constants: { fragments: `${fragments}u`, Y: y.dtype, ...turned ? { turned: "true" } : {} },
-    tensors: [wide, thin, y],
-    params: [K, C, R, { f32: scale }],
+    constants: {
+      fragments: `${fragments}u`,
+      Y: y.dtype,
+      ...turned ? { turned: "true" } : {},
+      ...ragged ? { ragged: "true" } : {},
+    },
+    tensors: [wide, thin, y, ...noOthers],
+    params: [K, R, { f32: scale }, C, 0, 0],
     grid: [Math.ceil(C / 64), 1, 1],
     work: { flop: 2 * M * N * K, bytes: bytesMoved(a, b, y) },
   };

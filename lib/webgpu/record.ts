@@ -22,13 +22,20 @@ export interface Node {
   results: Recorded[];
 }
 
-/** The operations, appending to `nodes`. */
+/** The operations, appending to `nodes`. The same operation on the same values is recorded once. */
 export function recordingOps(nodes: Node[]): Ops<Recorded> {
+  const numbers = new Map<Recorded, number>(), found = new Map<string, Recorded[]>();
+  const numberOf = (value: Recorded) => numbers.get(value) ?? numbers.set(value, numbers.size).size - 1;
   const record = (op: Op, args: Recorded[], shapes: (readonly number[])[], options: unknown = {}): Recorded[] => {
-    const node: Node = { op, args, options, results: [] };
-    node.results = shapes.map((shape) => ({ shape, node }));
-    nodes.push(node);
-    return node.results;
+    const key = `${op}(${args.map(numberOf)})${shapes.join(";")}${JSON.stringify(options)}`;
+    let results = found.get(key);
+    if (!results) {
+      const node: Node = { op, args, options, results: [] };
+      results = node.results = shapes.map((shape) => ({ shape, node }));
+      nodes.push(node);
+      found.set(key, results);
+    }
+    return results;
   };
   const one = (op: Op, args: Recorded[], shape: readonly number[], options?: unknown) =>
     record(op, args, [shape], options)[0];

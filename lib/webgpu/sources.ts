@@ -4,6 +4,8 @@ import binarySource from "../../kernels/binary.wgsl" with { type: "text" };
 import scaleSource from "../../kernels/scale.wgsl" with { type: "text" };
 import fillSource from "../../kernels/fill.wgsl" with { type: "text" };
 import addInPlaceSource from "../../kernels/add_in_place.wgsl" with { type: "text" };
+import packRowsSource from "../../kernels/pack_rows.wgsl" with { type: "text" };
+import unpackRowsSource from "../../kernels/unpack_rows.wgsl" with { type: "text" };
 import sumRowsSource from "../../kernels/sum_rows.wgsl" with { type: "text" };
 import gatherRowsSource from "../../kernels/gather_rows.wgsl" with { type: "text" };
 import scatterRowsSource from "../../kernels/scatter_rows.wgsl" with { type: "text" };
@@ -45,6 +47,8 @@ export const sources: Record<string, string> = {
   scale: scaleSource,
   fill: fillSource,
   add_in_place: addInPlaceSource,
+  pack_rows: packRowsSource,
+  unpack_rows: unpackRowsSource,
   sum_rows: sumRowsSource,
   gather_rows: gatherRowsSource,
   scatter_rows: scatterRowsSource,

@@ -79,27 +79,30 @@ Deno.test("gpuBuffers() of a small model sums up to what is worked out by hand",
   // q, k, v, y, gate, up and t in f16; lse and mid in f32.
   const kept = 10 * (2 * (64 + 32 + 32 + 64 + 128 + 128 + 2) + 4 * (2 + 64));
   const batch = 2 * 10 * 16 * 4 + 10 * 2 * 4 + 3 * 10 * 4;
-  assert.equal(parts.activations, 3 * 10 * 64 * 4 + batch + kept);
-  // One weight in f16, two gradients of the residual stream, and the backward of the feed-forward part.
-  const backward = kept + 10 * (2 * 3 * 2 + 2 * 128 * 4 + 2 * 64 + 4 * 64 + 4 * 64);
+  // x of the layer that keeps its values and two at work in f32; of the other in f16, a vector of four longer.
+  assert.equal(parts.activations, 3 * 10 * 64 * 4 + 10 * 68 * 2 + batch + kept);
+  // One weight in f16, two gradients of the residual stream, and the backward of the attention part: dt, dattention and dq,
+  // dk and dv, delta, h, dh, dmid.
+  const backward = kept + 10 * (2 * 3 * 2 + 2 * 3 * 64 + 2 * 3 * 32 + 4 * 2 + 2 * 64 + 4 * 64 + 4 * 64);
   assert.equal(parts.work, 64 * 128 * 2 + 2 * 10 * 64 * 4 + backward);
 });
 
-Deno.test("gpuMemoryPlan() of 8 billion parameters at 2 x 2048 with checkpointing needs about 9 GiB", () => {
+Deno.test("gpuMemoryPlan() of 8 billion parameters at 2 x 2048 with checkpointing needs about 8 GiB", () => {
   const plan = gpuMemoryPlan(optionsOf({ checkpointing: true }));
   assert.deepEqual([plan.rowsPerPass, plan.keepLayers, plan.headChunk], [2, 0, 1024]);
   const { buffers, parts, bytes } = plan;
   const about = (found: number, gb: number) => assert.ok(Math.abs(found / 1e9 / gb - 1) < 0.01, `${found / 1e9}`);
-  about(sum(buffers, /packed/), 3.49);
+  about(sum(buffers, /\.packed$/), 3.49);
   about(sum(buffers, /^layers.*(codes|nested)/), 0.111);
   about(sum(buffers, /embed_tokens|lm_head/), 2.102);
   about(sum(buffers, /lora_[AB]$/), 0.168);
   about(sum(buffers, /lora_[AB]\.half/), 0.084);
   about(sum(buffers, /lora_[AB]\.grad/), 0.168);
   about(sum(buffers, /lora_[AB]\.state/), 0.085);
-  about(sum(buffers, /^x$/), 33 * 4096 * 4096 * 4 / 1e9);
+  about(sum(buffers, /^x$/), 2 * 4096 * 4096 * 4 / 1e9);
+  about(sum(buffers, /^x, packed$/), 32 * 4096 * 4100 * 2 / 1e9);
   about(sum(buffers, /^weight written out$/), 0.117);
-  assert.ok(bytes > 8.5 * GiB && bytes < 9.6 * GiB, `${bytes / GiB}`);
+  assert.ok(bytes > 7.8 * GiB && bytes < 8.8 * GiB, `${bytes / GiB}`);
   assert.equal(bytes, Object.values(parts).reduce((a, b) => a + b, 0));
 });
 

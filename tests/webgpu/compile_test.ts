@@ -31,6 +31,13 @@ function* variants(): Generator<Dispatch> {
     yield* gemm(target, { a: half(500, 256), b: half(500, rank), y: float(256, rank), transA: true });
     yield* gemm(target, { a: half(500, rank), b: half(500, 256), y: float(rank, 256), transA: true });
   }
+  for (const products of ["2u", "3u"]) {
+    const [thin] = gemm(target, { a: half(500, 256), b: half(16, 256), y: half(500, 16), transB: true });
+    const [tokens] = gemm(target, { a: half(500, 256), b: half(500, 16), y: float(256, 16), transA: true });
+    for (const same_first of ["true", "false"]) {
+      for (const each of [thin, tokens]) yield { ...each, constants: { ...each.constants, products, same_first } };
+    }
+  }
   const [T, H, G] = [300, 8, 2];
   for (const S of [64, 128]) {
     const q = half(T, H * S), k = half(T, G * S), spans: TensorLike = { shape: [T, 2], dtype: "i32" };

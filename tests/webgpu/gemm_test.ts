@@ -1,9 +1,11 @@
 /** Products against float64 loops: every kernel, layout, element type and addition, at sizes that divide by nothing. */
+import assert from "node:assert/strict";
 import { assertClose } from "../helpers/close.ts";
 import { randomFloats } from "../helpers/random.ts";
 import { gpuTest, halved, input, output, runDispatches, type TestTensor } from "../helpers/webgpu.ts";
 import { type Gpu, kernelTarget } from "../../lib/webgpu/device.ts";
 import { type Gemm, gemm, type GemmKind } from "../../lib/webgpu/gemm_kernels.ts";
+import { joinThinProducts } from "../../lib/webgpu/join.ts";
 
 type Float = "f32" | "f16";
 
@@ -40,11 +42,14 @@ function product(
   y: ArrayLike<number>,
   yAt: (k: number, j: number) => number,
 ): Float64Array {
-  const sums = new Float64Array(I * J);
+  // Copied side by side first: the largest cases are a hundred million terms.
+  const rows = new Float64Array(I * K), columns = new Float64Array(J * K), sums = new Float64Array(I * J);
+  for (let i = 0; i < I; i++) for (let k = 0; k < K; k++) rows[i * K + k] = x[xAt(i, k)];
+  for (let j = 0; j < J; j++) for (let k = 0; k < K; k++) columns[j * K + k] = y[yAt(k, j)];
   for (let i = 0; i < I; i++) {
     for (let j = 0; j < J; j++) {
       let sum = 0;
-      for (let k = 0; k < K; k++) sum += x[xAt(i, k)] * y[yAt(k, j)];
+      for (let k = 0; k < K; k++) sum += rows[i * K + k] * columns[j * K + k];
       sums[i * J + j] = sum;
     }
   }
@@ -163,7 +168,7 @@ gpuTest("gemm() on tensor cores, where there are any, and the same products with
   if (!gpu.matrix) return;
   const half = { a: "f16", b: "f16", low: "f16" } as const, low = { R: 16, scale: 0.5 };
   for (const transB of [true, false]) {
-    for (const [M, N, K] of [[16, 32, 64], [131, 264, 72], [40, 1024, 256], [1100, 1160, 136], [2048, 1024, 512]]) {
+    for (const [M, N, K] of [[16, 32, 64], [131, 264, 72], [40, 1024, 256], [1100, 1160, 136], [1030, 1288, 128]]) {
       const sizes = { M, N, K, transB };
       await check(gpu, { ...sizes, types: half });
       await check(gpu, { ...sizes, types: { ...half, y: "f16" }, low, plus: "vector", scale: 0.25 });
@@ -171,11 +176,38 @@ gpuTest("gemm() on tensor cores, where there are any, and the same products with
       await check(gpu, { ...sizes, types: half, accumulate: true, columns: { start: 8, width: N + 24 } });
     }
     for (const N of [16, 32, 48, 64]) {
-      await check(gpu, { M: 131, N, K: 1040, transB, types: half, scale: 2 });
+      for (const K of [1040, 1024]) await check(gpu, { M: 131, N, K, transB, types: half, scale: 2 });
       await check(gpu, { M: 1000, N, K: 64, transB, types: { ...half, y: "f16" } });
     }
   }
-  for (const [M, N] of [[1032, 16], [16, 1032], [256, 24], [64, 512]]) {
-    for (const K of [5, 500]) await check(gpu, { M, N, K, transA: true, types: half });
+  for (const [M, N] of [[1032, 16], [16, 1032], [256, 24], [32, 520], [64, 512]]) {
+    for (const K of [5, 500, 256]) await check(gpu, { M, N, K, transA: true, types: half });
+  }
+});
+
+gpuTest("joinThinProducts() computes the same in one dispatch", async (gpu) => {
+  if (!gpu.matrix) return;
+  let temps = 0;
+  const half = (shape: [number, number]) => ({
+    ...input(shape, randomFloats(shape[0] * shape[1], ++temps), "f16"),
+    place: { input: `${temps}` },
+  });
+  const result = (shape: [number, number]) => ({ ...output(shape), place: { temp: ++temps } });
+  const x = half([200, 264]), wide = [half([200, 264]), half([200, 72]), half([200, 520])];
+  const thin = [half([200, 16]), half([200, 16]), half([200, 16])];
+  const a = [half([16, 264]), half([16, 264]), half([16, 264])];
+  const b = wide.map(({ shape: [, O] }) => half([O, 16]));
+  const groups: Gemm<ReturnType<typeof half> | ReturnType<typeof result>>[][] = [
+    a.map((each) => ({ a: x, b: each, y: result([200, 16]), transB: true })),
+    wide.map((each, i) => ({ a: each, b: b[i], y: result([200, 16]), scale: 2 })),
+    wide.map((each, i) => ({ a: each, b: thin[i], y: result([each.shape[1], 16]), transA: true })),
+    thin.slice(0, 2).map((each) => ({ a: each, b: x, y: result([16, 264]), transA: true })),
+  ];
+  for (const group of groups) {
+    const dispatches = group.flatMap((g) => gemm(kernelTarget(gpu), g)), wanted = group.map(({ y }) => y);
+    const apart = await runDispatches(gpu, dispatches, wanted);
+    const joined = joinThinProducts(dispatches);
+    assert.equal(joined.length, 1);
+    assert.deepEqual(await runDispatches(gpu, joined, wanted), apart, dispatches[0].kernel);
   }
 });
