@@ -172,8 +172,11 @@ export interface Executor {
   readonly description: string;
   /** Whether attention wants `Rows.padded` and `Visible.mask`. */
   readonly paddedAttention: boolean;
-  /** Makes a value of host data. On the CPU it shares the memory: later writes to `data` are seen. */
-  tensor(data: Float32Array | Int32Array, shape: readonly number[]): Value;
+  /**
+   * Makes a value of host data. On the CPU it shares the memory: later writes to `data` are seen. `purpose` names what
+   * comes with every batch in another length: its memory is then as large as the largest needed, and serves all.
+   */
+  tensor(data: Float32Array | Int32Array, shape: readonly number[], purpose?: string): Value;
   /** Makes a mask of dropout where it is used. Absent where the host may as well make it. */
   dropoutMask?(mask: DropoutMask, shape: readonly number[]): Value;
   /** Makes a value of a frozen weight. */

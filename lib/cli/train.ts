@@ -116,6 +116,9 @@ async function prepare({ settings: wanted, sources }: Resolved, folder: string):
     machine: Deno.systemMemoryInfo().total,
     positions: windows.totalSteps * windows.size,
     lengthAt: (position) => rowAt(position).tokens.length,
+    evaluated: [rows.examples.slice(0, measuredRows), rows.heldExamples].map((list) =>
+      list.map(({ tokens }) => tokens.length)
+    ),
   });
   const { threads, profile } = settings;
   const model = await loadOpenedModel(opened, { engine, threads, profile, purpose: "training" });
