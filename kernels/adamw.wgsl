@@ -4,13 +4,10 @@
 //   else:    m = beta1*m + (1-beta1)*g;    w = decay*w + smallRate * (m / (sqrt(v) + smallEps))
 // with rate = -lr/(1-beta1^t), root = sqrt(1-beta2^t), smallRate = rate*root, smallEps = eps*root, decay = 1 - lr*wd:
 // torch.optim.AdamW, and what bitsandbytes does with small tensors, in the order in which both compute.
-// lengths [blocks], grad, w, m, v f32 [blocks, 256], copied [blocks, 256] of Half: the new values rounded, where
-// `copies` is set. lengths as in gradient_norm.wgsl; control as in optimizer_control.wgsl, and nothing changes where it
-// says "not finite".
+// lengths [blocks], grad, w, m, v f32 [blocks, 256]. lengths as in gradient_norm.wgsl; control as in
+// optimizer_control.wgsl, and nothing changes where it says "not finite".
 // Grid: spread(ceil(p.blocks / 4)).
 
-alias Half = f32;
-const copies = false;
 const torch = true;
 
 struct Params { blocks: u32 }
@@ -28,7 +25,6 @@ struct Control {
 @group(0) @binding(4) var<storage, read_write> w: array<vec4<f32>>;
 @group(0) @binding(5) var<storage, read_write> moments1: array<vec4<f32>>;
 @group(0) @binding(6) var<storage, read_write> moments2: array<vec4<f32>>;
-@group(0) @binding(7) var<storage, read_write> copied: array<vec4<Half>>;
 
 @compute @workgroup_size(256)
 fn main(
@@ -62,5 +58,4 @@ fn main(
   moments1[i] = select(zero, m, live);
   moments2[i] = select(zero, v, live);
   w[i] = value;
-  if (copies) { copied[i] = vec4<Half>(value); }
 }

@@ -5,13 +5,9 @@
 // a table over 65,536 bins of [-1, 1]: table[trunc((m/maximum + 1)/2 * 65535 + 0.5)]; 0 where the maximum is 0.
 // lengths [blocks], grad, w f32 [blocks, 256], codes u32 [blocks, 2, 64]: 256 codes of m, then 256 of v, four a word;
 // maxima f32 [blocks, 2]; tables u32: the f32 maps of m and of v, 256 words each, then the tables of m and of v, 16384
-// words each, four codes a word. copied [blocks, 256] of Half: the new values rounded, where `copies` is set.
-// lengths as in gradient_norm.wgsl; control as in optimizer_control.wgsl and adamw.wgsl, and nothing changes where it
-// says "not finite". 64 lanes take a block, four elements each.
+// words each, four codes a word. lengths as in gradient_norm.wgsl; control as in optimizer_control.wgsl and adamw.wgsl,
+// and nothing changes where it says "not finite". 64 lanes take a block, four elements each.
 // Grid: spread(ceil(p.blocks / 4)).
-
-alias Half = f32;
-const copies = false;
 
 struct Params { blocks: u32 }
 struct Control {
@@ -29,7 +25,6 @@ struct Control {
 @group(0) @binding(5) var<storage, read_write> w: array<vec4<f32>>;
 @group(0) @binding(6) var<storage, read_write> codes: array<u32>;
 @group(0) @binding(7) var<storage, read_write> maxima: array<vec2<f32>>;
-@group(0) @binding(8) var<storage, read_write> copied: array<vec4<Half>>;
 
 const map1 = 0u;
 const map2 = 256u;
@@ -94,7 +89,6 @@ fn main(
   if (writes) {
     let kept = select(zero, value, live);
     w[i] = kept;
-    if (copies) { copied[i] = vec4<Half>(kept); }
     codes[128u * block + place] = encoded(m, maximum.x, table1);
     codes[128u * block + 64u + place] = encoded(v, maximum.y, table2);
     if (place == 0u) { maxima[block] = maximum; }

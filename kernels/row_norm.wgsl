@@ -1,6 +1,6 @@
 // L2 norm of each row.
-//   y[o] = sqrt(sum over i of x[o, i]^2)
-// x [rows, width], y [rows]; width counts elements of X: vectors of four, or single numbers where a row is no multiple
+//   y[first + o] = sqrt(sum over i of x[o, i]^2)
+// x [rows, width], y [>= first + rows]; width counts elements of X: vectors of four, or single numbers where a row is no multiple
 // of four. share: see lib/webgpu/vectors.ts.
 // `lanes` invocations (a power of two) take a row, 256 / lanes rows a workgroup.
 // Grid: spread(ceil(rows / (256 / lanes))).
@@ -11,7 +11,7 @@ alias X = vec4<f32>;
 alias Y = f32;
 alias Float = vec4<f32>;
 
-struct Params { rows: u32, width: u32 }
+struct Params { rows: u32, width: u32, first: u32 }
 
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> x: array<X>;
@@ -45,6 +45,6 @@ fn main(
   if (own == 0u && row < p.rows) {
     var sum = partial[lane];
     for (var i = 1u; i < columns; i++) { sum += partial[lane + i]; }
-    y[row] = Y(sqrt(sum));
+    y[p.first + row] = Y(sqrt(sum));
   }
 }

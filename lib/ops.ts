@@ -168,14 +168,28 @@ export type WeightData =
     absmax: Float32Array | { codes: Uint8Array; nestedAbsmax: Float32Array; offset: number };
   };
 
+/** A mask of dropout by a counter. */
+export interface DropoutMask {
+  /** Element i is dropped where lowbias32(key + i * 0x9e3779b9) < threshold; all are 32-bit numbers without sign. */
+  key: number;
+  threshold: number;
+  /** What stands in the other places. */
+  factor: number;
+}
+
 /** Runs segments. One is made per process; every Value belongs to the executor that made it. */
 export interface Executor {
   /** Says which engine this is, for the log: "ONNX Runtime 1.30.0, 2 threads". */
   readonly description: string;
   /** Whether attention wants `Rows.padded` and `Visible.mask`. */
   readonly paddedAttention: boolean;
-  /** Makes a value of host data. On the CPU it shares the memory: later writes to `data` are seen. */
-  tensor(data: Float32Array | Int32Array, shape: readonly number[]): Value;
+  /**
+   * Makes a value of host data. On the CPU it shares the memory: later writes to `data` are seen. `purpose` names what
+   * comes with every batch in another length: its memory is then as large as the largest needed, and serves all.
+   */
+  tensor(data: Float32Array | Int32Array, shape: readonly number[], purpose?: string): Value;
+  /** Makes a mask of dropout where it is used. Absent where the host may as well make it. */
+  dropoutMask?(mask: DropoutMask, shape: readonly number[]): Value;
   /** Makes a value of a frozen weight. */
   weight(data: WeightData): Value;
   /** Runs a segment. Outputs named in `into` are written there, the others are new values, to be released. */

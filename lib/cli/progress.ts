@@ -57,8 +57,15 @@ export interface StepReport {
   seconds: number;
 }
 
+export interface ProgressOptions {
+  steps: number;
+  firstStep?: number;
+  /** What is said of memory; default: what the process has. */
+  memory?: () => string;
+}
+
 /** The line of a training run: step, loss, tokens/s, time left, memory. */
-export function trainingProgress({ steps, firstStep = 0 }: { steps: number; firstStep?: number }) {
+export function trainingProgress({ steps, firstStep = 0, memory = processMemory }: ProgressOptions) {
   const line = liveLine();
   const every = Math.max(1, Math.ceil(steps / 10));
   let tokens = 0, seconds = 0, done = 0;
@@ -74,7 +81,7 @@ export function trainingProgress({ steps, firstStep = 0 }: { steps: number; firs
         `loss ${report.loss.toFixed(4)}`,
         `${Math.round(tokens / seconds)} tokens/s`,
         report.step === steps ? `took ${showSeconds(seconds)}` : `${showSeconds(left)} left`,
-        `${showBytes(Deno.memoryUsage().rss)} memory`,
+        memory(),
       ].join("  ");
       if (report.step === steps) {
         line.end();
@@ -88,6 +95,10 @@ export function trainingProgress({ steps, firstStep = 0 }: { steps: number; firs
     },
     end: () => line.end(),
   };
+}
+
+function processMemory(): string {
+  return `${showBytes(Deno.memoryUsage().rss)} memory`;
 }
 
 function write(text: string): void {

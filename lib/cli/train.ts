@@ -27,7 +27,7 @@ import { answers, promptIds, questionOf } from "./prompts.ts";
 import { isGiven, renderSettings, type Resolved, resolveTrain } from "./resolve.ts";
 import { prepareRows, showNote } from "./rows.ts";
 import { makeRunFolder, reopenRunFolder, runFiles, runName } from "./run_folder.ts";
-import { asTyped, onInterrupt, StoppedError } from "./terminal.ts";
+import { asTyped, onInterrupt, showBytes, StoppedError } from "./terminal.ts";
 import { type ComparedAnswer, showAnswers, showDecisions, showFiles, showLosses } from "./train_report.ts";
 import {
   fingerprintOf,
@@ -116,6 +116,9 @@ async function prepare({ settings: wanted, sources }: Resolved, folder: string):
     machine: Deno.systemMemoryInfo().total,
     positions: windows.totalSteps * windows.size,
     lengthAt: (position) => rowAt(position).tokens.length,
+    evaluated: [rows.examples.slice(0, measuredRows), rows.heldExamples].map((list) =>
+      list.map(({ tokens }) => tokens.length)
+    ),
   });
   const { threads, profile } = settings;
   const model = await loadOpenedModel(opened, { engine, threads, profile, purpose: "training" });
@@ -133,7 +136,8 @@ function trainedLoss({ learner, rows, plan }: PreparedRun): Promise<number> {
 /** The loop, with progress and Ctrl-C. Throws StoppedError when it was stopped, with a checkpoint on the disk. */
 async function trainSteps(run: PreparedRun): Promise<TrainResult> {
   const { folder, settings, model, rows, rowAt, learner, plan } = run;
-  const progress = trainingProgress({ steps: run.totalSteps });
+  const { webgpu } = model, memory = webgpu && (() => `${showBytes(webgpu.buffers.peak())} GPU memory`);
+  const progress = trainingProgress({ steps: run.totalSteps, memory });
   const interrupt = onInterrupt(() => progress.note("stopping after this step; press Ctrl-C again to quit at once"));
   const result = await train({
     learner,

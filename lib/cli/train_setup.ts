@@ -102,17 +102,18 @@ function budgets(settings: TrainSettings, machine: number): number[] {
 /**
  * The memory plan of a run, made before anything is loaded. Depends on settings, data and the machine's size, on the
  * CPU never on what else runs, so that a run repeats bit for bit. `lengthAt`: tokens of the row at a position of the
- * training order.
+ * training order; `evaluated`: those of rows that are evaluated together, in order.
  */
 export async function planRun(
   settings: TrainSettings,
-  { engine, config, trained, machine, positions, lengthAt }: {
+  { engine, config, trained, machine, positions, lengthAt, evaluated }: {
     engine: ChosenEngine;
     config: ModelConfig;
     trained: number;
     machine: number;
     positions: number;
     lengthAt: (position: number) => number;
+    evaluated: number[][];
   },
 ): Promise<MemoryPlan> {
   const windowRows = settings.per_device_train_batch_size * settings.gradient_accumulation_steps;
@@ -125,7 +126,19 @@ export async function planRun(
   if (engine.kind !== "onnx") {
     const { f16, limits: { maxStorageBufferBindingSize: maxBinding } } = engine.about;
     const { bytes: budget } = await gpuBudget(engine.about, { wanted: settings.max_memory });
-    return gpuMemoryPlan({ ...wanted, lora: loraSettings(settings), f16, maxBinding, budget });
+    // Shorter passes work in the buffers of the largest, whichever that is.
+    const passes = [
+      { windowRows, positions, lengthAt },
+      ...evaluated.map((lengths) => {
+        return { windowRows: lengths.length, positions: lengths.length, lengthAt: (i: number) => lengths[i] };
+      }),
+    ];
+    const largest = (rows: number) => {
+      const found = passes.map((pass) => largestPass({ rows, ...pass }));
+      const most = (what: "tokens" | "longest") => Math.max(...found.map((pass) => pass[what]));
+      return { tokens: most("tokens"), longest: most("longest") };
+    };
+    return gpuMemoryPlan({ ...wanted, passTokens: largest, lora: loraSettings(settings), f16, maxBinding, budget });
   }
   const rankSum = settings.r * settings.target_modules.length;
   let failure: unknown;

@@ -84,10 +84,10 @@ export function batchValues(executor: Executor, batch: Batch, config: ModelConfi
   const layer = (rope: Rope, window: number) => {
     const { cos, sin } = ropeTables(rope, config.headDim, batch.positions);
     return {
-      "rows.spans": executor.tensor(spansOf(batch.positions, window), [T, 2]),
+      "rows.spans": executor.tensor(spansOf(batch.positions, window), [T, 2], "spans"),
       ...shared && { ...shared, "rows.mask": executor.tensor(causalMask(L, window), [L, L]) },
-      cos: executor.tensor(cos, [T, config.headDim / 2]),
-      sin: executor.tensor(sin, [T, config.headDim / 2]),
+      cos: executor.tensor(cos, [T, config.headDim / 2], "rope"),
+      sin: executor.tensor(sin, [T, config.headDim / 2], "rope"),
     };
   };
   const full = layer(config.rope, Infinity);

@@ -1,8 +1,9 @@
 /**
  * Dropout of LoRA's inputs by a counter: the mask of an element is a function of seed, layer, module and index alone,
- * so that forward, recomputed forward and backward agree without keeping it, and a resumed run repeats it.
+ * so that forward, recomputed forward and backward agree without keeping it, a resumed run repeats it, and every engine
+ * drops the same.
  */
-import type { Executor, Value } from "../ops.ts";
+import type { DropoutMask, Executor, Value } from "../ops.ts";
 import { lowbias32 } from "./hash.ts";
 import { projections } from "./names.ts";
 
@@ -21,20 +22,22 @@ interface DropoutOptions {
 /** `<module>.dropout` [T, I] for every trained module. */
 export function dropoutMasks(options: DropoutOptions): Record<string, Value> {
   const { executor, layer, inputs, tokens, p, seed } = options;
+  const threshold = Math.min(Math.ceil(p * 2 ** 32), 2 ** 32 - 1), factor = 1 / (1 - p);
   const masks: Record<string, Value> = {};
   projections.forEach((name, module) => {
     const a = inputs[`${name}.lora_A`];
     if (!a) return;
-    const width = a.shape[1], mask = new Float32Array(tokens * width);
-    fillMask(mask, { p, key: mix(mix(seed >>> 0, layer), module) });
-    masks[`${name}.dropout`] = executor.tensor(mask, [tokens, width]);
+    const shape = [tokens, a.shape[1]], mask = { key: mix(mix(seed >>> 0, layer), module), threshold, factor };
+    masks[`${name}.dropout`] = executor.dropoutMask?.(mask, shape) ??
+      executor.tensor(maskOf(mask, tokens * a.shape[1]), shape);
   });
   return masks;
 }
 
-function fillMask(mask: Float32Array, { p, key }: { p: number; key: number }): void {
-  const threshold = p * 4294967296, factor = 1 / (1 - p);
-  for (let i = 0; i < mask.length; i++) mask[i] = mix(key, i) < threshold ? 0 : factor;
+function maskOf({ key, threshold, factor }: DropoutMask, count: number): Float32Array {
+  const mask = new Float32Array(count);
+  for (let i = 0; i < count; i++) mask[i] = mix(key, i) < threshold ? 0 : factor;
+  return mask;
 }
 
 /** A 32-bit hash of two numbers. */

@@ -169,10 +169,13 @@ function workBuffers(run: GpuRun): GpuBuffer[] {
   const lowRank: Row = ["dt", [T, lora.r], type, 3];
   const masks = projections.map(({ name, shape }): Row => [`${name}.dropout`, [T, shape[1]], "f32"]);
   const norms = projections.map(({ name, shape }): Row => [`${name}.norm`, [shape[0]], "f32", config.layers]);
-  const dequantised = Math.min(run.maxBinding, Math.max(D * Q, D * F) * bytesOf[type]);
+  const largest = Math.max(D * Q, D * F), dequantised = Math.min(run.maxBinding, largest * bytesOf[type]);
+  // The gradient through a weight in parts: columns of what came from above, and the sum.
+  const inParts = largest * bytesOf[type] > run.maxBinding;
   return [
     ...listed({ part: "work" }, [
       ["weight written out", [dequantised / bytesOf[type]], type],
+      ...(inParts ? [["columns", [T, F], type], ["sum of parts", [T, Math.max(Q, F)], "f32"]] as Row[] : []),
       ["dx, dy", [T, D], "f32", 2],
       ...(lora.lora_dropout > 0 ? masks : []),
       ...(lora.use_dora ? norms : []),
@@ -203,6 +206,9 @@ function workBuffers(run: GpuRun): GpuBuffer[] {
       ["dmid", [T, D], "f32"],
       ...(lora.use_dora ? [["z", [T, Math.max(Q, D)], "f32", 2] as Row] : []),
     ]),
-    ...listed({ part: "work", phase: "row norms" }, lora.use_dora ? [["W + BA", [F, D], "f32"]] : []),
+    ...listed(
+      { part: "work", phase: "row norms" },
+      lora.use_dora ? [["W + BA", [Math.min(F * D, run.maxBinding / 4)], "f32"]] : [],
+    ),
   ];
 }

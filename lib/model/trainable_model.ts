@@ -96,7 +96,7 @@ export function makeTrainable(options: TrainableOptions): Trainable {
   }
 
   async function embed(batch: Batch): Promise<Value> {
-    const tokens = executor.tensor(batch.tokens, [batch.tokens.length]);
+    const tokens = executor.tensor(batch.tokens, [batch.tokens.length], "tokens");
     const { x } = await executor.run(segments.embed, { embed_tokens: weights.embed_tokens, tokens });
     executor.release(tokens);
     return x;
@@ -115,8 +115,8 @@ export function makeTrainable(options: TrainableOptions): Trainable {
     const count = batch.labelled.length, size = Math.ceil(count / Math.ceil(count / headChunk));
     for (let start = 0; start < count; start += size) {
       const end = Math.min(start + size, count), shape = [end - start];
-      const index = executor.tensor(batch.labelled.slice(start, end), shape);
-      const labels = executor.tensor(batch.labels.slice(start, end), shape);
+      const index = executor.tensor(batch.labelled.slice(start, end), shape, "labels");
+      const labels = executor.tensor(batch.labels.slice(start, end), shape, "labels");
       const outputs = await executor.run(segment, { index, labels, norm, lm_head, ...more() });
       executor.release(index, labels);
       chunks.push({ start, loss: outputs.loss });

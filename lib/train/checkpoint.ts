@@ -42,6 +42,11 @@ export interface Checkpoint {
   optimizer: OptimizerState;
 }
 
+/** What the file's JSON holds: the counters of the run and those of its optimiser. */
+interface StoredState extends TrainState, Pick<OptimizerState, "lossScale"> {
+  optimizerStep: number;
+}
+
 export interface CheckpointFile {
   step: number;
   path: string;
@@ -76,7 +81,8 @@ export function writeCheckpoint(
       ([name, data]) => tensorOf(`optimizer.${name}`, { shape: [data.length], data }),
     ),
   ];
-  const json = JSON.stringify({ ...state, optimizerStep: optimizer.step });
+  const { step: optimizerStep, lossScale } = optimizer;
+  const json = JSON.stringify({ ...state, optimizerStep, lossScale });
   makeFolder(folder);
   writeAtomic(path, writeSafetensors(tensors, { format, state: json, sha256: checksum(json, tensors) }));
   readCheckpoint(path);
@@ -119,12 +125,12 @@ export function readCheckpoint(path: string): Checkpoint {
         hint: "The file was damaged after it was written; the checkpoint before it is used when there is one.",
       });
     }
-    const { optimizerStep, ...state } = JSON.parse(json) as TrainState & { optimizerStep: number };
+    const { optimizerStep, lossScale, ...state } = JSON.parse(json) as StoredState;
     const checkpoint: Checkpoint = {
       path,
       state,
       values: new Map(),
-      optimizer: { step: optimizerStep, tensors: new Map() },
+      optimizer: { step: optimizerStep, tensors: new Map(), lossScale },
     };
     for (const { name, dtype, bytes } of tensors) {
       const array = dtype === "U8" ? bytes : new Float32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4);

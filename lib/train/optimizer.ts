@@ -22,6 +22,15 @@ export interface OptimizerState {
   step: number;
   /** By "<parameter name>.<state name>", in the order of the parameters; views of the live state, not copies. */
   tensors: Map<string, Float32Array<ArrayBuffer> | Uint8Array<ArrayBuffer>>;
+  /** Of a learner that scales the loss. */
+  lossScale?: LossScale;
+}
+
+export interface LossScale {
+  /** What the loss is multiplied with. */
+  factor: number;
+  /** Steps since it last changed. */
+  calm: number;
 }
 
 export interface Optimizer {

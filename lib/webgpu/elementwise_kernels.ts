@@ -1,4 +1,5 @@
 /** Kernel calls on single elements and rows: casts, sums, products, rows picked by index. */
+import type { DropoutMask } from "../ops.ts";
 import { type Dispatch, elements, spread, type TensorLike } from "./dispatch.ts";
 import { bytesMoved, flatVectors, vectorsOf, widthOf } from "./vectors.ts";
 
@@ -54,6 +55,18 @@ export function fill<T extends TensorLike>(y: T, value: number): Dispatch<T> {
     constants: { Y: y.dtype },
     tensors: [y],
     params: [count, { f32: value }],
+    grid: spread(Math.ceil(count / 256)),
+    work: { bytes: bytesMoved(y) },
+  };
+}
+
+/** A mask of dropout, y f32: see kernels/dropout_mask.wgsl. */
+export function dropoutMask<T extends TensorLike>(y: T, { key, threshold, factor }: DropoutMask): Dispatch<T> {
+  const count = flatVectors(y);
+  return {
+    kernel: "dropout_mask",
+    tensors: [y],
+    params: [count, key, threshold, { f32: factor }],
     grid: spread(Math.ceil(count / 256)),
     work: { bytes: bytesMoved(y) },
   };
@@ -126,5 +139,23 @@ function scatter<T extends TensorLike>(x: T, index: T, y: T, accumulate: boolean
     params: [count, D / size, M],
     grid: spread(Math.ceil(count / 256)),
     work: { bytes: bytesMoved(x, ...accumulate ? [written, written] : [written]) },
+  };
+}
+
+/** y[r, c] = x[row + r, column + c]. x [M, N], y [rows, columns], of one type. */
+export function copyWindow<T extends TensorLike>(
+  x: T,
+  y: T,
+  { row = 0, column = 0 }: { row?: number; column?: number },
+): Dispatch<T> {
+  const stride = widthOf(x), width = widthOf(y), { size, of } = vectorsOf(stride, width, column);
+  const count = elements(y.shape) / size;
+  return {
+    kernel: "window",
+    constants: { X: of(x) },
+    tensors: [x, y],
+    params: [count, width / size, stride / size, (row * stride + column) / size],
+    grid: spread(Math.ceil(count / 256)),
+    work: { bytes: bytesMoved(y, y) },
   };
 }

@@ -1,7 +1,7 @@
 /**
  * The WebGPU executor: a segment is recorded and lowered once for each set of input shapes, and then encoded for every
  * layer and batch. `run` only encodes; the GPU works while the next segments are encoded, and the program waits where
- * something is read. After the first step on batches of the largest size nothing is allocated.
+ * something is read. After a batch with the most tokens nothing is allocated for others, whatever their length.
  */
 import { UserError } from "../errors.ts";
 import type { Executor, Segment, Value, WeightData } from "../ops.ts";
@@ -9,7 +9,7 @@ import { type Buffers, makeBuffers } from "./buffers.ts";
 import { type Commands, type Encoded, type GpuTensor, makeCommands, tensorBytes } from "./commands.ts";
 import { type Gpu, kernelTarget } from "./device.ts";
 import { type Dispatch, type Dtype, elements, type KernelTarget } from "./dispatch.ts";
-import { addInPlace, cast, scatterRows } from "./elementwise_kernels.ts";
+import { addInPlace, cast, dropoutMask, scatterRows } from "./elementwise_kernels.ts";
 import { joinThinProducts } from "./join.ts";
 import { type InputInfo, lower, type Virtual } from "./lower.ts";
 import { packedShape, packRows, unpackRows } from "./pack_kernels.ts";
@@ -60,8 +60,8 @@ export interface WebgpuExecutor extends Executor {
 interface Compiled {
   dispatches: Dispatch<Virtual>[];
   encoded: Encoded[];
-  outputs: { name: string; tensor: Virtual; bytes: number }[];
-  slots: number[];
+  outputs: { name: string; tensor: Virtual; bytes: number; purpose: string }[];
+  slots: { bytes: number; purpose: string }[];
   /** Slot of each temporary. */
   slotOf: Map<number, number>;
   /** Inputs of which the f16 copy is read. */
@@ -79,7 +79,7 @@ function placeOf({ buffer, offset }: GpuTensor): string {
 
 export function createWebgpuExecutor(gpu: Gpu, options: WebgpuOptions = {}): WebgpuExecutor {
   const profile = options.profile && gpu.timestamps ? makeProfile(gpu) : undefined;
-  const commands = makeCommands(gpu, { profile }), buffers = makeBuffers(gpu);
+  const commands = makeCommands(gpu, { profile }), buffers = makeBuffers(gpu, commands);
   const f16 = options.half ?? gpu.f16;
   const most = kernelTarget(gpu);
   const target: KernelTarget = {
@@ -90,8 +90,13 @@ export function createWebgpuExecutor(gpu: Gpu, options: WebgpuOptions = {}): Web
   const compiled = new Map<string, Promise<Compiled>>();
   let scratch: GpuTensor | undefined, largestWeight = 0;
 
-  function allocate(shape: readonly number[], dtype: Dtype, bytes = tensorBytes(shape, dtype)): GpuTensor {
-    const buffer = buffers.take(bytes);
+  /** `purpose`: see buffers.ts. */
+  function allocate(
+    shape: readonly number[],
+    dtype: Dtype,
+    { bytes = tensorBytes(shape, dtype), purpose }: { bytes?: number; purpose?: string } = {},
+  ): GpuTensor {
+    const buffer = purpose === undefined ? buffers.take(bytes) : buffers.takeFor(purpose, bytes);
     return { shape, dtype, buffer, offset: 0, bytes: buffer.size };
   }
 
@@ -114,7 +119,7 @@ export function createWebgpuExecutor(gpu: Gpu, options: WebgpuOptions = {}): Web
     const lowered = lower(neededNodes(nodes, Object.values(outputs)), { target, inputs, outputs });
     const dispatches = joinThinProducts(lowered.dispatches);
     const { slots, slotOf } = planTemporaries(dispatches, ({ shape, dtype }) => tensorBytes(shape, dtype));
-    const halves = new Set<string>();
+    const halves = new Set<string>(), kind = `${segment.key}|${Object.keys(values)}`;
     for (const { tensors } of dispatches) {
       for (const tensor of tensors) {
         if (tensor && "input" in tensor.place && tensor.place.field === "half") halves.add(tensor.place.input);
@@ -132,11 +137,10 @@ export function createWebgpuExecutor(gpu: Gpu, options: WebgpuOptions = {}): Web
     return {
       dispatches,
       encoded: dispatches.map((dispatch) => commands.prepare(dispatch)),
-      outputs: Array.from(
-        lowered.outputs,
-        ([name, tensor]) => ({ name, tensor, bytes: tensorBytes(tensor.shape, tensor.dtype) }),
-      ),
-      slots,
+      outputs: Array.from(lowered.outputs, ([name, tensor]) => {
+        return { name, tensor, bytes: tensorBytes(tensor.shape, tensor.dtype), purpose: `${kind}|${name}` };
+      }),
+      slots: slots.map((bytes, i) => ({ bytes, purpose: `${kind}|${i}` })),
       slotOf,
       halves: [...halves],
       groups: new Map(),
@@ -156,7 +160,7 @@ export function createWebgpuExecutor(gpu: Gpu, options: WebgpuOptions = {}): Web
     if (!scratch || scratch.bytes < largestWeight) {
       commands.flush();
       if (scratch) buffers.give(scratch.buffer);
-      scratch = allocate([largestWeight / 2], "f16", largestWeight);
+      scratch = allocate([largestWeight / 2], "f16", { bytes: largestWeight });
     }
     return scratch;
   }
@@ -208,10 +212,10 @@ export function createWebgpuExecutor(gpu: Gpu, options: WebgpuOptions = {}): Web
     if (!promise) compiled.set(key, promise = compile(segment, values, segment.key));
     const found = await promise;
     const outputs: Record<string, GpuValue> = {};
-    for (const { name, tensor: { shape, dtype }, bytes } of found.outputs) {
-      outputs[name] = into[name] as GpuValue ?? hold(allocate(shape, dtype, bytes), { pooled: true });
+    for (const { name, tensor: { shape, dtype }, bytes, purpose } of found.outputs) {
+      outputs[name] = into[name] as GpuValue ?? hold(allocate(shape, dtype, { bytes, purpose }), { pooled: true });
     }
-    const temps = found.slots.map((bytes) => allocate([bytes / 4], "f32", bytes));
+    const temps = found.slots.map(({ bytes, purpose }) => allocate([bytes / 4], "f32", { bytes, purpose }));
     const groups = groupsOf(found, { values, outputs, temps, compiled: found });
     found.dispatches.forEach((dispatch, i) => commands.encode(found.encoded[i], dispatch, groups[i]));
     // Given back at once: what is encoded later runs later.
@@ -233,13 +237,13 @@ export function createWebgpuExecutor(gpu: Gpu, options: WebgpuOptions = {}): Web
   }
 
   function pack(x: Value): Value {
-    const { tensor } = x as GpuValue, packed = allocate(packedShape(tensor), "f16");
+    const { tensor } = x as GpuValue, packed = allocate(packedShape(tensor), "f16", { purpose: "pack" });
     commands.dispatch(packRows(tensor, packed));
     return hold({ ...packed, shape: x.shape }, { pooled: true });
   }
 
   function unpack({ shape, ...packed }: Value): Value {
-    const { tensor } = packed as GpuValue, x = allocate(shape, "f32");
+    const { tensor } = packed as GpuValue, x = allocate(shape, "f32", { purpose: "unpack" });
     commands.dispatch(unpackRows(tensor, x));
     return hold(x, { pooled: true });
   }
@@ -250,10 +254,15 @@ export function createWebgpuExecutor(gpu: Gpu, options: WebgpuOptions = {}): Web
       (target.matrix ? ", tensor cores" : ""),
     paddedAttention: false,
     view: (tensor, half) => hold(tensor, { persistent: half !== undefined, half }),
-    tensor(data, shape) {
-      const tensor = allocate(shape, data instanceof Float32Array ? "f32" : "i32");
+    tensor(data, shape, purpose) {
+      const tensor = allocate(shape, data instanceof Float32Array ? "f32" : "i32", { purpose });
       commands.write(tensor, data);
       return hold(tensor, { persistent: data instanceof Float32Array && shape.length === 2, pooled: true });
+    },
+    dropoutMask(mask, shape) {
+      const tensor = allocate(shape, "f32", { purpose: `dropout|${shape[1]}` });
+      commands.dispatch(dropoutMask(tensor, mask));
+      return hold(tensor, { pooled: true });
     },
     weight(data: WeightData): Value {
       const { weight, parts, dtype, first } = placeWeight(data, { target, allocate, commands });
@@ -289,10 +298,7 @@ export function createWebgpuExecutor(gpu: Gpu, options: WebgpuOptions = {}): Web
         if (half) buffers.give(half.buffer);
       }
     },
-    trim: () => {
-      commands.flush();
-      buffers.trim();
-    },
+    trim: buffers.trim,
     // deno-lint-ignore require-await
     async dispose() {
       commands.close();

@@ -4,12 +4,13 @@
  *
  * With f16 operands the loss is scaled, so that small gradients do not vanish. A gradient that is not finite changes
  * nothing; the scale is halved and the same window runs again, until it is 1: then the numbers themselves are at fault.
+ * The scale belongs to the optimiser's state, so that a resumed run goes on with it, bit for bit.
  */
 import type { Parameter } from "../model/trainable.ts";
 import type { ParameterPlace } from "../model/trainable_model.ts";
 import type { Trainable } from "../model/trainable.ts";
 import type { Learner } from "../train/learner.ts";
-import type { AdamwSettings, OptimizerName } from "../train/optimizer.ts";
+import type { AdamwSettings, LossScale, OptimizerName } from "../train/optimizer.ts";
 import { queueWindow } from "../train/window_gradient.ts";
 import type { WebgpuExecutor } from "./executor.ts";
 import { makeGpuOptimizer } from "./optimizer.ts";
@@ -38,11 +39,18 @@ export function gpuLearner(executor: WebgpuExecutor, options: GpuLearnerOptions)
     return { value: executor.view(value, half), grad: executor.view(grad) };
   });
   const largestScale = target.f16 ? firstScale : 1;
-  let lossScale = largestScale, calm = 0;
+  let { factor: lossScale, calm }: LossScale = { factor: largestScale, calm: 0 };
 
   return {
     parameters,
-    optimizer,
+    optimizer: {
+      state: () => ({ ...optimizer.state(), ...target.f16 ? { lossScale: { factor: lossScale, calm } } : {} }),
+      load(state) {
+        optimizer.load(state);
+        const { factor, calm: since } = state.lossScale ?? { factor: largestScale, calm: 0 };
+        [lossScale, calm] = [Math.min(factor, largestScale), since];
+      },
+    },
     async step(rows, { learningRate, maxGradNorm, ...window }) {
       while (true) {
         const { passes, result } = await queueWindow(model, rows, { ...window, lossScale });

@@ -71,8 +71,9 @@ export type Deferred =
 /** Results that are f32 whoever reads them: the residual stream and what is added up over tokens or layers. */
 const wideOutput = /^(x|y|mid|dx|dy|loss|logits|norm|.*\.grad)$/;
 const narrowOps = new Set(
-  ["rmsNorm", "linear", "linearBackward", "matmul", "rope", "attention", "attentionBackward", "attentionCached"]
-    .concat(["gated", "gatedBackward"]),
+  "rmsNorm linear linearBackward matmul rope attention attentionBackward attentionCached gated gatedBackward".split(
+    " ",
+  ),
 );
 const wideReaders = new Set(["add", "mul", "div", "scale", "sumRows"]);
 
@@ -168,7 +169,7 @@ export function lower(nodes: Node[], options: LowerOptions): Lowered {
   }
 
   const reads = (value: Recorded) => readers.has(value) || outputNames.has(value);
-  const products = makeProducts({ target, emit, inputs });
+  const products = makeProducts({ target, emit, temp, inputs });
   const lowering: Lowering = { ...options, products, emit, tensor, operand, result, temp, reads, defer };
 
   for (const node of nodes) {

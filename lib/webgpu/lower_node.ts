@@ -81,13 +81,8 @@ export function lowerNode(node: Node, lowering: Lowering): void {
       const plus = args[2] && tensor(args[2]);
       return defer(y, { kind: "gemm", gemm: plus ? { ...product, plus } : product });
     }
-    case "adaptedRowNorm": {
-      const [weight, a, b] = args, whole = temp(weight.shape, "f32");
-      if (weightOf(weight).weight === undefined) emit(cast(tensor(weight), whole));
-      else products.writeOut(weight.input!, whole);
-      emit(...gemm(target, { a: operand(b), b: operand(a), y: whole, scale: options.scale, accumulate: true }));
-      return emit(rowNorm(whole, result(y)));
-    }
+    case "adaptedRowNorm":
+      return lowerAdaptedRowNorm(node, lowering);
     case "rope":
       return emit(rope(tensor(args[0]), tensor(args[1]), tensor(args[2]), result(y), options));
     case "attention": {
@@ -119,6 +114,23 @@ export function lowerNode(node: Node, lowering: Lowering): void {
       return lowerCrossEntropy(node, lowering);
     default:
       throw new Error(`${op} is not lowered here`);
+  }
+}
+
+/** Norms of the rows of W + scale*B*A, by parts where W is in several. */
+function lowerAdaptedRowNorm({ args: [weight, a, b], results, options: { scale } }: Node, lowering: Lowering): void {
+  const { emit, tensor, operand, result, temp, products, target, inputs } = lowering, [O, I] = weight.shape;
+  const frozen = inputs[weight.input!]?.weight, norms = result(results[0]), parts = frozen?.rows ?? [O];
+  let first = 0;
+  for (const [part, rows] of parts.entries()) {
+    // A part fits a binding as an operand; in f32 it may not, and single roundings are lost in a norm.
+    const whole = temp([rows, I], 4 * rows * I <= target.maxBinding ? "f32" : "f16");
+    if (frozen) products.writeOut(weight.input!, part, whole);
+    else emit(cast(tensor(weight), whole));
+    const own = parts.length === 1 ? operand(b) : products.rowsOf(operand(b), { row: first, rows });
+    emit(...gemm(target, { a: own, b: operand(a), y: whole, scale, accumulate: true }));
+    emit(rowNorm(whole, norms, { first }));
+    first += rows;
   }
 }
 

@@ -62,16 +62,16 @@ export function rmsNormBackward<T extends TensorLike>(
   };
 }
 
-/** L2 norm of each row. x [O, I], y [O]. */
-export function rowNorm<T extends TensorLike>(x: T, y: T): Dispatch<T> {
+/** y[first + o] = L2 norm of row o of x. x [O, I], y of at least first + O: of a matrix in parts, a call a part. */
+export function rowNorm<T extends TensorLike>(x: T, y: T, { first = 0 }: { first?: number } = {}): Dispatch<T> {
   const [O, I] = x.shape, vectors = vectorsOf(I), { of, Float, share } = vectors;
   const { lanes, shape, grid } = groupsOf(O, I, vectors);
   return {
     kernel: "row_norm",
     constants: { lanes, share, X: of(x), Y: y.dtype, Float },
     tensors: [x, y],
-    params: shape,
+    params: [...shape, first],
     grid,
-    work: { bytes: bytesMoved(x, y), flop: 2 * O * I },
+    work: { bytes: bytesMoved(x, { shape: [O], dtype: y.dtype }), flop: 2 * O * I },
   };
 }

@@ -80,6 +80,9 @@ export function makeGpuOptimizer(options: GpuOptimizerOptions): GpuOptimizer {
   }
 
   const allParts = partsOf(0, blocks, { maxBinding, blockBytes: block * 4 });
+  const copiesInHalf = half
+    ? allParts.map(([start, end]) => cast(rowsOf(values, start, end), rowsOf(half, start, end)))
+    : [];
   const step = stepDispatches();
 
   function stepDispatches(): Dispatch<GpuTensor>[] {
@@ -98,7 +101,6 @@ export function makeGpuOptimizer(options: GpuOptimizerOptions): GpuOptimizer {
       control,
       grad: rowsOf(grads, start, end),
       w: rowsOf(values, start, end),
-      copied: half && rowsOf(half, start, end),
     });
     const tables = coded > 0 ? written(codeTables(), "u32") : undefined;
     for (const [start, end] of partsOf(0, coded, { maxBinding, blockBytes: block * 4 })) {
@@ -110,7 +112,7 @@ export function makeGpuOptimizer(options: GpuOptimizerOptions): GpuOptimizer {
       const [m, v] = copies.moments!.map((moment) => rowsOf(moment, start - coded, end - coded));
       dispatches.push(adamw({ ...shared(start, end), m, v }, { form }));
     }
-    return dispatches;
+    return [...dispatches, ...copiesInHalf];
   }
 
   function placeOf(i: number): GpuParameter {
@@ -124,8 +126,7 @@ export function makeGpuOptimizer(options: GpuOptimizerOptions): GpuOptimizer {
 
   function push(): void {
     copies.push();
-    if (!half) return;
-    for (const [start, end] of allParts) commands.dispatch(cast(rowsOf(values, start, end), rowsOf(half, start, end)));
+    for (const dispatch of copiesInHalf) commands.dispatch(dispatch);
   }
 
   push();

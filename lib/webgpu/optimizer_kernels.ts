@@ -43,46 +43,40 @@ export function optimizerControl<T extends TensorLike>(
   };
 }
 
-/** What both optimisers work on. grad and w f32 [blocks, 256]; copied, f16 or f32, takes the new values. */
+/** What both optimisers work on. grad and w f32 [blocks, 256]. */
 interface StepTensors<T> {
   lengths: T;
   control: T;
   grad: T;
   w: T;
-  copied?: T;
 }
 
 /** A step with f32 moments m and v [blocks, 256], in torch's form or in bitsandbytes' for small tensors. */
 export function adamw<T extends TensorLike>(
-  { lengths, control, grad, w, m, v, copied }: StepTensors<T> & { m: T; v: T },
+  { lengths, control, grad, w, m, v }: StepTensors<T> & { m: T; v: T },
   { form }: { form: "torch" | "bitsandbytes" },
 ): Dispatch<T> {
   const [blocks] = w.shape;
   return {
     kernel: "adamw",
-    constants: { torch: `${form === "torch"}`, ...copying(copied) },
-    tensors: [lengths, control, grad, w, m, v, copied ?? null],
+    constants: { torch: `${form === "torch"}` },
+    tensors: [lengths, control, grad, w, m, v],
     params: [blocks],
     grid: spread(Math.ceil(blocks / 4)),
-    work: { bytes: bytesMoved(grad, w, w, m, m, v, v, ...copied ? [copied] : []) },
+    work: { bytes: bytesMoved(grad, w, w, m, m, v, v) },
   };
 }
 
 /** A step with 8-bit moments: codes u32 [blocks, 128], maxima f32 [blocks, 2], tables u32 as the kernel says. */
 export function adamw8bit<T extends TensorLike>(
-  { lengths, control, tables, grad, w, codes, maxima, copied }: StepTensors<T> & { tables: T; codes: T; maxima: T },
+  { lengths, control, tables, grad, w, codes, maxima }: StepTensors<T> & { tables: T; codes: T; maxima: T },
 ): Dispatch<T> {
   const [blocks] = w.shape;
   return {
     kernel: "adamw_8bit",
-    constants: copying(copied),
-    tensors: [lengths, control, tables, grad, w, codes, maxima, copied ?? null],
+    tensors: [lengths, control, tables, grad, w, codes, maxima],
     params: [blocks],
     grid: spread(Math.ceil(blocks / 4)),
-    work: { bytes: bytesMoved(grad, w, w, codes, codes, ...copied ? [copied] : []) },
+    work: { bytes: bytesMoved(grad, w, w, codes, codes) },
   };
-}
-
-function copying(copied?: TensorLike) {
-  return { copies: `${copied !== undefined}`, Half: copied?.dtype ?? "f32" };
 }

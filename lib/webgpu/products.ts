@@ -6,7 +6,7 @@
 import { nestedBlock } from "../quant/double_quant.ts";
 import { nf4Block } from "../quant/nf4.ts";
 import type { Dispatch, Dtype, KernelTarget, TensorLike } from "./dispatch.ts";
-import { cast } from "./elementwise_kernels.ts";
+import { cast, copyWindow } from "./elementwise_kernels.ts";
 import { type Gemm, gemm, sizesOf } from "./gemm_kernels.ts";
 import { gemvNf4 } from "./gemv_kernels.ts";
 import type { InputInfo, Virtual } from "./lower.ts";
@@ -34,13 +34,16 @@ export interface Products {
   emit(product: Product, of: { weight?: string; backward?: boolean }): void;
   /** A part of a weight as a dense tensor [rows, I], written out where it is not one. */
   part(weight: string, index: number): Virtual;
-  /** A weight of one part copied into y [O, I], f32. */
-  writeOut(weight: string, y: Virtual): void;
+  /** A part of a weight copied into y [rows, I]. */
+  writeOut(weight: string, index: number, y: Virtual): void;
+  /** Rows `row` to `row + rows` of a matrix, copied. */
+  rowsOf(x: Virtual, window: { row: number; rows: number }): Virtual;
 }
 
-export function makeProducts({ target, emit, inputs }: {
+export function makeProducts({ target, emit, temp, inputs }: {
   target: KernelTarget;
   emit: (...dispatches: Dispatch<Virtual>[]) => void;
+  temp: (shape: readonly number[], dtype: Dtype) => Virtual;
   inputs: Record<string, InputInfo>;
 }): Products {
   const operand: Dtype = target.f16 ? "f16" : "f32";
@@ -93,26 +96,51 @@ export function makeProducts({ target, emit, inputs }: {
     emit(...direct ? [direct] : gemm(target, { ...product, b: densePart(input, index) }));
   }
 
+  function rowsOf(x: Virtual, { row, rows }: { row: number; rows: number }): Virtual {
+    const window = temp([rows, x.shape[1]], x.dtype);
+    emit(copyWindow(x, window, { row }));
+    return window;
+  }
+
+  /** x * W^T: each part gives columns of y, and takes its rows of LoRA's B. */
+  function columnsByParts(product: Product, name: string): void {
+    const { weight, shape: [width] } = inputs[name], { low } = product;
+    let start = 0;
+    for (const [index, rows] of weight!.rows.entries()) {
+      const own = low && { ...low, b: rowsOf(low.b, { row: start, rows }) };
+      emitPart({ ...product, low: own, columns: { start, width } }, name, index);
+      start += rows;
+    }
+  }
+
+  /** dy * W: the sum over parts of their columns of dy times each, in f32 until it is whole. */
+  function sumOfParts(product: Product, name: string): void {
+    const { a, scale, y } = product, { rows: parts } = inputs[name].weight!;
+    const sum = temp(y.shape, "f32");
+    let start = 0;
+    for (const [index, rows] of parts.entries()) {
+      const columns = temp([a.shape[0], rows], a.dtype);
+      emit(copyWindow(a, columns, { column: start }));
+      const own = { a: columns, b: densePart(name, index) };
+      if (index === 0) emit(...gemm(target, { ...product, ...own, y: sum }));
+      else if (index < parts.length - 1) emit(...gemm(target, { ...own, scale, y: sum, accumulate: true }));
+      else emit(...gemm(target, { ...own, scale, y, plus: sum }));
+      start += rows;
+    }
+  }
+
   return {
     emit(product, { weight: name, backward }) {
       if (name === undefined) return emit(...gemm(target, product as Gemm<Virtual>));
-      const { weight, shape: [O] } = inputs[name];
-      const parts = weight!.rows.length;
-      if (parts === 1) return emitPart(product, name, 0);
-      if (backward) throw new Error(`${name}: the gradient through a weight of several parts is not split here`);
-      let start = 0;
-      for (const [index, rows] of weight!.rows.entries()) {
-        if (product.low || product.plus) throw new Error(`${name}: several parts with an addition`);
-        emitPart({ ...product, columns: { start, width: O } }, name, index);
-        start += rows;
-      }
+      if (inputs[name].weight!.rows.length === 1) emitPart(product, name, 0);
+      else if (backward) sumOfParts(product, name);
+      else columnsByParts(product, name);
     },
     part: densePart,
-    writeOut(name, y) {
-      const weight = inputs[name].weight!;
-      if (weight.rows.length !== 1) throw new Error(`${name} has several parts`);
-      if (weight.kind === "nf4") emit(dequantizeNf4({ ...codesOf(name, 0), y }));
-      else emit(cast(densePart(name, 0), y));
+    writeOut(name, index, y) {
+      if (inputs[name].weight!.kind === "nf4") emit(dequantizeNf4({ ...codesOf(name, index), y }));
+      else emit(cast(densePart(name, index), y));
     },
+    rowsOf,
   };
 }

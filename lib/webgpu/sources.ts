@@ -9,6 +9,8 @@ import unpackRowsSource from "../../kernels/unpack_rows.wgsl" with { type: "text
 import sumRowsSource from "../../kernels/sum_rows.wgsl" with { type: "text" };
 import gatherRowsSource from "../../kernels/gather_rows.wgsl" with { type: "text" };
 import scatterRowsSource from "../../kernels/scatter_rows.wgsl" with { type: "text" };
+import dropoutMaskSource from "../../kernels/dropout_mask.wgsl" with { type: "text" };
+import windowSource from "../../kernels/window.wgsl" with { type: "text" };
 import rmsNormSource from "../../kernels/rms_norm.wgsl" with { type: "text" };
 import rmsNormBackwardSource from "../../kernels/rms_norm_backward.wgsl" with { type: "text" };
 import rowNormSource from "../../kernels/row_norm.wgsl" with { type: "text" };
@@ -52,6 +54,8 @@ export const sources: Record<string, string> = {
   sum_rows: sumRowsSource,
   gather_rows: gatherRowsSource,
   scatter_rows: scatterRowsSource,
+  dropout_mask: dropoutMaskSource,
+  window: windowSource,
   rms_norm: rmsNormSource,
   rms_norm_backward: rmsNormBackwardSource,
   row_norm: rowNormSource,

@@ -32,7 +32,7 @@ export function placeWeight(data: WeightData, { target, allocate, commands }: {
     parts.set(name, tensor);
   };
   if (data.kind === "f32") {
-    const rows = rowsOfParts(O, { rowBytes: I * bytesOf[dtype], most: target.maxBinding });
+    const rows = rowsOfParts(O, { rowBytes: I * bytesOf[dtype], most: target.maxBinding, step: fewestRows });
     let start = 0;
     for (const [part, count] of rows.entries()) {
       const values = data.data.subarray(start * I, (start + count) * I);
@@ -41,10 +41,10 @@ export function placeWeight(data: WeightData, { target, allocate, commands }: {
     }
     return { weight: { kind: "dense", rows }, parts, dtype, first: parts.get("dense.0")! };
   }
-  // Written out, a part must be one binding too, and it must hold whole blocks of maxima.
-  const step = nestedBlock * nf4Block / gcd(I, nestedBlock * nf4Block);
-  const rows = rowsOfParts(O, { rowBytes: I * bytesOf[dtype], most: target.maxBinding, step });
   const { packed, absmax } = data, double = !(absmax instanceof Float32Array);
+  // Written out, a part must be one binding too, and it must hold whole blocks, of maxima too where they are codes.
+  const whole = double ? nestedBlock * nf4Block : nf4Block, step = Math.max(fewestRows, whole / gcd(I, whole));
+  const rows = rowsOfParts(O, { rowBytes: I * bytesOf[dtype], most: target.maxBinding, step });
   let start = 0;
   for (const [part, count] of rows.entries()) {
     const from = start * I, to = (start + count) * I;
@@ -62,11 +62,14 @@ export function placeWeight(data: WeightData, { target, allocate, commands }: {
   return { weight, parts, dtype, first: parts.get("packed.0")! };
 }
 
+/** Parts are whole multiples of so many rows, so that products' kernels find whole vectors of 8 in every part. */
+const fewestRows = 8;
+
 /** Rows of each part: all, or as many whole steps as fit a binding. */
-function rowsOfParts(count: number, { rowBytes, most, step = 1 }: { rowBytes: number; most: number; step?: number }) {
+function rowsOfParts(count: number, { rowBytes, most, step }: { rowBytes: number; most: number; step: number }) {
   if (count * rowBytes <= most) return [count];
   const each = Math.floor(most / rowBytes / step) * step;
-  if (each < 1) throw new Error(`rows of ${rowBytes} bytes do not fit a binding of ${most}`);
+  if (each < 1) throw new Error(`${step} rows of ${rowBytes} bytes do not fit a binding of ${most}`);
   return Array.from({ length: Math.ceil(count / each) }, (_, i) => Math.min(each, count - i * each));
 }
 

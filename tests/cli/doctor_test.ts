@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import type { Findings } from "../../lib/cli/doctor.ts";
 import { showFindings } from "../../lib/cli/doctor.ts";
 import { inWorkplace, tinyTraining } from "../helpers/ftl.ts";
+import { gpuAbout } from "../helpers/gpu_about.ts";
 
 /** What Vulkan's loader is told where it shall find no driver. */
 const noDrivers = { VK_DRIVER_FILES: "/nowhere.json", VK_ICD_FILENAMES: "/nowhere.json" };
@@ -66,28 +67,7 @@ Deno.test("showFindings() says what is missing and what to do about it", () => {
     engines: {
       onnx: { version: "1.30.0" },
       dawn: { error: "Cannot use the dawn engine: no such file", hint: "Use another." },
-      webgpu: {
-        engine: "webgpu",
-        name: "A card",
-        vendor: "nvidia",
-        driver: "",
-        software: false,
-        f16: true,
-        subgroups: true,
-        subgroupSize: { min: 32, max: 32 },
-        matrix: false,
-        timestamps: true,
-        limits: {
-          maxBufferSize: 2 ** 40,
-          maxStorageBufferBindingSize: 2 ** 27,
-          maxComputeWorkgroupStorageSize: 0,
-          maxComputeInvocationsPerWorkgroup: 0,
-          maxComputeWorkgroupSizeX: 0,
-          maxComputeWorkgroupsPerDimension: 0,
-          maxStorageBuffersPerShaderStage: 0,
-        },
-        features: [],
-      },
+      webgpu: gpuAbout(),
     },
     auto: { engine: "webgpu", reason: "it finds A card", memory: { bytes: 5 * 2 ** 30, reason: "free" } },
   });

@@ -4,34 +4,17 @@ import { UserError } from "../../lib/errors.ts";
 import { chooseEngine, type Machine } from "../../lib/cli/engine.ts";
 import { gpuBudget } from "../../lib/cli/gpu_memory.ts";
 import { resolveTrain } from "../../lib/cli/resolve.ts";
-import { fingerprintOf } from "../../lib/cli/train_setup.ts";
+import { fingerprintOf, planRun } from "../../lib/cli/train_setup.ts";
+import { openModel } from "../../lib/model/source.ts";
 import type { GpuAbout, GpuEngine } from "../../lib/webgpu/device.ts";
+import { goldenFolder } from "../helpers/golden_models.ts";
+import { gpuAbout } from "../helpers/gpu_about.ts";
 
 const GiB = 2 ** 30;
 
 function adapter(engine: GpuEngine, { software = false } = {}): GpuAbout {
-  return {
-    engine,
-    name: software ? "llvmpipe" : "NVIDIA H100 80GB HBM3",
-    vendor: "",
-    driver: "",
-    software,
-    f16: true,
-    subgroups: true,
-    subgroupSize: { min: 32, max: 32 },
-    matrix: false,
-    timestamps: true,
-    limits: {
-      maxBufferSize: 2 * GiB,
-      maxStorageBufferBindingSize: GiB,
-      maxComputeWorkgroupStorageSize: 0,
-      maxComputeInvocationsPerWorkgroup: 0,
-      maxComputeWorkgroupSizeX: 0,
-      maxComputeWorkgroupsPerDimension: 0,
-      maxStorageBuffersPerShaderStage: 0,
-    },
-    features: [],
-  };
+  const name = software ? "llvmpipe" : "NVIDIA H100 80GB HBM3";
+  return gpuAbout({ engine, name, software, limits: { maxBufferSize: 2 * GiB } });
 }
 
 type Offer = "hardware" | "old" | "software" | "broken" | "none";
@@ -130,4 +113,21 @@ Deno.test("gpuBudget() without nvidia-smi is a cautious guess", async () => {
   assert.equal(await bytes(1024 * GiB, 64 * GiB), 8);
   assert.equal(await bytes(1024 * GiB, 12 * GiB), 6);
   assert.equal(await bytes(1 * GiB, 64 * GiB), 2);
+});
+
+Deno.test("planRun() for a GPU has room for what is evaluated, where that is longer than what is learnt", async () => {
+  const source = openModel(`${goldenFolder}llama_tied`), { config } = source;
+  source.close();
+  const settings = { ...resolveTrain({ flags: {} }).settings, learning_rate: 1, max_memory: 1 };
+  const engine = { kind: "dawn", about: adapter("dawn"), reason: "" } as const;
+  const activations = async (learnt: number, evaluated: number[][]) => {
+    const run = { engine, config, trained: 0, machine: GiB, positions: 8, lengthAt: () => learnt, evaluated };
+    const plan = await planRun(settings, run);
+    assert.equal(plan.rowsPerPass, 8);
+    return plan.parts.activations;
+  };
+  const short = await activations(10, [[], [10, 10]]), long = await activations(20, []);
+  assert.ok(long > 1.5 * short);
+  assert.equal(await activations(10, [[], Array(9).fill(20)]), long);
+  assert.equal(await activations(20, [[10], [3]]), long);
 });

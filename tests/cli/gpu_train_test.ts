@@ -16,6 +16,7 @@ gpuTest(
       for (const [name, wanted] of [["cpu", "onnx"], ["gpu", engine], ["again", engine]]) {
         const { code, stderr } = await ftl([...training, "--engine", wanted, "-o", name]);
         assert.equal(code, 0, stderr);
+        assert.match(stderr, wanted === "onnx" ? /^step 4\/4 .*\d MB memory$/m : /^step 4\/4 .*\d MB GPU memory$/m);
         runs[name] = losses(`${folder}/${name}`);
       }
       assert.deepEqual(list("gpu"), list("cpu"));
@@ -48,3 +49,45 @@ gpuTest("a run begun on the CPU goes on on the GPU, and the other way round", as
     }
   });
 });
+
+gpuTest("Ctrl-C on the GPU saves and stops; --resume goes on bit for bit", async (_gpu, engine) => {
+  await inWorkplace(async ({ ftl, start, folder, list }) => {
+    // Single rows, since steps are slow on software.
+    const training = [...tinyTraining, "-b", "1", "-g", "1", "-s", "8", "--lora-dropout", "0.1", "--questions", "0"];
+    const whole = await ftl([...training, "--engine", engine, "-o", "whole"]);
+    assert.equal(whole.code, 0, whole.stderr);
+
+    const child = start([...training, "--engine", engine, "-o", "halves"]);
+    const steps = () => list("halves").includes("log.jsonl") ? losses(`${folder}/halves`).length : 0;
+    while (steps() < 1) await new Promise((resolve) => setTimeout(resolve, 5));
+    child.kill("SIGINT");
+    const { code, stderr } = await child.output(), said = new TextDecoder().decode(stderr);
+    assert.equal(code, 130, said);
+    assert.match(said, /stopped at step \d+; go on with: .*ftl train --resume halves/);
+    assert.ok(steps() < 8, "it was stopped in the middle");
+    assert.equal(list("halves/checkpoints").length, 1);
+
+    const rest = await ftl(["train", "--resume", "halves"]);
+    assert.equal(rest.code, 0, rest.stderr);
+    const bits = (run: string) =>
+      readLog(`${folder}/${run}/log.jsonl`).map(({ step, loss, grad_norm }) => [step, loss, grad_norm]);
+    assert.deepEqual(bits("halves"), bits("whole"));
+    const adapter = (run: string) => Deno.readFileSync(`${folder}/${run}/adapter/adapter_model.safetensors`);
+    assert.deepEqual(adapter("halves"), adapter("whole"));
+  });
+});
+
+gpuTest(
+  "ftl train refuses a GPU's memory that is too small in one line, before anything is loaded",
+  async (_gpu, engine) => {
+    await inWorkplace(async ({ ftl, list }) => {
+      const { code, stderr } = await ftl([...tinyTraining, "--engine", engine, "--max-memory", "0.25", "-o", "run"]);
+      assert.equal(code, 1);
+      assert.match(
+        stderr,
+        /^ftl: Cannot train .+ of GPU memory: one row of \d+ tokens at a time needs .+\n {2}try: .+\n$/m,
+      );
+      assert.deepEqual(list("run/checkpoints"), []);
+    });
+  },
+);

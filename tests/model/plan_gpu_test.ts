@@ -170,7 +170,7 @@ const refusals: [what: string, options: Partial<GpuPlanOptions> & { length?: num
     /onnx/,
   ],
   ["checkpointing off", { budget: 9 * GiB, checkpointing: false }, /in 9\.0 GiB/, /gradient_checkpointing on auto/],
-  ["a small binding", { maxBinding: 2 ** 25 }, /a row of 2048 tokens needs a tensor of 0\.055 GiB/, /max_length/],
+  ["a small binding", { maxBinding: 2 ** 25 }, /a row of 2048 tokens needs a tensor of 0\.109 GiB/, /max_length/],
 ];
 
 for (const [what, options, says, hint] of refusals) {

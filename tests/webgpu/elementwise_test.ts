@@ -7,6 +7,7 @@ import {
   addInPlace,
   binary,
   cast,
+  copyWindow,
   fill,
   gatherRows,
   scale,
@@ -114,6 +115,20 @@ gpuTest("scatterRows() and scatterAddRows() touch the rows of their indices only
       assertClose(found, expected.data, { ...once(typeY), what: `scatterRows ${typeX} ${typeY} ${D}` });
       const sum = opsFloat64.add(y.value, expected).data;
       assertClose(added, sum, { ...once(typeY), what: `scatterAddRows ${typeX} ${typeY} ${D}` });
+    }
+  }
+});
+
+gpuTest("copyWindow() copies rows, columns and both", async (gpu) => {
+  for (const dtype of ["f32", "f16"] as const) {
+    for (const [row, rows, column, columns] of [[0, 9, 4, 16], [5, 3, 0, 24], [1, 2, 3, 7], [2, 1, 20, 4]]) {
+      const x = operand([9, 24], 1, { dtype }), y = output([rows, columns], dtype);
+      const [found] = await runDispatches(gpu, [copyWindow(x.tensor, y, { row, column })], [y]);
+      const expected = Array.from(
+        { length: rows * columns },
+        (_, i) => x.value.data[(row + Math.floor(i / columns)) * 24 + column + i % columns],
+      );
+      assertClose(found, expected, { rtol: 0, atol: 0, what: `${dtype} ${row} ${rows} ${column} ${columns}` });
     }
   }
 });

@@ -10,13 +10,13 @@ import { makeTrainable } from "../../lib/model/trainable_model.ts";
 import { loadWeights } from "../../lib/model/weights.ts";
 import { createOnnxExecutor } from "../../lib/onnx/executor.ts";
 import type { Executor } from "../../lib/ops.ts";
-import { listCheckpoints, readCheckpoint } from "../../lib/train/checkpoint.ts";
+import { type Checkpoint, listCheckpoints, readCheckpoint, writeCheckpoint } from "../../lib/train/checkpoint.ts";
 import { hostLearner, type Learner } from "../../lib/train/learner.ts";
 import { train } from "../../lib/train/loop.ts";
 import { defaultAdamw, makeOptimizer, type OptimizerName } from "../../lib/train/optimizer.ts";
-import type { TrainSettings } from "../../lib/train/settings.ts";
+import type { TrainOptions, TrainSettings } from "../../lib/train/settings.ts";
 import { makeCommands } from "../../lib/webgpu/commands.ts";
-import { openGpu } from "../../lib/webgpu/device.ts";
+import { type Gpu, type GpuEngine, openGpu } from "../../lib/webgpu/device.ts";
 import { createWebgpuExecutor, type WebgpuExecutor } from "../../lib/webgpu/executor.ts";
 import { gpuLearner } from "../../lib/webgpu/learner.ts";
 import { assertClose } from "../helpers/close.ts";
@@ -141,29 +141,130 @@ const runSettings: TrainSettings = {
   ...{ evalSteps: 0, earlyStoppingPatience: 0, saveSteps: 1, saveTotalLimit: 2 },
 };
 
-gpuTest("a device that is lost ends the run in one line; the last checkpoint is whole", async (_gpu, engine) => {
+/** A run of `runSettings` on a learner, its checkpoints in a folder. */
+function trainIn(folder: string, learner: Learner, options: Partial<TrainOptions> = {}) {
+  return train({
+    learner,
+    rows: rows.length,
+    rowAt: (position) => rows[position % rows.length],
+    rowsPerPass: 4,
+    settings: runSettings,
+    files: { checkpoints: join(folder, "checkpoints"), log: join(folder, "log.jsonl") },
+    ...options,
+  });
+}
+
+/** What a run left: the factors that its passes were given, and its last checkpoint. */
+interface Trace {
+  scales: number[];
+  last: Checkpoint;
+}
+
+/** A run in f16 whose first `overflows` passes overflow. */
+async function tracedRun(gpu: Gpu, folder: string, { overflows = 0, resume = false } = {}): Promise<Trace> {
+  const executor = createWebgpuExecutor(gpu, { half: true }), scales: number[] = [];
+  const learner = await learnerOn(executor, executor, {
+    wrap: (model) => ({
+      ...model,
+      accumulate(pass, options) {
+        scales.push(options.scale);
+        const factor = scales.length <= overflows ? 2 ** 126 : 1;
+        return model.accumulate(pass, { ...options, scale: factor * options.scale });
+      },
+    }),
+  });
+  await trainIn(folder, learner, { resume });
+  await executor.dispose();
+  return { scales, last: readCheckpoint(listCheckpoints(join(folder, "checkpoints")).at(-1)!.path) };
+}
+
+gpuTest("the scale of the loss is saved: a resumed run takes the same bits, also after a halving", async (gpu) => {
   await inTempFolder(async (folder) => {
-    const gpu = await openGpu(engine), executor = createWebgpuExecutor(gpu);
-    const files = { checkpoints: join(folder, "checkpoints"), log: join(folder, "log.jsonl") };
-    const run = train({
-      learner: await learnerOn(executor, executor),
-      rows: rows.length,
-      rowAt: (position) => rows[position % rows.length],
-      rowsPerPass: 4,
-      settings: runSettings,
-      files,
-      onEvent: (event) => event.type === "checkpoint" && event.step === 2 && gpu.device.destroy(),
+    const whole = await tracedRun(gpu, folder, { overflows: 2 });
+    const [first] = whole.scales;
+    assert.deepEqual(whole.scales.map((scale) => scale / first), [1, 1 / 2, 1 / 4, 1 / 4, 1 / 4, 1 / 4]);
+    assert.deepEqual(whole.last.optimizer.lossScale, { factor: 2 ** 12, calm: 4 });
+    const removeLast = () => Deno.removeSync(listCheckpoints(join(folder, "checkpoints")).at(-1)!.path);
+    removeLast();
+    const resumed = await tracedRun(gpu, folder, { resume: true });
+    assert.deepEqual(resumed.scales.map((scale) => scale / first), [1 / 4]);
+    assert.deepEqual(resumed.last, whole.last);
+
+    // A checkpoint of the CPU's, or of before the scale was saved: it begins anew.
+    removeLast();
+    const { path, state, values, optimizer } = readCheckpoint(
+      listCheckpoints(join(folder, "checkpoints")).at(-1)!.path,
+    );
+    const parameters = Array.from(
+      values,
+      ([name, value]) => ({ name, shape: [value.length] as [number], value, grad: value }),
+    );
+    Deno.removeSync(path);
+    writeCheckpoint(join(folder, "checkpoints"), {
+      state,
+      parameters,
+      optimizer: { ...optimizer, lossScale: undefined },
     });
-    await assert.rejects(run, (error: UserError) => {
-      assert.ok(error instanceof UserError, String(error.stack));
-      assert.match(error.message, /^The GPU was lost: [^\n]+$/);
-      assert.match(error.hint!, /--resume/);
-      return true;
+    const anew = await tracedRun(gpu, folder, { resume: true });
+    assert.deepEqual(anew.scales.map((scale) => scale / first), [1]);
+    assert.deepEqual(anew.last.optimizer.lossScale, { factor: 2 ** 14, calm: 1 });
+  });
+});
+
+/** A run on a device of its own that fails after its second checkpoint: in one line, with that checkpoint whole. */
+async function failingRun(
+  engine: GpuEngine,
+  { fail, ...options }: Partial<TrainOptions> & { fail: (gpu: Gpu) => void },
+): Promise<UserError> {
+  let found: unknown;
+  await inTempFolder(async (folder) => {
+    const opened = await openGpu(engine), gpu = { ...opened, limits: { ...opened.limits } };
+    const executor = createWebgpuExecutor(gpu);
+    const run = trainIn(folder, await learnerOn(executor, executor), {
+      ...options,
+      onEvent: (event) => event.type === "checkpoint" && event.step === 2 && fail(gpu),
     });
-    const checkpoints = listCheckpoints(files.checkpoints);
+    await assert.rejects(run, (error) => (found = error, true));
+    const checkpoints = listCheckpoints(join(folder, "checkpoints"));
     assert.deepEqual(checkpoints.map(({ step }) => step), [1, 2]);
     assert.equal(readCheckpoint(checkpoints[1].path).state.step, 2);
   });
+  assert.ok(found instanceof UserError, String((found as Error).stack));
+  assert.ok(!found.message.includes("\n"), found.message);
+  return found;
+}
+
+gpuTest("a device that is lost ends the run in one line; the last checkpoint is whole", async (_gpu, engine) => {
+  const { message, hint } = await failingRun(engine, { fail: (gpu) => gpu.device.destroy() });
+  assert.match(message, /^The GPU was lost: ./);
+  assert.match(hint!, /--resume/);
+});
+
+gpuTest("a driver out of memory ends the run in one line; the last checkpoint is whole", async (gpu, engine) => {
+  // Lavapipe hands out more than there is; what it refuses is a buffer of all that Dawn allows.
+  if (gpu.software && engine === "webgpu") return;
+  const taken: GPUBuffer[] = [];
+  const { message, hint } = await failingRun(engine, {
+    fail({ device, limits: { maxBufferSize: size } }) {
+      // A tebibyte: no card has it.
+      const count = Math.ceil(2 ** 40 / size), usage = GPUBufferUsage.STORAGE;
+      for (let i = 0; i < count; i++) taken.push(device.createBuffer({ size, usage }));
+    },
+  });
+  for (const buffer of taken) buffer.destroy();
+  assert.match(message, /has not enough free memory: ./);
+  assert.match(hint!, /max_memory/);
+});
+
+gpuTest("rows that need a larger buffer than the device has end the run in one line", async (_gpu, engine) => {
+  const tokens = new Int32Array(200).fill(5), long: Row = { tokens, targets: new Uint8Array(200).fill(1, 1) };
+  const { message, hint } = await failingRun(engine, {
+    rows: 16,
+    rowAt: (position) => position < 8 ? rows[position % rows.length] : long,
+    fail: ({ limits }) => void (limits.maxBufferSize = 2 ** 16),
+  });
+  assert.match(message, /^A tensor of \d+ bytes is larger than .+ allows \(65536\)$/);
+  assert.match(hint!, /max_length/);
 });
 
 gpuTest("a kernel that the driver refuses is named in one line; a tensor that is too large as well", async (gpu) => {
