@@ -10,7 +10,7 @@ import { type Commands, type Encoded, type GpuTensor, makeCommands, tensorBytes 
 import { type Gpu, kernelTarget } from "./device.ts";
 import { type Dispatch, type Dtype, elements, type KernelTarget } from "./dispatch.ts";
 import { addInPlace, cast, dropoutMask, scatterRows } from "./elementwise_kernels.ts";
-import { joinThinProducts } from "./join.ts";
+import { joinDispatches } from "./join.ts";
 import { type InputInfo, lower, type Virtual } from "./lower.ts";
 import { packedShape, packRows, unpackRows } from "./pack_kernels.ts";
 import { makeProfile, type Profile } from "./profile.ts";
@@ -117,7 +117,7 @@ export function createWebgpuExecutor(gpu: Gpu, options: WebgpuOptions = {}): Web
     }
     const outputs = segment.build(recordingOps(nodes), recorded);
     const lowered = lower(neededNodes(nodes, Object.values(outputs)), { target, inputs, outputs });
-    const dispatches = joinThinProducts(lowered.dispatches);
+    const dispatches = joinDispatches(lowered.dispatches);
     const { slots, slotOf } = planTemporaries(dispatches, ({ shape, dtype }) => tensorBytes(shape, dtype));
     const halves = new Set<string>(), kind = `${segment.key}|${Object.keys(values)}`;
     for (const { tensors } of dispatches) {

@@ -1,9 +1,11 @@
 /**
- * Thin products on tensor cores that do not depend on each other, as one dispatch: alone each is over before it has filled
- * a large GPU, and a dispatch costs some ten microseconds. LoRA has many of them: those of q, k and v, of gate and up.
+ * Dispatches that do not depend on each other as one: alone each is over before it has filled a large GPU, and a dispatch
+ * costs some ten microseconds. Thin products on tensor cores, of which LoRA has many, those of q, k and v, of gate and
+ * up; and the rotary embeddings of q and k.
  */
 import type { Dispatch } from "./dispatch.ts";
 import type { Virtual } from "./lower.ts";
+import { ropePair } from "./rope_kernels.ts";
 
 const joined = new Set(["gemm_thin_matrix", "gemm_tokens_matrix"]);
 /** Products in one dispatch, and tensors of each: two operands, the result. */
@@ -13,8 +15,24 @@ function placeOf({ place }: Virtual): string {
   return JSON.stringify(place);
 }
 
+/** All that can be joined. */
+export function joinDispatches<T extends Virtual>(dispatches: Dispatch<T>[]): Dispatch<T>[] {
+  return joinRopes(joinThinProducts(dispatches));
+}
+
+/** Rotary embeddings that stand beside each other, two by two. */
+function joinRopes<T extends Virtual>(dispatches: Dispatch<T>[]): Dispatch<T>[] {
+  const done: Dispatch<T>[] = [], same = (a: T, b: T) => placeOf(a) === placeOf(b);
+  for (const dispatch of dispatches) {
+    const before = done.at(-1), pair = before && ropePair(before, dispatch, same);
+    if (pair) done[done.length - 1] = pair;
+    else done.push(dispatch);
+  }
+  return done;
+}
+
 /**
- * The same dispatches with such products joined at the place of the first of them. That the later ones may be moved there
+ * The same dispatches with thin products joined at the place of the first of them. That the later ones may be moved there
  * follows from how lowering works: a tensor is written by the first dispatch that has it, and only read after that.
  */
 export function joinThinProducts<T extends Virtual>(dispatches: Dispatch<T>[]): Dispatch<T>[] {

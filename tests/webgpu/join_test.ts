@@ -4,7 +4,7 @@ import { createHash } from "node:crypto";
 import { layerBackwardSegment } from "../../lib/model/backward.ts";
 import { projections, projectionShape } from "../../lib/model/names.ts";
 import type { Dispatch } from "../../lib/webgpu/dispatch.ts";
-import { joinThinProducts } from "../../lib/webgpu/join.ts";
+import { joinDispatches } from "../../lib/webgpu/join.ts";
 import { type InputInfo, lower, type Virtual } from "../../lib/webgpu/lower.ts";
 import { neededNodes, type Node, type Recorded, recordingOps } from "../../lib/webgpu/record.ts";
 import { llama8b as config } from "../helpers/llama8b.ts";
@@ -39,7 +39,20 @@ function layer(): Dispatch<Virtual>[] {
 /** The joined ones one by one again, in their place. */
 function apart(dispatches: Dispatch<Virtual>[]): Dispatch<Virtual>[] {
   return dispatches.flatMap((dispatch) => {
-    const { products, same_first: same, ...constants } = dispatch.constants ?? {};
+    const { products, same_first: same, pair, ...constants } = dispatch.constants ?? {};
+    if (pair !== undefined) {
+      const [x, cos, sin, y, otherX, otherY] = dispatch.tensors;
+      const [count, heads, width, turn, all, otherHeads] = dispatch.params, rest = Number(all) - Number(count);
+      return [
+        { ...dispatch, constants, tensors: [x, cos, sin, y], params: [count, heads, width, turn, count, 0] },
+        {
+          ...dispatch,
+          constants,
+          tensors: [otherX, cos, sin, otherY],
+          params: [rest, otherHeads, width, turn, rest, 0],
+        },
+      ];
+    }
     if (products === undefined) return [dispatch];
     return Array.from({ length: Number.parseInt(`${products}`) }, (_, i) => ({
       ...dispatch,
@@ -65,10 +78,10 @@ function terms(dispatches: Dispatch<Virtual>[]): Map<string, string> {
   return new Map([...held].filter(([place]) => place.includes('"output"')));
 }
 
-Deno.test("joinThinProducts() keeps what a layer's backward computes, in fewer dispatches", () => {
-  const single = layer(), joined = joinThinProducts(single), expected = terms(single);
+Deno.test("joinDispatches() keeps what a layer's backward computes, in fewer dispatches", () => {
+  const single = layer(), joined = joinDispatches(single), expected = terms(single);
   assert.equal(expected.size, 15, "gradients of seven projections and dx");
   assert.deepEqual(new Map([...terms(apart(joined))].sort()), new Map([...expected].sort()));
-  // Of q, k and v, and of gate and up: t, dt, and the gradients of A and of B.
-  assert.equal(single.length - joined.length, 4 * (2 + 1));
+  // Of q, k and v, and of gate and up: t, dt, and the gradients of A and of B; rotations, forward and back.
+  assert.equal(single.length - joined.length, 4 * (2 + 1) + 2);
 });

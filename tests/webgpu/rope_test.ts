@@ -1,9 +1,36 @@
 /** The rotary embedding kernel against the float64 reference. */
+import assert from "node:assert/strict";
 import { assertClose } from "../helpers/close.ts";
 import { type FloatType, operand, operandOf, rounding } from "../helpers/operand.ts";
-import { gpuTest, output, runDispatches } from "../helpers/webgpu.ts";
-import { rope } from "../../lib/webgpu/rope_kernels.ts";
+import { randomFloats } from "../helpers/random.ts";
+import { gpuTest, output, runDispatches, type TestTensor } from "../helpers/webgpu.ts";
+import type { Dispatch } from "../../lib/webgpu/dispatch.ts";
+import { rope, ropePair } from "../../lib/webgpu/rope_kernels.ts";
 import { opsFloat64 } from "../reference/ops_float64.ts";
+
+gpuTest("ropePair() turns queries and keys as two ropes do", async (gpu) => {
+  for (const [T, heads, others, half] of [[17, 6, 2, 32], [5, 3, 1, 3]]) {
+    const angles = randomFloats(T * half, 3);
+    const cos = operandOf([T, half], angles.map(Math.cos), "f32"),
+      sin = operandOf([T, half], angles.map(Math.sin), "f32");
+    const q = operand([T, heads * 2 * half], 1, {}), k = operand([T, others * 2 * half], 2, {});
+    for (const inverse of [false, true]) {
+      const made = [output(q.tensor.shape), output(k.tensor.shape)];
+      const apart = [q, k].map((x, i) =>
+        rope(x.tensor, cos.tensor, sin.tensor, made[i], { heads: [heads, others][i], inverse })
+      );
+      const expected = await runDispatches(gpu, apart, made);
+      const pair = ropePair(apart[0], apart[1], (a, b) => a === b);
+      assert.deepEqual(await runDispatches(gpu, [pair!], made), expected);
+    }
+    assert.equal(ropePair(...ropesInRow(), (a, b) => a === b), undefined, "the second reads what the first writes");
+
+    function ropesInRow(): [Dispatch<TestTensor>, Dispatch<TestTensor>] {
+      const [y, z] = [output(q.tensor.shape), output(q.tensor.shape)];
+      return [rope(q.tensor, cos.tensor, sin.tensor, y, { heads }), rope(y, cos.tensor, sin.tensor, z, { heads })];
+    }
+  }
+});
 
 gpuTest("rope() and its inverse, whole vectors and odd halves", async (gpu) => {
   const types: [FloatType, FloatType, FloatType][] = [
