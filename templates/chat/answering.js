@@ -13,6 +13,11 @@ import { readTab, saveConversation } from "./store.js";
 /** Milliseconds between two writes of an answer that grows. */
 const saveEvery = 400;
 
+/** A reload breaks the stream some moments before it ends the page; that is no failure, and not stored as one. */
+const leavingTakes = 2000;
+let leftAt = -leavingTakes;
+export const pageIsLeaving = () => leftAt = performance.now();
+
 /** `changed(turn, index)` is told of every change, several times between two frames too. */
 export async function answerTurn(conversation, turn, changed) {
   app.conversations.set(conversation.id, conversation);
@@ -45,6 +50,8 @@ async function answerOne(conversation, turn, index, changed) {
     answer.state = "done";
     answer.note = answer.finish === "length" ? lengthNote(conversation, answer) : "";
   } catch (error) {
+    const leaving = leftAt + leavingTakes - performance.now();
+    if (leaving > 0) await new Promise((resolve) => setTimeout(resolve, leaving));
     if (controller.signal.aborted) {
       Object.assign(answer, {
         state: "stopped",

@@ -93,7 +93,9 @@ function readCode(reader) {
     end = text.length;
   }
   const code = text.slice(start, end).replace(/\n/g, " ");
-  add(reader, { kind: "code", text: /^ .*[^ ].* $/.test(code) ? code.slice(1, -1) : code });
+  // One space on each side is for backticks at the code's own ends.
+  const isPadded = code.startsWith(" ") && code.endsWith(" ") && code.trim() !== "";
+  add(reader, { kind: "code", text: isPadded ? code.slice(1, -1) : code });
   reader.at = Math.min(text.length, end + ticks.length);
   return true;
 }

@@ -1,5 +1,5 @@
 /** The beginning: what was stored is shown at once, then the server is asked who it is. */
-import { runningIn, stop } from "./answering.js";
+import { pageIsLeaving, runningIn, stop } from "./answering.js";
 import { app, openLast, openNew, settleModels } from "./app.js";
 import { setUpComposer } from "./composer.js";
 import { connect } from "./connection.js";
@@ -25,7 +25,11 @@ function start() {
   goToEnd();
   focusQuestion();
   addEventListener("keydown", onKey);
-  addEventListener("pagehide", saveRunning);
+  addEventListener("beforeunload", pageIsLeaving);
+  addEventListener("pagehide", () => {
+    pageIsLeaving();
+    saveRunning();
+  });
   document.addEventListener("visibilitychange", saveRunning);
   onOtherTab(takeFromOtherTab);
   connect(() => {
@@ -53,10 +57,14 @@ function saveRunning() {
   }
 }
 
-function takeFromOtherTab(id, exists) {
+/** A tab that writes an answer stores it several times a second; one that is silent this long has gone. */
+const tabIsGoneAfter = 3000;
+let otherTab = 0;
+
+function takeFromOtherTab(id, exists, elsewhere = true) {
   const mine = app.conversations.get(id);
   if (mine && runningIn(mine).length > 0) return;
-  const theirs = exists ? loadConversation(id, true) : null;
+  const theirs = exists ? loadConversation(id, elsewhere) : null;
   if (theirs) app.conversations.set(id, theirs);
   else app.conversations.delete(id);
   if (app.current.id === id) {
@@ -65,6 +73,8 @@ function takeFromOtherTab(id, exists) {
     settleModels(app.current);
     // A question that is being edited here is not taken away.
     if (!document.querySelector("form.edit")) showThread();
+    clearTimeout(otherTab);
+    if (theirs && elsewhere) otherTab = setTimeout(() => takeFromOtherTab(id, true, false), tabIsGoneAfter);
   }
   showHistory();
 }

@@ -15,7 +15,7 @@ import { announce, byId, copyButton, el, icon, iconButton, number } from "./dom.
 import { showEmpty } from "./empty.js";
 import { paintMarkdown } from "./paint.js";
 import { showHistory } from "./sidebar.js";
-import { saveConversation } from "./store.js";
+import { saveConversation, writeTab } from "./store.js";
 
 /** Elements of the answers that are shown. */
 let views = new Map();
@@ -237,6 +237,7 @@ export function again(turn, only) {
 }
 
 function begin(turn) {
+  writeTab("open", app.current.id);
   const answered = answerTurn(app.current, turn, answerChanged);
   showThread();
   showHistory();

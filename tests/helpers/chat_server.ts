@@ -46,7 +46,7 @@ export const twoModels = {
   ],
 };
 
-interface ServerOptions {
+export interface ServerOptions {
   answer: (request: ChatRequest, count: number) => Script;
   info?: typeof twoModels;
   key?: string;
