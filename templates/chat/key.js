@@ -13,6 +13,8 @@ export function askForKey() {
     byId("key-wrong").hidden = readTab("key") === "";
     field.value = "";
     dialog.returnValue = "";
+    // No submit button: the first of those is the one that Enter presses.
+    byId("key-cancel").onclick = () => dialog.close();
     dialog.addEventListener("close", () => {
       const given = dialog.returnValue === "given" && field.value !== "";
       if (given) writeTab("key", field.value);

@@ -154,7 +154,7 @@ function isSibling(line, ordered, outer) {
 function cells(line) {
   const found = [""];
   let inCode = false;
-  const bare = line.trim().replace(/^\|/, "").replace(/\|$/, "");
+  const bare = line.trim().replace(/^\|/, "").replace(/(?<!\\)\|$/, "");
   for (let at = 0; at < bare.length; at++) {
     if (bare[at] === "\\" && bare[at + 1] === "|") found[found.length - 1] += bare[++at];
     else if (bare[at] === "|" && !inCode) found.push("");

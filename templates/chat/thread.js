@@ -269,6 +269,7 @@ export function editQuestion(turn) {
   const form = el(
     "form",
     { class: "edit", on: { submit: send } },
+    el("h2", { class: "unseen" }, turn.question),
     field,
     el(
       "div",
