@@ -46,6 +46,9 @@ export function settleModels(conversation) {
   if (models().length === 0) return;
   const usual = usualModels();
   conversation.models = [0, 1].map((index) => modelOf(conversation.models[index])?.id ?? usual.models[index]);
+  // Chosen when the server had one model: now there is another to compare it with.
+  const [left, right] = conversation.models;
+  if (left === right) conversation.models[1] = models().findLast(({ id }) => id !== left)?.id ?? right;
   conversation.compare ??= usual.compare;
   if (models().length < 2) conversation.compare = false;
 }
@@ -72,7 +75,9 @@ export function openLast() {
 /** What is chosen for one conversation is the choice for the next. */
 export function rememberChoices() {
   const { compare, models, system, sampling } = app.current;
-  Object.assign(app.settings, { compare, models: [...models], system, sampling: { ...sampling } });
+  Object.assign(app.settings, { system, sampling: { ...sampling } });
+  // Where there is no choice of models, none was made.
+  if (app.info?.models?.length > 1) Object.assign(app.settings, { compare, models: [...models] });
   saveSettings(app.settings);
 }
 

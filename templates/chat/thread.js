@@ -274,7 +274,7 @@ export function editQuestion(turn) {
     el(
       "div",
       { class: "edit-foot" },
-      el("span", { class: "hint" }, "The turns below stay in the version before."),
+      el("span", { class: "hint" }, "What stands here now stays as another version."),
       el("button", { type: "button", class: "link", on: { click: close } }, "Cancel"),
       el("button", { type: "submit", class: "solid" }, "Ask"),
     ),
@@ -289,6 +289,7 @@ export function editQuestion(turn) {
   old.replaceChildren(form);
   growField(field);
   field.focus();
+  form.scrollIntoView({ block: "nearest" });
 }
 
 /** Enter alone; not the one that ends the choice of a Chinese or Japanese word. */
@@ -334,5 +335,6 @@ export function goToEnd() {
   const scroller = byId("scroller");
   following = true;
   byId("to-end").hidden = true;
-  scroller.scrollTop = scroller.scrollHeight;
+  // Where nothing was asked there is a beginning and no end.
+  scroller.scrollTop = byId("thread").hidden ? 0 : scroller.scrollHeight;
 }

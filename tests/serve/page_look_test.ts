@@ -122,6 +122,7 @@ for (const width of [320, 390, 768]) {
     };
     await page.locator(".examples").waitFor();
     await overflow("empty");
+    assert.equal(await page.evaluate("scroller.scrollTop"), 0);
     await ask("A question with averyveryverylongwordthatdoesnotendanywhere".repeat(3));
     await overflow("answered");
     await page.click("#settings-open");
