@@ -81,11 +81,14 @@ export function browserTest(name: string, options: BrowserTest, body: (visit: Vi
         });
         const settled = () => page.locator(".running").first().waitFor({ state: "detached" });
         await page.goto(server.address);
+        // Models are there when the server has said who it is.
+        if (!options.key) await page.locator("#models").waitFor();
         await body({
           page,
           server,
           texts: (selector) => page.locator(selector).allInnerTexts(),
           async ask(question) {
+            await page.locator("#models").waitFor();
             await page.fill("#question", question);
             await page.press("#question", "Enter");
             await settled();

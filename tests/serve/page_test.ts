@@ -59,7 +59,8 @@ browserTest(
 );
 
 browserTest("base and tuned answer side by side, each with its own past", {
-  answer: (request) => last(request) === "same?" ? { pieces: ["yes"] } : { ...echo(request), every: 40 },
+  answer: (request) =>
+    last(request) === "same?" ? { pieces: ["yes"] } : { ...echo(request), every: last(request) === "one" ? 300 : 0 },
 }, async ({ page, server, texts, ask }) => {
   await page.fill("#question", "one");
   await page.press("#question", "Enter");
