@@ -23,7 +23,7 @@ const allowed: Record<string, string[]> = {
   train: ["model", "data", "ops.ts", "quant", "formats", "files"],
   eval: ["model", "data", "text"],
   export: ["model", "formats", "quant", "text", "files", "data"],
-  serve: ["model", "text", "ops.ts", "files"],
+  serve: ["model", "text", "ops.ts", "files", "templates"],
   cli: ["*"],
   build: [],
 };
@@ -31,7 +31,7 @@ const allowed: Record<string, string[]> = {
 const maxLines = 400;
 
 /** All tracked and untracked source files, as paths below the root. */
-function* sourceFiles(folder = root, pattern = /\.(ts|wgsl|md|json|ya?ml|sh|wat)$/): Generator<string> {
+function* sourceFiles(folder = root, pattern = /\.(ts|js|css|html|wgsl|md|json|ya?ml|sh|wat)$/): Generator<string> {
   for (const entry of Deno.readDirSync(folder)) {
     const path = join(folder, entry.name);
     if (/^(node_modules|\.git|runs|dist|golden|\.cache|\.deno)$/.test(entry.name)) continue;
@@ -118,7 +118,7 @@ Deno.test("npm: specifiers stand in tests only", () => {
 });
 
 Deno.test(`no source file has more than ${maxLines} lines`, () => {
-  const long = sources.filter((path) => /\.(ts|wgsl|sh|wat)$/.test(path))
+  const long = sources.filter((path) => /\.(ts|js|css|html|wgsl|sh|wat)$/.test(path))
     .map((path) => ({ path, lines: read(path).split("\n").length - 1 })).filter(({ lines }) => lines > maxLines);
   assert.deepEqual(long, []);
 });

@@ -57,3 +57,18 @@ Deno.test({
     }
   },
 });
+
+Deno.test({
+  name: "has_chromium() of .ci/run looks for any of its names",
+  ignore,
+  async fn() {
+    const folder = Deno.makeTempDirSync();
+    try {
+      assert.notEqual((await bash(`PATH=${folder}; has_chromium`)).code, 0);
+      Deno.writeTextFileSync(`${folder}/google-chrome`, "#!/bin/sh\n", { mode: 0o755 });
+      assert.equal((await bash(`PATH=${folder}; has_chromium`)).code, 0);
+    } finally {
+      Deno.removeSync(folder, { recursive: true });
+    }
+  },
+});
