@@ -32,6 +32,8 @@ interface Compiled {
   session: Session;
   inputs: Input[];
   outputs: string[];
+  /** Values that are written over, in the order of the session's last outputs. */
+  overwritten: string[];
   /** Shapes of the outputs by the signature of the input shapes. */
   shapes: Map<string, Record<string, number[]>>;
 }
@@ -61,15 +63,15 @@ export function createOnnxExecutor(options: OnnxOptions = {}): Executor {
     segment: Segment,
     { values, signature }: { values: Record<string, Held>; signature: string },
   ): Compiled {
-    const { graph, inputs, shapes } = record(segment, values);
+    const { graph, inputs, shapes, overwritten } = record(segment, values);
     const outputs = Object.keys(shapes);
     const session = runtime.session(graph.bytes(), {
       inputs: inputs.map(inputName),
-      outputs: outputs.map(outputName),
+      outputs: [...outputs.map(outputName), ...overwritten.map(overName)],
       threads,
       profile: options.profilePrefix && `${options.profilePrefix}_${segment.key.split("|")[0]}`,
     });
-    return { session, inputs, outputs, shapes: new Map([[signature, shapes]]) };
+    return { session, inputs, outputs, overwritten, shapes: new Map([[signature, shapes]]) };
   }
 
   function tensorOf(input: Input, value: Held): Tensor {
@@ -88,6 +90,7 @@ export function createOnnxExecutor(options: OnnxOptions = {}): Executor {
   return {
     description: `ONNX Runtime ${runtime.version}, ${threads > 0 ? `threads: ${threads}` : "a thread on every core"}`,
     paddedAttention: true,
+    largeSegments: true,
     tensor: (data, shape) => hold(data, shape, false),
     weight(data: WeightData): Value {
       if (data.kind === "f32") return hold(data.data, data.shape, false);
@@ -120,7 +123,10 @@ export function createOnnxExecutor(options: OnnxOptions = {}): Executor {
       }
       await compiled.session.run(
         compiled.inputs.map((input) => tensorOf(input, values[input.of])),
-        compiled.outputs.map((name) => outputs[name].tensor),
+        [
+          ...compiled.outputs.map((name) => outputs[name].tensor),
+          ...compiled.overwritten.map((name) => values[name].tensor),
+        ],
       );
       return outputs;
     },
@@ -183,6 +189,7 @@ export function createOnnxExecutor(options: OnnxOptions = {}): Executor {
 const floats = (value: Value) => (value as Held).data as Float32Array;
 
 const outputName = (name: string) => `out.${name}`;
+const overName = (name: string) => `over.${name}`;
 
 function inputName(input: Input): string {
   const { of, kind } = input;
@@ -192,7 +199,7 @@ function inputName(input: Input): string {
 /** The segment's graph for inputs like these, what it wants to be fed, and the shapes of its outputs. */
 function record(segment: Segment, values: Record<string, Held>) {
   const graph: Graph = createGraph(segment.key), inputs: Input[] = [];
-  const recorded: Record<string, Recorded> = {};
+  const recorded: Record<string, Recorded> = {}, overwritten: string[] = [];
   const declare = (input: Input, type: "float" | "int32" | "uint8"): string => {
     const name = inputName(input);
     if (!inputs.some((other) => inputName(other) === name)) {
@@ -203,7 +210,14 @@ function record(segment: Segment, values: Record<string, Held>) {
   };
   for (const [of, { data, shape, absmax }] of Object.entries(values)) {
     const type = data instanceof Float32Array ? "float" : data instanceof Int32Array ? "int32" : "uint8";
-    recorded[of] = { name: declare({ of, kind: "value" }, type), shape };
+    recorded[of] = {
+      name: declare({ of, kind: "value" }, type),
+      shape,
+      overwrite(result) {
+        graph.output(result, overName(of));
+        overwritten.push(of);
+      },
+    };
     if (absmax) {
       recorded[of].absmax = declare({ of, kind: "absmax" }, "float");
       recorded[of].dequantized = () => declare({ of, kind: "dequantized" }, "float");
@@ -217,7 +231,7 @@ function record(segment: Segment, values: Record<string, Held>) {
     graph.output(value.name, outputName(name));
     shapes[name] = [...value.shape];
   }
-  return { graph, inputs, shapes };
+  return { graph, inputs, shapes, overwritten };
 }
 
 function count(shape: readonly number[]): number {

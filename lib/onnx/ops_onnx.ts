@@ -15,6 +15,8 @@ export interface Recorded extends Value {
   dequantized?: () => string;
   /** Set for f32 inputs: declares an input that holds rows start..end of it, without a copy, and names it. */
   rows?: (start: number, end: number) => string;
+  /** Set for inputs: declares that the value of this name is written over it. */
+  overwrite?: (result: string) => void;
 }
 
 const microsoft = "com.microsoft";
@@ -189,17 +191,35 @@ export function recordingOps(graph: Graph): Ops<Recorded> {
         dv: unfold(dv, rows, { G, M: 1, S }),
       };
     },
-    attentionCached(q, keys, values, { mask }, options) {
-      const G = options.kvHeads, M = options.heads / G, S = q.shape[1] / options.heads;
-      const qf = reshape(q.name, 0, G, M, S);
-      const kf = transpose(reshape(keys.name, 0, 0, G, S), 0, 2, 1, 3); // [B, G, C, S]
-      const vf = transpose(reshape(values.name, 0, 0, G, S), 0, 2, 1, 3);
-      const scores = node("Add", [
-        product(qf, kf, { transB: true, scale: options.scale }),
-        node("Unsqueeze", [mask!.name, axes(1, 2)]),
-      ]);
-      const p = node("Softmax", [scores], { attributes: { axis: { int: -1 } } });
-      return make(reshape(product(p, vf), -1, q.shape[1]), q.shape);
+    attentionCached(q, k, v, { slots }, options) {
+      // A node for each sequence, which adds its new keys and values to its slot in place.
+      const { keys, values, last, end, counts } = slots!, sequences = keys.length;
+      const sizes = sequences > 1 ? node("Cast", [counts.name], { attributes: { to: { int: 7 } } }) : "";
+      const divided = (x: Recorded): string[] => {
+        const whole = node("Unsqueeze", [x.name, axes(0)]);
+        if (sequences === 1) return [whole];
+        return graph.node("Split", [whole, sizes], { outputs: sequences, attributes: { axis: { int: 1 } } });
+      };
+      const [qs, ks, vs] = [divided(q), divided(k), divided(v)];
+      const window = Number.isFinite(options.window) ? options.window : -1;
+      const parts = qs.map((q, i) => {
+        const inputs = [q, ks[i], vs[i], keys[i].name, values[i].name, last[i].name, end[i].name];
+        const [y, allKeys, allValues] = graph.node("GroupQueryAttention", inputs, {
+          outputs: 3,
+          domain: microsoft,
+          attributes: {
+            num_heads: { int: options.heads },
+            kv_num_heads: { int: options.kvHeads },
+            local_window_size: { int: window },
+            scale: options.scale,
+          },
+        });
+        keys[i].overwrite!(allKeys);
+        values[i].overwrite!(allValues);
+        return y;
+      });
+      const y = sequences === 1 ? parts[0] : node("Concat", parts, { attributes: { axis: { int: 1 } } });
+      return make(node("Squeeze", [y, axes(0)]), q.shape);
     },
 
     gated(gate, up, activation) {
