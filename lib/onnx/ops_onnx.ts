@@ -196,7 +196,8 @@ export function recordingOps(graph: Graph): Ops<Recorded> {
       const { keys, values, last, end, counts } = slots!, sequences = keys.length;
       const sizes = sequences > 1 ? node("Cast", [counts.name], { attributes: { to: { int: 7 } } }) : "";
       const divided = (x: Recorded): string[] => {
-        const whole = node("Unsqueeze", [x.name, axes(0)]);
+        // With the width: where the node's shape inference knows q's but not v's, it takes q for all three in one.
+        const whole = reshape(x.name, 1, -1, x.shape[1]);
         if (sequences === 1) return [whole];
         return graph.node("Split", [whole, sizes], { outputs: sequences, attributes: { axis: { int: 1 } } });
       };
@@ -219,7 +220,7 @@ export function recordingOps(graph: Graph): Ops<Recorded> {
         return y;
       });
       const y = sequences === 1 ? parts[0] : node("Concat", parts, { attributes: { axis: { int: 1 } } });
-      return make(node("Squeeze", [y, axes(0)]), q.shape);
+      return make(reshape(y, -1, q.shape[1]), q.shape);
     },
 
     gated(gate, up, activation) {
