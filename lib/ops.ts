@@ -64,11 +64,19 @@ export interface CacheSlots<V extends Value> {
   /** [1, G, C, S] each. */
   keys: V[];
   values: V[];
-  /** i32 [1] each: the position of its last new token, and the one after it. */
+  /**
+   * i32 [N]: the new tokens by number, two at least of each sequence. A single one stands there twice, its double in a
+   * place that nobody sees: products over its keys then take the way that they take in a longer piece, and their last bits
+   * do not tell whether a token came alone.
+   */
+  spread: V;
+  /** i32 [T]: where each token stands among these. */
+  gather: V;
+  /** i32 [sequences]: how many of them each has. */
+  counts: V;
+  /** i32 [1] each: the position of its last one, and the one after it. */
   last: V[];
   end: V[];
-  /** i32 [sequences]: how many new tokens each has. */
-  counts: V;
 }
 
 export interface AttentionOptions {

@@ -47,11 +47,11 @@ export function cacheWidth({ layers, kvHeads, headDim }: Omit<CacheShape, "slots
 }
 
 export function makeKvCache(executor: Executor, shape: CacheShape): KvCache {
-  const capacity = Math.ceil(shape.length / step) * step;
-  return executor.paddedAttention ? slotCache(executor, { ...shape, capacity }) : tableCache(executor, {
-    ...shape,
-    capacity,
-  });
+  const rounded = (length: number) => Math.ceil(length / step) * step;
+  return executor.paddedAttention
+    // One more, for the double of a last token.
+    ? slotCache(executor, { ...shape, capacity: rounded(shape.length + 1) })
+    : tableCache(executor, { ...shape, capacity: rounded(shape.length) });
 }
 
 type Room = CacheShape & { capacity: number };
@@ -97,6 +97,22 @@ function tableCache(executor: Executor, { layers, slots, capacity, kvHeads, head
   };
 }
 
+/** `CacheSlots.spread`, `gather` and `counts` of lib/ops.ts. */
+export function spreadOf(pieces: Pick<Piece, "count">[]): { spread: number[]; gather: number[]; counts: number[] } {
+  const spread: number[] = [], gather: number[] = [], counts: number[] = [];
+  let first = 0;
+  for (const { count } of pieces) {
+    for (let i = 0; i < count; i++) {
+      gather.push(spread.length);
+      spread.push(first + i);
+    }
+    if (count === 1) spread.push(first);
+    counts.push(Math.max(2, count));
+    first += count;
+  }
+  return { spread, gather, counts };
+}
+
 /** Memory is the host's: what no token has touched costs nothing. */
 function slotCache(executor: Executor, { layers, slots, capacity, kvHeads, headDim }: Room): KvCache {
   const slot = () => executor.tensor(new Float32Array(kvHeads * capacity * headDim), [1, kvHeads, capacity, headDim]);
@@ -104,17 +120,22 @@ function slotCache(executor: Executor, { layers, slots, capacity, kvHeads, headD
     { length: layers },
     () => Array.from({ length: slots }, () => ({ keys: slot(), values: slot() })),
   );
-  const one = (value: number) => executor.tensor(Int32Array.of(value), [1]);
   return {
     ...{ slots, capacity },
     rows: (pieces) => rowsOf(pieces, capacity),
     places(pieces) {
-      const counts = executor.tensor(Int32Array.from(pieces, ({ count }) => count), [pieces.length]);
-      return pieces.reduce((places, { start, count }, i) => ({
-        ...places,
-        [`cache.last.${i}`]: one(start + count - 1),
-        [`cache.end.${i}`]: one(start + count),
-      }), { "cache.counts": counts });
+      const list = (values: number[]) => executor.tensor(Int32Array.from(values), [values.length]);
+      const { spread, gather, counts } = spreadOf(pieces);
+      const places: Record<string, Value> = {
+        "cache.spread": list(spread),
+        "cache.gather": list(gather),
+        "cache.counts": list(counts),
+      };
+      pieces.forEach(({ start }, i) => {
+        places[`cache.last.${i}`] = list([start + counts[i] - 1]);
+        places[`cache.end.${i}`] = list([start + counts[i]]);
+      });
+      return places;
     },
     values: (layer, pieces) =>
       Object.fromEntries(pieces.flatMap(({ slot }, i) => {
@@ -134,5 +155,7 @@ export function cachedOf<V extends Value>(inputs: Record<string, V>): Cached<V> 
   if (keys) return { table: { keys, values, index: inputs["cache.index"], spans: inputs["cache.spans"] } };
   if (!counts) return undefined;
   const all = (what: string) => Array.from({ length: counts.shape[0] }, (_, i) => inputs[`cache.${what}.${i}`]);
-  return { slots: { keys: all("keys"), values: all("values"), last: all("last"), end: all("end"), counts } };
+  const { "cache.spread": spread, "cache.gather": gather } = inputs;
+  const each = { keys: all("keys"), values: all("values"), last: all("last"), end: all("end") };
+  return { slots: { ...each, spread, gather, counts } };
 }

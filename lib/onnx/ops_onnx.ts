@@ -34,6 +34,8 @@ export function recordingOps(graph: Graph): Ops<Recorded> {
   const binary = (op: string) => (a: Recorded, b: Recorded) => make(node(op, [a.name, b.name]), a.shape);
   const [add, mul, div] = [binary("Add"), binary("Mul"), binary("Div")];
 
+  const rows = (x: string, index: Recorded) => node("Gather", [x, index.name], { attributes: { axis: { int: 0 } } });
+
   /** op(a)*op(b)*scale over the last two axes. */
   const product = (a: string, b: string, options: { transA?: boolean; transB?: boolean; scale?: number } = {}) =>
     node("FusedMatMul", [a, b], {
@@ -209,11 +211,11 @@ export function recordingOps(graph: Graph): Ops<Recorded> {
     },
     attentionCached(q, k, v, { slots }, options) {
       // A node for each sequence, which adds its new keys and values to its slot in place.
-      const { keys, values, last, end, counts } = slots!, sequences = keys.length;
+      const { keys, values, last, end, counts, spread, gather } = slots!, sequences = keys.length;
       const sizes = sequences > 1 ? node("Cast", [counts.name], { attributes: { to: { int: 7 } } }) : "";
       const divided = (x: Recorded): string[] => {
         // With the width: where the node's shape inference knows q's but not v's, it takes q for all three in one.
-        const whole = reshape(x.name, 1, -1, x.shape[1]);
+        const whole = reshape(rows(x.name, spread), 1, -1, x.shape[1]);
         if (sequences === 1) return [whole];
         return graph.node("Split", [whole, sizes], { outputs: sequences, attributes: { axis: { int: 1 } } });
       };
@@ -236,7 +238,7 @@ export function recordingOps(graph: Graph): Ops<Recorded> {
         return y;
       });
       const y = sequences === 1 ? parts[0] : node("Concat", parts, { attributes: { axis: { int: 1 } } });
-      return make(reshape(y, -1, q.shape[1]), q.shape);
+      return make(rows(reshape(y, -1, q.shape[1]), gather), q.shape);
     },
 
     gated(gate, up, activation) {

@@ -4,7 +4,7 @@
  */
 import type { Activation, Executor, Ops, Segment, Value, WeightData } from "../../lib/ops.ts";
 import { causalMask, makeBatch, ropeTables, rowsOf, spansOf } from "../../lib/model/batch.ts";
-import type { Piece } from "../../lib/model/kv_cache.ts";
+import { type Piece, spreadOf } from "../../lib/model/kv_cache.ts";
 import { quantizeNf4 } from "../../lib/quant/nf4.ts";
 import { randomFloats } from "./random.ts";
 
@@ -93,7 +93,8 @@ function cachedCases({ H, G, S, window }: { H: number; G: number; S: number; win
     );
     inputs.index = integers(...places.map(([, own]) => own));
     inputs.spans = { data: Int32Array.from(places.flatMap(([first, own]) => [first, own + 1])), shape: [T, 2] };
-    inputs.counts = integers(...pieces.map(({ count }) => count));
+    const { spread, gather, counts } = spreadOf(pieces);
+    Object.assign(inputs, { spread: integers(...spread), gather: integers(...gather), counts: integers(...counts) });
     for (const what of ["keys", "values"] as const) {
       inputs[what] = { data: stored[what].slice(), shape: [3, C, D] };
       pieces.forEach(({ slot }, i) => {
@@ -107,9 +108,9 @@ function cachedCases({ H, G, S, window }: { H: number; G: number; S: number; win
         inputs[`${what}.${i}`] = { data: own, shape: [1, G, C, S] };
       });
     }
-    pieces.forEach(({ start, count }, i) => {
-      inputs[`last.${i}`] = integers(start + count - 1);
-      inputs[`end.${i}`] = integers(start + count);
+    pieces.forEach(({ start }, i) => {
+      inputs[`last.${i}`] = integers(start + counts[i] - 1);
+      inputs[`end.${i}`] = integers(start + counts[i]);
     });
     return {
       name: `attentionCached, ${pieces.length} sequences, ${H}/${G} heads, window ${window}`,
@@ -118,7 +119,12 @@ function cachedCases({ H, G, S, window }: { H: number; G: number; S: number; win
         const each = (what: string) => pieces.map((_, p) => i[`${what}.${p}`]);
         const slots = { keys: each("keys"), values: each("values"), last: each("last"), end: each("end") };
         const table = { keys: i.keys, values: i.values, index: i.index, spans: i.spans };
-        return { y: o.attentionCached(i.q, i.k, i.v, { table, slots: { ...slots, counts: i.counts } }, options) };
+        return {
+          y: o.attentionCached(i.q, i.k, i.v, {
+            table,
+            slots: { ...slots, spread: i.spread, gather: i.gather, counts: i.counts },
+          }, options),
+        };
       },
     };
   });
