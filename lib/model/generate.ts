@@ -6,7 +6,7 @@ import { UserError } from "../errors.ts";
 import type { SampleOptions, Value } from "../ops.ts";
 import type { ModelConfig } from "./config.ts";
 import { type Generator, makeDecoder } from "./decode.ts";
-import { makeKvCache, type Piece } from "./kv_cache.ts";
+import { makeKvCache } from "./kv_cache.ts";
 import { sampleToken, type SamplingOptions } from "./sample.ts";
 
 export type { Generator } from "./decode.ts";
@@ -56,7 +56,9 @@ export async function* generate(
   /** What became of the last tokens: logits after them, or after those that come next, unknown here as yet. */
   let logits: Value | undefined, next: Value | undefined;
   try {
-    logits = await decodeKnown(Int32Array.from(prompts.flatMap((prompt) => Array.from(prompt))), everything);
+    logits = await decode(Int32Array.from(prompts.flatMap((prompt) => Array.from(prompt))), everything, {
+      logits: true,
+    }) as Value;
     for (let step = 0;; step++) {
       let tokens: ArrayLike<number>;
       if (deviceChoice && executor.chooseTokens) {
@@ -91,19 +93,12 @@ export async function* generate(
       yield* chosen;
       if (rows.every(({ finished }) => finished)) return;
       // A finished row goes on as a passenger: any token again, at the place that it already has.
-      logits = next ?? await decodeKnown(Int32Array.from(tokens), places(0));
+      logits = next ?? await decode(Int32Array.from(tokens), places(0), { logits: true }) as Value;
       next = undefined;
     }
   } finally {
     executor.release(...[logits, next].filter((value) => value !== undefined));
     cache.release();
-  }
-
-  async function decodeKnown(tokens: Int32Array, pieces: Piece[]): Promise<Value> {
-    const value = executor.tensor(tokens, [tokens.length]);
-    const logits = await decode(value, pieces, { logits: true });
-    executor.release(value);
-    return logits!;
   }
 }
 

@@ -96,10 +96,8 @@ export function makeEngine(options: EngineOptions): Engine {
     // A turn is one piece of a prompt, or the last tokens of several requests: all want what follows, or none.
     const complete = pieces.every(({ job, start, count }) => start + count === job.tokens.length);
     try {
-      const value = executor.tensor(Int32Array.from(tokens), [tokens.length]);
       const places = pieces.map(({ slot, start, count }) => ({ slot, start, count }));
-      const logits = await decode(value, places, { logits: complete });
-      executor.release(value);
+      const logits = await decode(Int32Array.from(tokens), places, { logits: complete });
       scheduler.done(turn);
       if (!logits) return;
       const jobs = pieces.map(({ job }) => job), choice = deviceChoice(executor, jobs);
