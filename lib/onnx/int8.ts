@@ -27,7 +27,8 @@ const nf4Pairs = Uint16Array.from({ length: 256 }, (_, byte) => nf4Code[byte >> 
 
 /** NF4's own blocks, a code for a code. */
 export function int8FromNf4(packed: Uint8Array, absmax: Float32Array): Int8Weight {
-  const pairs = Uint16Array.from(packed, (byte) => nf4Pairs[byte]);
+  const pairs = new Uint16Array(packed.length);
+  for (let i = 0; i < packed.length; i++) pairs[i] = nf4Pairs[packed[i]];
   return {
     codes: new Uint8Array(pairs.buffer),
     scales: absmax.map((max) => max / nf4Factor) as Float32Array<ArrayBuffer>,
@@ -40,7 +41,10 @@ export function int8FromFloats(data: Float32Array): Int8Weight {
   for (let block = 0; block < scales.length; block++) {
     const start = block * int8Block, end = start + int8Block;
     let max = 0;
-    for (let i = start; i < end; i++) max = Math.max(max, Math.abs(data[i]));
+    for (let i = start; i < end; i++) {
+      const size = Math.abs(data[i]);
+      if (size > max) max = size;
+    }
     scales[block] = max / 127;
     const factor = max > 0 ? 127 / max : 0;
     for (let i = start; i < end; i++) codes[i] = 128 + Math.round(data[i] * factor);

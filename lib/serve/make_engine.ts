@@ -24,7 +24,7 @@ export interface EngineOptions {
   contextLength: number;
   /** Requests that may wait; default 64. */
   queue?: number;
-  /** Tokens of a prompt that are read in one go while others are answered, and while none is; defaults 64 and 512. */
+  /** Tokens of a prompt that are read in one go while others are answered, and while none is; defaults 64 and 256. */
   chunk?: number;
   chunkAlone?: number;
 }
@@ -41,7 +41,7 @@ interface Request extends Job {
 }
 
 export function makeEngine(options: EngineOptions): Engine {
-  const { base, slots, contextLength, queue = 64, chunk = 64, chunkAlone = 512 } = options;
+  const { base, slots, contextLength, queue = 64, chunk = 64, chunkAlone = 256 } = options;
   const { executor, config } = base;
   const cache = makeKvCache(executor, { ...config, slots, length: contextLength });
   const answering = (about: Answering["about"], generator: Generator): Answering => (

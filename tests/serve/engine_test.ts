@@ -10,6 +10,7 @@ import { executorFloat64 } from "../reference/ops_float64.ts";
 const executors: Record<string, () => Executor> = {
   "the reference": executorFloat64,
   "ONNX Runtime": () => createOnnxExecutor({ threads: 1 }),
+  "ONNX Runtime in 8 bits": () => createOnnxExecutor({ threads: 2, int8: true }),
 };
 
 for (const [title, make] of Object.entries(executors)) {
