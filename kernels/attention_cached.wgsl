@@ -1,11 +1,11 @@
-// Attention of one new token a sequence against its cache, the context in p.splits parts.
-//   y[b, h] = sum over c of softmax(scale * q[b, h] . keys[b, c, g])[c] * values[b, c, g],  g = floor(h / group)
-// over the slots c = lengths[b].x .. lengths[b].y - 1; 0 where there is none. Other slots are not read.
-// q: [B, H*S]; keys, values: [B, C, G*S]; lengths: i32 [B, 2]. S is even, 256 at most; H is a
+// Attention of T new tokens against a cache, what each sees in p.splits parts.
+//   y[t, h] = sum over c of softmax(scale * q[t, h] . keys[c, g])[c] * values[c, g],  g = floor(h / group)
+// over the slots c = spans[t].x .. spans[t].y - 1; 0 where there is none. Other slots are not read.
+// q: [T, H*S]; keys, values: [slots, G*S]; spans: i32 [T, 2]. S is even, 256 at most; H is a
 // multiple of G.
-// y: with p.splits 1 [B, H*S], else f32 [B, H, p.splits, S + 2] for attention_cached_combine.wgsl: sums that are
+// y: with p.splits 1 [T, H*S], else f32 [T, H, p.splits, S + 2] for attention_cached_combine.wgsl: sums that are
 // not divided yet, the largest score, the sum of weights.
-// Grid: (G, B, p.splits * ceil(group / 8)).
+// Grid: (G, T, p.splits * ceil(group / 8)).
 //
 // A workgroup takes 8 query heads of a group and walks over its part of the slots, 32 at a time. A thread (ty, tx) holds,
 // of head ty, the scores of slots 2*tx and 2*tx+1 and of the output dimensions 4*tx .. 4*tx+3 of every 64.
@@ -17,13 +17,13 @@ const SLICES: u32 = 4;
 
 const NEVER = -1e30;
 
-struct Params { slots: u32, heads: u32, kvHeads: u32, group: u32, size: u32, splits: u32, scale: f32 }
+struct Params { heads: u32, kvHeads: u32, group: u32, size: u32, splits: u32, scale: f32 }
 
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> q: array<vec2<In>>;
 @group(0) @binding(2) var<storage, read> keys: array<vec2<Cache>>;
 @group(0) @binding(3) var<storage, read> values: array<vec2<Cache>>;
-@group(0) @binding(4) var<storage, read> lengths: array<vec2<i32>>;
+@group(0) @binding(4) var<storage, read> spans: array<vec2<i32>>;
 @group(0) @binding(5) var<storage, read_write> y: array<vec2<Out>>;
 
 // The 8 heads' queries, 65 apart.
@@ -45,7 +45,7 @@ fn query(row: u32, d: u32) -> vec4<f32> {
   return quadOf(vec2<f32>(q[i]), vec2<f32>(q[nextPair(i, d)]), d);
 }
 
-// `base` is the pair at which slot 0 of the sequence and group begins.
+// `base` is the pair at which slot 0 of the group begins.
 fn key(base: u32, slot: u32, end: u32, d: u32) -> vec4<f32> {
   let i = base + quadAt(min(slot, end - 1u) * p.kvHeads, d);
   return quadOf(vec2<f32>(keys[i]), vec2<f32>(keys[nextPair(i, d)]), d);
@@ -76,16 +76,16 @@ fn largestShare(ty: u32) -> f32 {
 @compute @workgroup_size(128)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
   let group = workgroup.x;
-  let b = workgroup.y;
+  let t = workgroup.y;
   let split = workgroup.z % p.splits;
   let ty = lane >> 4u;
   let tx = lane & 15u;
   let member = workgroup.z / p.splits * 8u + ty;
-  let row = b * p.heads + group * p.group + member;
-  let base = (b * p.slots * p.kvHeads + group) * p.size / 2u;
+  let row = t * p.heads + group * p.group + member;
+  let base = group * p.size / 2u;
 
   // Parts are whole tiles.
-  let range = vec2<u32>(lengths[b]);
+  let range = vec2<u32>(spans[t]);
   let count = max(range.y, range.x) - range.x;
   let part = (count + p.splits * 32u - 1u) / (p.splits * 32u) * 32u;
   let start = range.x + split * part;

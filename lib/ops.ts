@@ -41,12 +41,42 @@ export interface PaddedRows<V extends Value> {
   mask: V;
 }
 
-/** Which slots of its cache each sequence sees. */
-export interface Visible<V extends Value> {
-  /** i32 [B, 2]: the first slot and the one after the last. */
-  lengths: V;
-  /** f32 [B, C], 0 or -1e30: the same for executors with `paddedAttention`. */
-  mask?: V;
+/** Cached keys and values, where the T new tokens of one or more sequences belong in them, and what each of these sees. */
+export interface Cached<V extends Value> {
+  table?: CacheTable<V>;
+  /** For executors with `paddedAttention`. */
+  slots?: CacheSlots<V>;
+}
+
+/** All slots in one table; its leading axes are taken as one, of rows. */
+export interface CacheTable<V extends Value> {
+  /** [slots, C, G*S]. */
+  keys: V;
+  values: V;
+  /** i32 [T]: the row of each new token. */
+  index: V;
+  /** i32 [T, 2]: the first row that it sees, and the one after the last: its own. */
+  spans: V;
+}
+
+/** Each sequence's slot by itself, sequences in the order of their tokens. */
+export interface CacheSlots<V extends Value> {
+  /** [1, G, C, S] each. */
+  keys: V[];
+  values: V[];
+  /**
+   * i32 [N]: the new tokens by number, two at least of each sequence. A single one stands there twice, its double in a
+   * place that nobody sees: products over its keys then take the way that they take in a longer piece, and their last bits
+   * do not tell whether a token came alone.
+   */
+  spread: V;
+  /** i32 [T]: where each token stands among these. */
+  gather: V;
+  /** i32 [sequences]: how many of them each has. */
+  counts: V;
+  /** i32 [1] each: the position of its last one, and the one after it. */
+  last: V[];
+  end: V[];
 }
 
 export interface AttentionOptions {
@@ -119,9 +149,16 @@ export interface Ops<V extends Value> {
     options: AttentionOptions & { forward?: { y: V; stats: V } },
   ): { y: V; dq: V; dk: V; dv: V };
   /**
-   * One new token for each of B sequences against their caches. q [B, H*S], keys and values [B, C, G*S] -> [B, H*S].
+   * Stores the keys and values of T new tokens in their places of a cache, then the same attention over what the cache
+   * holds. q [T, H*S], k and v [T, G*S] -> [T, H*S]. `window`: a token sees itself and the window - 1 before it.
    */
-  attentionCached(q: V, keys: V, values: V, visible: Visible<V>, options: AttentionOptions): V;
+  attentionCached(
+    q: V,
+    k: V,
+    v: V,
+    cached: Cached<V>,
+    options: AttentionOptions & { window: number },
+  ): V;
 
   /** act(gate) * up, [T, F]; silu(x) = x*sigmoid(x), gelu_tanh is the tanh approximation. */
   gated(gate: V, up: V, activation: Activation): V;
@@ -181,8 +218,10 @@ export interface DropoutMask {
 export interface Executor {
   /** Says which engine this is, for the log: "ONNX Runtime 1.30.0, 2 threads". */
   readonly description: string;
-  /** Whether attention wants `Rows.padded` and `Visible.mask`. */
+  /** Whether attention wants `Rows.padded` and `CacheSlots`. */
   readonly paddedAttention: boolean;
+  /** Whether segments are best large: every run of one costs something, however little it does. */
+  readonly largeSegments: boolean;
   /**
    * Makes a value of host data. On the CPU it shares the memory: later writes to `data` are seen. `purpose` names what
    * comes with every batch in another length: its memory is then as large as the largest needed, and serves all.

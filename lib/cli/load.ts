@@ -61,6 +61,8 @@ export interface LoadOptions {
   /** CPU threads; 0: all cores. */
   threads: number;
   purpose: "training" | "answers";
+  /** Answers on the CPU with weights in 8 bits (lib/onnx/int8.ts). */
+  int8?: boolean;
   /** Take times of every GPU kernel. */
   profile?: boolean;
 }
@@ -70,12 +72,12 @@ export interface LoadOptions {
  * quarter of the machine's memory, the same numbers are held in f32: a token costs half as much time.
  */
 export async function loadOpenedModel(model: OpenedModel, options: LoadOptions): Promise<LoadedModel> {
-  const { engine, purpose } = options;
+  const { engine, purpose, int8 } = options;
   const fits = engine.kind === "onnx" && model.parameters * 4 < Deno.systemMemoryInfo().total / 4;
   const { close, ...made } = await makeExecutor(options), { executor } = made;
   const bar = progressBar();
   const weights = loadWeights(model.source, executor, {
-    linear: purpose === "answers" && fits ? "dequantised" : "nf4",
+    linear: purpose === "answers" && fits && !int8 ? "dequantised" : "nf4",
     cacheDir: join(cacheFolder(), "weights"),
     progress: (done, total) => bar.show("loading", done / total, `${total} tensors`),
   });
@@ -94,10 +96,10 @@ export async function loadOpenedModel(model: OpenedModel, options: LoadOptions):
 
 /** The executor of an engine. What GPUs need is loaded only here. */
 async function makeExecutor(
-  { engine, threads, profile }: LoadOptions,
+  { engine, threads, int8, profile }: LoadOptions,
 ): Promise<Pick<LoadedModel, "executor" | "webgpu" | "profile" | "close">> {
   if (engine.kind === "onnx") {
-    const executor = createOnnxExecutor(threads > 0 ? { threads } : {});
+    const executor = createOnnxExecutor({ threads, int8 });
     return { executor, close: () => executor.dispose() };
   }
   const [{ openGpu }, { createWebgpuExecutor }, { measureCeilings }] = await Promise.all([

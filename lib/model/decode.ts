@@ -1,90 +1,186 @@
 /**
- * One new token for each of B sequences against their caches: the call list of forward.ts at T = B, with attention over
- * stored keys and values instead of a batch. Attention needs the token's own key in the cache first, so a layer falls
- * into two halves; the second half of a layer and the first of the next run as one segment.
+ * New tokens of several sequences after what a cache holds of them: one token each, whole prompts, or pieces of them. The
+ * layers are those of forward.ts; here they are put together, as many to a segment as suits the executor, and fed.
  */
-import type { Ops, Segment, Value } from "../ops.ts";
-import { attentionOptions, feedForwardNorm, type LayerOptions, project } from "./forward.ts";
-import type { Projection } from "./names.ts";
+import type { Executor, Segment, Value } from "../ops.ts";
+import type { AttachedAdapter } from "./adapter.ts";
+import { batchValues, makeBatch, releaseBatch, ropeTables } from "./batch.ts";
+import type { ModelConfig } from "./config.ts";
+import { embedSegment, layerForward, layerInferenceSegment, logitsSegment } from "./forward.ts";
+import type { KvCache, Piece } from "./kv_cache.ts";
+import type { LoadedWeights } from "./weights.ts";
 
-/** Prefix of the next layer's weights and of its cos and sin in a segment's inputs. */
-export const nextLayer = "next.";
+/** What can answer: the model alone, or with an adapter. */
+export interface Generator {
+  executor: Executor;
+  config: ModelConfig;
+  weights: LoadedWeights;
+  adapter?: AttachedAdapter;
+}
 
-/** Up to the cache: x [B, D] -> q [B, H*S], k and v [B, G*S], turned to the positions of cos and sin. */
-function beforeAttention<V extends Value>(
-  ops: Ops<V>,
-  inputs: Record<string, V>,
-  { config, loraScale }: LayerOptions,
-): Record<"q" | "k" | "v", V> {
-  const eps = { eps: config.rmsEps };
-  const { cos, sin } = inputs;
-  const h = ops.rmsNorm(inputs.x, inputs.input_layernorm, eps);
-  const projected = (name: Projection) => project(ops, inputs, { name, x: h, loraScale }).y;
-  let q = projected("q_proj"), k = projected("k_proj");
-  if (config.qkNorm) {
-    q = ops.rmsNorm(q, inputs.q_norm, eps);
-    k = ops.rmsNorm(k, inputs.k_norm, eps);
+export interface DecodeOptions {
+  /** Whether the logits after each piece's last token are wanted. */
+  logits: boolean;
+}
+
+/**
+ * A function that runs new tokens (of all pieces in their order, or i32 [T] where a device has chosen them) and stores
+ * them in the cache. Returns the logits [pieces, V] after each piece's last token, to be released, where they are wanted.
+ */
+export type Decoder = (
+  tokens: Int32Array | Value,
+  pieces: Piece[],
+  options: DecodeOptions,
+) => Promise<Value | undefined>;
+
+/** Weights of a layer, with the adapter's values beside them. */
+function layerWeights({ weights, adapter }: Generator, layer: number): Record<string, Value> {
+  return adapter ? { ...weights.layers[layer], ...adapter.layers[layer] } : weights.layers[layer];
+}
+
+const prefixed = (prefix: string, values: Record<string, Value>) =>
+  Object.fromEntries(Object.entries(values).map(([name, value]) => [prefix + name, value]));
+
+/** Inputs whose names begin with a prefix, without it. */
+function part<V>(inputs: Record<string, V>, prefix: string): Record<string, V> {
+  return Object.fromEntries(
+    Object.entries(inputs).filter(([name]) => name.startsWith(prefix)).map((
+      [name, value],
+    ) => [name.slice(prefix.length), value]),
+  );
+}
+
+/** Layers `from` to before `to`, with the embedding before the first and the head after the last of all. */
+function stretchSegment(
+  { config, adapter }: Generator,
+  { from, to, logits }: { from: number; to: number; logits: boolean },
+): Segment {
+  const loraScale = adapter?.scale ?? 0, types = config.layerTypes.slice(from, to);
+  const embeds = from === 0, ends = logits && to === config.layers;
+  return {
+    key: `decode|${loraScale}|${types}|${embeds}|${ends}`,
+    build(ops, inputs) {
+      let { x } = embeds ? embedSegment(config).build(ops, inputs) : inputs;
+      types.forEach((type, i) => {
+        const own = { ...part(inputs, `${type}.`), ...part(inputs, `${i}.`), x };
+        const window = type === "sliding" ? config.slidingWindow : Infinity;
+        x = layerForward(ops, own, { config, loraScale, window }).y;
+      });
+      return ends ? logitsSegment(config).build(ops, { ...inputs, x }) : { x };
+    },
+  };
+}
+
+export function makeDecoder(generator: Generator, cache: KvCache): Decoder {
+  const { executor, config, weights } = generator;
+  const slides = config.layerTypes.includes("sliding");
+  const atOnce = executor.largeSegments ? config.layers : 1;
+  const stretches = Array.from({ length: Math.ceil(config.layers / atOnce) }, (_, s) => {
+    const from = s * atOnce, to = Math.min(from + atOnce, config.layers);
+    const own = Object.assign(
+      {},
+      ...Array.from({ length: to - from }, (_, i) => prefixed(`${i}.`, layerWeights(generator, from + i))),
+      from === 0 && { embed_tokens: weights.embed_tokens },
+    );
+    const of = (logits: boolean) => stretchSegment(generator, { from, to, logits });
+    return { from, to, own, silent: of(false), spoken: of(true) };
+  });
+
+  return async (given, pieces, options) => {
+    if (!(given instanceof Int32Array)) return await run(given, pieces, options);
+    // On the CPU a product with an adapter's matrices takes another way for a single row, which shows in the last bits: a
+    // lone token is run twice, its double in the next place of its slot, which nobody sees. The frozen weights' products
+    // in 8 bits know no such difference.
+    const lone = executor.paddedAttention && generator.adapter && given.length === 1;
+    const all = lone ? Int32Array.of(given[0], given[0]) : given, tokens = executor.tensor(all, [all.length]);
+    const result = lone
+      ? await run(tokens, [{ ...pieces[0], count: 2 }], { ...options, index: Int32Array.of(0) })
+      : await run(tokens, pieces, options);
+    executor.release(tokens);
+    return result;
+  };
+
+  async function run(
+    tokens: Value,
+    pieces: Piece[],
+    { logits, index: last = lastOf(pieces) }: DecodeOptions & { index?: Int32Array<ArrayBuffer> },
+  ): Promise<Value | undefined> {
+    // A device's attention over a cache is made for few tokens at a time: whole prompts are better off without.
+    if (!executor.paddedAttention && tokens.shape[0] > 2 * pieces.length && pieces.every(({ start }) => start === 0)) {
+      return await prefill(generator, cache, tokens, pieces, { logits });
+    }
+    const made: Value[] = [];
+    const own = (values: Record<string, Value>) => (made.push(...Object.values(values)), values);
+    const positions = Int32Array.from(
+      pieces.flatMap(({ start, count }) => Array.from({ length: count }, (_, i) => start + i)),
+    );
+    const shape = [positions.length, config.headDim / 2];
+    const shared = (type: "full" | "sliding") => {
+      const { cos, sin } = ropeTables(type === "full" ? config.rope : config.ropeLocal, config.headDim, positions);
+      return prefixed(
+        `${type}.`,
+        own({
+          ...cache.places(pieces, type === "full" ? Infinity : config.slidingWindow),
+          cos: executor.tensor(cos, shape),
+          sin: executor.tensor(sin, shape),
+        }),
+      );
+    };
+    const both = { ...shared("full"), ...slides ? shared("sliding") : {} };
+    const { index } = own({ index: executor.tensor(last, [last.length]) });
+    let x: Value | undefined;
+    for (const { from, to, own, silent, spoken } of stretches) {
+      const inputs: Record<string, Value> = { ...own, ...both };
+      for (let l = from; l < to; l++) Object.assign(inputs, prefixed(`${l - from}.`, cache.values(l, pieces)));
+      if (from === 0) inputs.tokens = tokens;
+      else inputs.x = x!;
+      const ends = logits && to === config.layers;
+      if (ends) Object.assign(inputs, { index, norm: weights.norm, lm_head: weights.lm_head });
+      const outputs = await executor.run(ends ? spoken : silent, inputs);
+      if (x) executor.release(x);
+      x = outputs.x ?? outputs.logits;
+    }
+    executor.release(...made);
+    if (logits) return x;
+    executor.release(x!);
   }
-  return {
-    q: ops.rope(q, cos, sin, { heads: config.heads }),
-    k: ops.rope(k, cos, sin, { heads: config.kvHeads }),
-    v: projected("v_proj"),
-  };
 }
 
-/** From the cache on: x [B, D], q, keys and values [B, C, G*S], lengths and mask (`Visible`) -> y [B, D]. */
-function afterAttention<V extends Value>(
-  ops: Ops<V>,
-  inputs: Record<string, V>,
-  { config, loraScale }: LayerOptions,
-): V {
-  const eps = { eps: config.rmsEps };
-  const projected = (name: Projection, x: V) => project(ops, inputs, { name, x, loraScale }).y;
-  const { x, q, keys, values, lengths, mask } = inputs;
-  let o = projected("o_proj", ops.attentionCached(q, keys, values, { lengths, mask }, attentionOptions(config)));
-  if (config.postNorms) o = ops.rmsNorm(o, inputs.post_attention_layernorm, eps);
-  const mid = ops.add(x, o);
-  const h = ops.rmsNorm(mid, feedForwardNorm(inputs, config), eps);
-  let down = projected("down_proj", ops.gated(projected("gate_proj", h), projected("up_proj", h), config.activation));
-  if (config.postNorms) down = ops.rmsNorm(down, inputs.post_feedforward_layernorm, eps);
-  return ops.add(mid, down);
+/** i32: the last token of each piece among all new tokens. */
+function lastOf(pieces: Piece[]): Int32Array<ArrayBuffer> {
+  let end = 0;
+  return Int32Array.from(pieces, ({ count }) => (end += count) - 1);
 }
 
-export interface DecodeSegments {
-  /** tokens i32 [B], embed_tokens, the first layer's inputs -> x, q, k, v. */
-  first: Segment;
-  /** A layer's x, q, keys, values, lengths and weights, the next one's with `nextLayer` before -> x, q, k, v of the next. */
-  between: Segment;
-  /** The last layer's, with norm and lm_head -> logits [B, V]. */
-  last: Segment;
-}
-
-export function decodeSegments(options: LayerOptions): DecodeSegments {
-  const { config, loraScale } = options;
-  return {
-    first: {
-      key: `decode_first|${loraScale}`,
-      build(ops, inputs) {
-        const embedded = ops.gatherRows(inputs.embed_tokens, inputs.tokens);
-        const x = config.embeddingScale === 1 ? embedded : ops.scale(embedded, config.embeddingScale);
-        return { x, ...beforeAttention(ops, { ...inputs, x }, options) };
-      },
-    },
-    between: {
-      key: `decode_between|${loraScale}`,
-      build(ops, inputs) {
-        const x = afterAttention(ops, inputs, options);
-        const next = Object.entries(inputs).filter(([name]) => name.startsWith(nextLayer));
-        const stripped = Object.fromEntries(next.map(([name, value]) => [name.slice(nextLayer.length), value]));
-        return { x, ...beforeAttention(ops, { ...stripped, x }, options) };
-      },
-    },
-    last: {
-      key: `decode_last|${loraScale}`,
-      build(ops, inputs) {
-        const h = ops.rmsNorm(afterAttention(ops, inputs, options), inputs.norm, { eps: config.rmsEps });
-        return { logits: ops.linear(h, inputs.lm_head) };
-      },
-    },
-  };
+/** The same for sequences that begin, as a packed batch whose keys and values are stored afterwards. */
+async function prefill(
+  generator: Generator,
+  cache: KvCache,
+  tokens: Value,
+  pieces: Piece[],
+  { logits: wanted }: DecodeOptions,
+): Promise<Value | undefined> {
+  const { executor, config, weights, adapter } = generator;
+  const batch = makeBatch(pieces.map(({ count }) => ({
+    tokens: new Int32Array(count),
+    targets: new Uint8Array(count),
+  })));
+  const values = batchValues(executor, batch, config), rows = cache.rows(pieces);
+  const index = executor.tensor(rows, [rows.length]), last = executor.tensor(lastOf(pieces), [pieces.length]);
+  let { x } = await executor.run(embedSegment(config), { embed_tokens: weights.embed_tokens, tokens });
+  const segment = layerInferenceSegment({ config, loraScale: adapter?.scale ?? 0 }, ["k", "v"]);
+  for (let l = 0; l < config.layers; l++) {
+    const shared = config.layerTypes[l] === "sliding" ? values.sliding : values.full;
+    const { y, k, v } = await executor.run(segment, { ...layerWeights(generator, l), ...shared, x });
+    cache.store(l, { k, v, index });
+    executor.release(x, k, v);
+    x = y;
+  }
+  const { norm, lm_head } = weights;
+  const logits = wanted
+    ? (await executor.run(logitsSegment(config), { x, index: last, norm, lm_head })).logits
+    : undefined;
+  executor.release(x, index, last);
+  releaseBatch(executor, values);
+  return logits;
 }

@@ -2,12 +2,14 @@
  * The model, forward: the call list of one decoder layer, and the embedding and the head around the layers. The flags
  * of ModelConfig are the only difference between families. Everything a layer's backward needs is returned beside y.
  *
- * Inputs of a segment are one flat record: `x`, the batch (`cos`, `sin`, `rows.*`), the weights by module name
+ * Inputs of a segment are one flat record: `x`, the batch (`cos`, `sin`, and `rows.*`, or `cache.*` where the tokens
+ * continue what a cache holds), the weights by module name
  * (`q_proj`, `input_layernorm`, ...) and, where a module is trained, `q_proj.lora_A`, `q_proj.lora_B`
  * (and `q_proj.magnitude`, `q_proj.norm` with DoRA, `q_proj.dropout` with dropout).
  */
 import type { AttentionOptions, Ops, Segment, Value } from "../ops.ts";
 import { rowsOf } from "./batch.ts";
+import { cachedOf } from "./kv_cache.ts";
 import type { ModelConfig } from "./config.ts";
 import type { Projection } from "./names.ts";
 
@@ -15,6 +17,8 @@ export interface LayerOptions {
   config: ModelConfig;
   /** alpha/r, or alpha/sqrt(r) with rsLoRA. */
   loraScale: number;
+  /** Tokens that one sees, with itself; Infinity or absent: all. Only where they are in a cache: `rows` say it themselves. */
+  window?: number;
 }
 
 export function attentionOptions(config: ModelConfig): AttentionOptions {
@@ -47,7 +51,7 @@ export function project<V extends Value>(
 export function layerForward<V extends Value>(
   ops: Ops<V>,
   inputs: Record<string, V>,
-  { config, loraScale }: LayerOptions,
+  { config, loraScale, window = Infinity }: LayerOptions,
 ): Record<string, V> {
   const eps = { eps: config.rmsEps };
   const saved: Record<string, V> = {};
@@ -69,13 +73,7 @@ export function layerForward<V extends Value>(
   }
   q = ops.rope(q, cos, sin, { heads: config.heads });
   k = ops.rope(k, cos, sin, { heads: config.kvHeads });
-  const rows = rowsOf(inputs), heads = attentionOptions(config);
-  const attended = ops.attentionWithStats?.(q, k, v, rows, heads);
-  if (attended) {
-    saved.attention = attended.y;
-    saved.attention_stats = attended.stats;
-  }
-  let o = projected("o_proj", attended?.y ?? ops.attention(q, k, v, rows, heads));
+  let o = projected("o_proj", attend(q, k, v));
   if (config.postNorms) {
     saved.o_raw = o;
     o = ops.rmsNorm(o, inputs.post_attention_layernorm, eps);
@@ -90,6 +88,16 @@ export function layerForward<V extends Value>(
     down = ops.rmsNorm(down, inputs.post_feedforward_layernorm, eps);
   }
   return { ...saved, q, k, v, mid, gate, up, y: ops.add(mid, down) };
+
+  function attend(q: V, k: V, v: V): V {
+    const heads = attentionOptions(config), cached = cachedOf(inputs);
+    if (cached) return ops.attentionCached(q, k, v, cached, { ...heads, window });
+    const rows = rowsOf(inputs), attended = ops.attentionWithStats?.(q, k, v, rows, heads);
+    if (!attended) return ops.attention(q, k, v, rows, heads);
+    saved.attention = attended.y;
+    saved.attention_stats = attended.stats;
+    return attended.y;
+  }
 }
 
 /** The norm before the feed-forward: gemma3 gives it a name of its own. */

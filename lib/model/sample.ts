@@ -32,9 +32,7 @@ export function sampleToken(
   options: SamplingOptions & { history: ArrayLike<number>; row: number; step: number },
 ): number {
   const { temperature = 0, repetition_penalty: penalty = 1, history } = options;
-  if (penalty !== 1) {
-    for (const token of new Set(Array.from(history))) logits[token] *= logits[token] > 0 ? 1 / penalty : penalty;
-  }
+  penalizeRepetition(logits, history, penalty);
   if (!(temperature > 0)) return largest(logits);
   // The largest sum of a logit and Gumbel's noise is a draw from softmax.
   const noise = gumbel(options.seed ?? 0, options.row, options.step);
@@ -44,6 +42,12 @@ export function sampleToken(
     if (score > most || (score === most && token < best)) [best, most] = [token, score];
   }
   return best;
+}
+
+/** Makes tokens that came before less likely, or, below 1, more. */
+export function penalizeRepetition(logits: Float32Array, history: ArrayLike<number>, penalty: number): void {
+  if (penalty === 1) return;
+  for (const token of new Set(Array.from(history))) logits[token] *= logits[token] > 0 ? 1 / penalty : penalty;
 }
 
 function largest(logits: Float32Array): number {

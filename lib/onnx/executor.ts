@@ -8,6 +8,7 @@ import { recoverAbsmax } from "../quant/double_quant.ts";
 import { type Nf4Decoder, nf4Decoder } from "../quant/nf4_decoder.ts";
 import type { Executor, Segment, Value, WeightData } from "../ops.ts";
 import { createGraph, type Graph } from "./graph.ts";
+import { fitsInt8, int8Block, int8FromFloats, int8FromNf4 } from "./int8.ts";
 import { returnFreedMemory } from "./malloc.ts";
 import { type Recorded, recordingOps } from "./ops_onnx.ts";
 import { createPool } from "./pool.ts";
@@ -18,6 +19,8 @@ interface Held extends Value {
   tensor: Tensor;
   /** NF4 weights. */
   absmax?: Tensor;
+  /** Weights that products take in 8 bits: a number for each, and what is made of them when it is first needed. */
+  int8?: { id: number; tensors?: { codes: Tensor; scales: Tensor } };
   /** Views of some of its rows, by "start-end". */
   views?: Map<string, Tensor>;
   pooled: boolean;
@@ -32,6 +35,8 @@ interface Compiled {
   session: Session;
   inputs: Input[];
   outputs: string[];
+  /** Values that are written over, in the order of the session's last outputs. */
+  overwritten: string[];
   /** Shapes of the outputs by the signature of the input shapes. */
   shapes: Map<string, Record<string, number[]>>;
 }
@@ -39,6 +44,8 @@ interface Compiled {
 export interface OnnxOptions {
   /** Threads of one operation; default: ONNX Runtime's choice, one on every physical core. */
   threads?: number;
+  /** Products with frozen weights in 8 bits (int8.ts), which only answers may use: gradients need f32. */
+  int8?: boolean;
   /** Writes a profile of every session beside this prefix (ONNX Runtime's JSON). */
   profilePrefix?: string;
 }
@@ -50,6 +57,7 @@ export function createOnnxExecutor(options: OnnxOptions = {}): Executor {
   const sessions = new Map<string, Compiled>();
   const pool = createPool();
   const dequantize = dequantizer();
+  let weights = 0;
 
   const hold = (data: TensorData, shape: readonly number[], pooled: boolean): Held => ({
     ...{ data, shape, pooled },
@@ -61,15 +69,33 @@ export function createOnnxExecutor(options: OnnxOptions = {}): Executor {
     segment: Segment,
     { values, signature }: { values: Record<string, Held>; signature: string },
   ): Compiled {
-    const { graph, inputs, shapes } = record(segment, values);
+    const { graph, inputs, shapes, overwritten, constants } = record(segment, values);
     const outputs = Object.keys(shapes);
     const session = runtime.session(graph.bytes(), {
       inputs: inputs.map(inputName),
-      outputs: outputs.map(outputName),
+      outputs: [...outputs.map(outputName), ...overwritten.map(overName)],
       threads,
+      initializers: constants.flatMap((of) => {
+        const { codes, scales } = int8Tensors(values[of]);
+        return [{ name: codesName(of), tensor: codes }, { name: scalesName(of), tensor: scales }];
+      }),
       profile: options.profilePrefix && `${options.profilePrefix}_${segment.key.split("|")[0]}`,
     });
-    return { session, inputs, outputs, shapes: new Map([[signature, shapes]]) };
+    return { session, inputs, outputs, overwritten, shapes: new Map([[signature, shapes]]) };
+  }
+
+  function int8Tensors(value: Held): { codes: Tensor; scales: Tensor } {
+    const { data, absmax, shape: [outputs, inputs] } = value, blocks = inputs / int8Block;
+    const make = () => {
+      const { codes, scales } = absmax
+        ? int8FromNf4(data as Uint8Array, absmax.data as Float32Array)
+        : int8FromFloats(data as Float32Array);
+      return {
+        codes: runtime.tensor(codes, [outputs, blocks, int8Block]),
+        scales: runtime.tensor(scales, [outputs * blocks]),
+      };
+    };
+    return value.int8!.tensors ??= make();
   }
 
   function tensorOf(input: Input, value: Held): Tensor {
@@ -88,13 +114,15 @@ export function createOnnxExecutor(options: OnnxOptions = {}): Executor {
   return {
     description: `ONNX Runtime ${runtime.version}, ${threads > 0 ? `threads: ${threads}` : "a thread on every core"}`,
     paddedAttention: true,
+    largeSegments: true,
     tensor: (data, shape) => hold(data, shape, false),
     weight(data: WeightData): Value {
-      if (data.kind === "f32") return hold(data.data, data.shape, false);
+      const int8 = options.int8 && fitsInt8(data.shape) ? { id: weights++ } : undefined;
+      if (data.kind === "f32") return Object.assign(hold(data.data, data.shape, false), { int8 });
       const { packed, shape } = data;
       const absmax = data.absmax instanceof Float32Array ? data.absmax : recoverAbsmax(data.absmax);
       return {
-        ...{ data: packed, shape, pooled: false },
+        ...{ data: packed, shape, pooled: false, int8 },
         tensor: runtime.tensor(packed, [packed.length]),
         absmax: runtime.tensor(absmax, [absmax.length]),
       } as Held;
@@ -103,10 +131,11 @@ export function createOnnxExecutor(options: OnnxOptions = {}): Executor {
       const values = inputs as Record<string, Held>;
       let signature = "", key = segment.key;
       for (const name in values) {
-        const { shape, absmax } = values[name];
+        const { shape, absmax, int8 } = values[name];
         signature += `${shape};`;
         // Shapes of NF4 weights are attributes of the node, so they belong to the key.
-        key += absmax ? `|${name}:${shape}` : `|${name}`;
+        // Weights in 8 bits are constants of the session.
+        key += int8 ? `|${name}#${int8.id}` : absmax ? `|${name}:${shape}` : `|${name}`;
       }
       let compiled = sessions.get(key);
       if (!compiled) sessions.set(key, compiled = compile(segment, { values, signature }));
@@ -120,7 +149,10 @@ export function createOnnxExecutor(options: OnnxOptions = {}): Executor {
       }
       await compiled.session.run(
         compiled.inputs.map((input) => tensorOf(input, values[input.of])),
-        compiled.outputs.map((name) => outputs[name].tensor),
+        [
+          ...compiled.outputs.map((name) => outputs[name].tensor),
+          ...compiled.overwritten.map((name) => values[name].tensor),
+        ],
       );
       return outputs;
     },
@@ -183,6 +215,9 @@ export function createOnnxExecutor(options: OnnxOptions = {}): Executor {
 const floats = (value: Value) => (value as Held).data as Float32Array;
 
 const outputName = (name: string) => `out.${name}`;
+const overName = (name: string) => `over.${name}`;
+const codesName = (name: string) => `${name}.codes`;
+const scalesName = (name: string) => `${name}.scales`;
 
 function inputName(input: Input): string {
   const { of, kind } = input;
@@ -192,7 +227,7 @@ function inputName(input: Input): string {
 /** The segment's graph for inputs like these, what it wants to be fed, and the shapes of its outputs. */
 function record(segment: Segment, values: Record<string, Held>) {
   const graph: Graph = createGraph(segment.key), inputs: Input[] = [];
-  const recorded: Record<string, Recorded> = {};
+  const recorded: Record<string, Recorded> = {}, overwritten: string[] = [], constants: string[] = [];
   const declare = (input: Input, type: "float" | "int32" | "uint8"): string => {
     const name = inputName(input);
     if (!inputs.some((other) => inputName(other) === name)) {
@@ -201,11 +236,32 @@ function record(segment: Segment, values: Record<string, Held>) {
     }
     return name;
   };
-  for (const [of, { data, shape, absmax }] of Object.entries(values)) {
+  for (const [of, { data, shape, absmax, int8 }] of Object.entries(values)) {
     const type = data instanceof Float32Array ? "float" : data instanceof Int32Array ? "int32" : "uint8";
-    recorded[of] = { name: declare({ of, kind: "value" }, type), shape };
+    recorded[of] = {
+      // Only where it is read: weights in 8 bits are not.
+      get name() {
+        return declare({ of, kind: "value" }, type);
+      },
+      shape,
+      overwrite(result) {
+        graph.output(result, overName(of));
+        overwritten.push(of);
+      },
+    };
+    if (int8) {
+      const [outputs, inputs] = shape, blocks = inputs / int8Block;
+      recorded[of].int8 = () => {
+        const names = { codes: codesName(of), scales: scalesName(of) };
+        if (constants.includes(of)) return names;
+        constants.push(of);
+        graph.initializer(names.codes, "uint8", [outputs, blocks, int8Block]);
+        graph.initializer(names.scales, "float", [outputs * blocks]);
+        return names;
+      };
+    }
     if (absmax) {
-      recorded[of].absmax = declare({ of, kind: "absmax" }, "float");
+      Object.defineProperty(recorded[of], "absmax", { get: () => declare({ of, kind: "absmax" }, "float") });
       recorded[of].dequantized = () => declare({ of, kind: "dequantized" }, "float");
     } else if (type === "float") {
       recorded[of].rows = (start, end) => declare({ of, kind: "rows", start, end }, "float");
@@ -217,7 +273,7 @@ function record(segment: Segment, values: Record<string, Held>) {
     graph.output(value.name, outputName(name));
     shapes[name] = [...value.shape];
   }
-  return { graph, inputs, shapes };
+  return { graph, inputs, shapes, overwritten, constants };
 }
 
 function count(shape: readonly number[]): number {

@@ -5,6 +5,7 @@
  */
 import type { Activation, AttentionOptions, Ops, PaddedRows, Value } from "../ops.ts";
 import type { Graph, NodeOptions } from "./graph.ts";
+import { int8Block } from "./int8.ts";
 
 export interface Recorded extends Value {
   /** Name in the graph; for NF4 the packed codes. */
@@ -13,8 +14,12 @@ export interface Recorded extends Value {
   absmax?: string;
   /** Set for NF4 weights: declares the input that holds the same weight in f32, and names it. */
   dequantized?: () => string;
+  /** Set for weights that are wanted in 8 bits: declares constants of codes and scales (int8.ts), and names them. */
+  int8?: () => { codes: string; scales: string };
   /** Set for f32 inputs: declares an input that holds rows start..end of it, without a copy, and names it. */
   rows?: (start: number, end: number) => string;
+  /** Set for inputs: declares that the value of this name is written over it. */
+  overwrite?: (result: string) => void;
 }
 
 const microsoft = "com.microsoft";
@@ -29,6 +34,8 @@ export function recordingOps(graph: Graph): Ops<Recorded> {
   const binary = (op: string) => (a: Recorded, b: Recorded) => make(node(op, [a.name, b.name]), a.shape);
   const [add, mul, div] = [binary("Add"), binary("Mul"), binary("Div")];
 
+  const rows = (x: string, index: Recorded) => node("Gather", [x, index.name], { attributes: { axis: { int: 0 } } });
+
   /** op(a)*op(b)*scale over the last two axes. */
   const product = (a: string, b: string, options: { transA?: boolean; transB?: boolean; scale?: number } = {}) =>
     node("FusedMatMul", [a, b], {
@@ -41,6 +48,19 @@ export function recordingOps(graph: Graph): Ops<Recorded> {
     });
 
   const linear = (x: Recorded, weight: Recorded) => {
+    if (!weight.int8) return exactLinear(x, weight);
+    const [outputs, inputs] = weight.shape, { codes, scales } = weight.int8();
+    const y = node("MatMulNBits", [x.name, codes, scales], {
+      domain: microsoft,
+      attributes: {
+        ...{ K: { int: inputs }, N: { int: outputs }, bits: { int: 8 }, block_size: { int: int8Block } },
+        // Sums of integers.
+        accuracy_level: { int: 4 },
+      },
+    });
+    return make(y, [x.shape[0], outputs]);
+  };
+  const exactLinear = (x: Recorded, weight: Recorded) => {
     const [outputs, inputs] = weight.shape;
     const y = weight.absmax
       ? node("MatMulBnb4", [x.name, weight.name, weight.absmax], {
@@ -141,7 +161,7 @@ export function recordingOps(graph: Graph): Ops<Recorded> {
       // ||W + sBA||^2 by rows = ||W||^2 + 2s <W A^T, B> + s^2 <B A A^T, B>; W itself comes from linear(identity).
       const inputs = weight.shape[1];
       const eye = node("EyeLike", [node("ConstantOfShape", [graph.constant("int64", [inputs, inputs])])]);
-      const transposed = linear(make(eye, [inputs, inputs]), weight); // [I, O]
+      const transposed = exactLinear(make(eye, [inputs, inputs]), weight); // [I, O]
       const adapted = matmul(a, b, { transA: true, transB: true, scale, plus: transposed });
       const norm = node("ReduceL2", [adapted.name, axes(0)], { attributes: { keepdims: { int: 0 } } });
       return make(norm, [weight.shape[0]]);
@@ -189,17 +209,36 @@ export function recordingOps(graph: Graph): Ops<Recorded> {
         dv: unfold(dv, rows, { G, M: 1, S }),
       };
     },
-    attentionCached(q, keys, values, { mask }, options) {
-      const G = options.kvHeads, M = options.heads / G, S = q.shape[1] / options.heads;
-      const qf = reshape(q.name, 0, G, M, S);
-      const kf = transpose(reshape(keys.name, 0, 0, G, S), 0, 2, 1, 3); // [B, G, C, S]
-      const vf = transpose(reshape(values.name, 0, 0, G, S), 0, 2, 1, 3);
-      const scores = node("Add", [
-        product(qf, kf, { transB: true, scale: options.scale }),
-        node("Unsqueeze", [mask!.name, axes(1, 2)]),
-      ]);
-      const p = node("Softmax", [scores], { attributes: { axis: { int: -1 } } });
-      return make(reshape(product(p, vf), -1, q.shape[1]), q.shape);
+    attentionCached(q, k, v, { slots }, options) {
+      // A node for each sequence, which adds its new keys and values to its slot in place.
+      const { keys, values, last, end, counts, spread, gather } = slots!, sequences = keys.length;
+      const sizes = sequences > 1 ? node("Cast", [counts.name], { attributes: { to: { int: 7 } } }) : "";
+      const divided = (x: Recorded): string[] => {
+        // With the width: where the node's shape inference knows q's but not v's, it takes q for all three in one.
+        const whole = reshape(rows(x.name, spread), 1, -1, x.shape[1]);
+        if (sequences === 1) return [whole];
+        return graph.node("Split", [whole, sizes], { outputs: sequences, attributes: { axis: { int: 1 } } });
+      };
+      const [qs, ks, vs] = [divided(q), divided(k), divided(v)];
+      const window = Number.isFinite(options.window) ? options.window : -1;
+      const parts = qs.map((q, i) => {
+        const inputs = [q, ks[i], vs[i], keys[i].name, values[i].name, last[i].name, end[i].name];
+        const [y, allKeys, allValues] = graph.node("GroupQueryAttention", inputs, {
+          outputs: 3,
+          domain: microsoft,
+          attributes: {
+            num_heads: { int: options.heads },
+            kv_num_heads: { int: options.kvHeads },
+            local_window_size: { int: window },
+            scale: options.scale,
+          },
+        });
+        keys[i].overwrite!(allKeys);
+        values[i].overwrite!(allValues);
+        return y;
+      });
+      const y = sequences === 1 ? parts[0] : node("Concat", parts, { attributes: { axis: { int: 1 } } });
+      return make(rows(reshape(y, -1, q.shape[1]), gather), q.shape);
     },
 
     gated(gate, up, activation) {

@@ -120,22 +120,23 @@ export function attentionCachedPartialShape(
 }
 
 /**
- * One new token for each of B sequences: y [B, H*S] from q [B, H*S] and the caches' slots lengths[b][0] ..
- * lengths[b][1] - 1, lengths i32 [B, 2]. keys and values [B, C, G*S] have one element type. Other slots are not read.
+ * New tokens against a cache: y [T, H*S] from q [T, H*S] and the rows spans[t][0] .. spans[t][1] - 1 of the cache, i32
+ * [T, 2]. keys and values [slots, C, G*S] have one element type, their rows counted through all slots. Other rows are not
+ * read.
  */
 export function attentionCached<T extends TensorLike>(
   _target: KernelTarget,
-  { q, keys, values, lengths, y, partial }: { q: T; keys: T; values: T; lengths: T; y: T; partial?: T },
+  { q, keys, values, spans, y, partial }: { q: T; keys: T; values: T; spans: T; y: T; partial?: T },
   options: AttentionOptions,
 ): Dispatch<T>[] {
-  const { heads, kvHeads, scale } = options, [B] = q.shape, C = keys.shape[1];
+  const { heads, kvHeads, scale } = options, [count] = q.shape;
   const { size, group, SLICES, numbers } = headsOf(q, options), splits = splitsOf(q, keys, options);
   const part = (to: T): Dispatch<T> => ({
     kernel: "attention_cached",
     constants: { In: q.dtype, Cache: sameDtype(keys, values), Out: to.dtype, SLICES },
-    tensors: [q, keys, values, lengths, to],
-    params: [C, ...numbers, splits, { f32: scale }],
-    grid: [kvHeads, B, splits * Math.ceil(group / headsAtOnce)],
+    tensors: [q, keys, values, spans, to],
+    params: [...numbers, splits, { f32: scale }],
+    grid: [kvHeads, count, splits * Math.ceil(group / headsAtOnce)],
   });
   if (splits === 1) return [part(y)];
   if (!partial) throw new Error("attention: a long cache needs `partial`");
@@ -143,7 +144,7 @@ export function attentionCached<T extends TensorLike>(
     kernel: "attention_cached_combine",
     constants: { Out: y.dtype },
     tensors: [partial, y],
-    params: [B * heads, size / 2, splits],
-    grid: spread(B * heads),
+    params: [count * heads, size / 2, splits],
+    grid: spread(count * heads),
   }];
 }

@@ -253,6 +253,7 @@ export function createWebgpuExecutor(gpu: Gpu, options: WebgpuOptions = {}): Web
     description: `${gpu.engine === "dawn" ? "WebGPU (Dawn)" : "WebGPU"} on ${gpu.name}, ${f16 ? "f16" : "f32"}` +
       (target.matrix ? ", tensor cores" : ""),
     paddedAttention: false,
+    largeSegments: false,
     view: (tensor, half) => hold(tensor, { persistent: half !== undefined, half }),
     tensor(data, shape, purpose) {
       const tensor = allocate(shape, data instanceof Float32Array ? "f32" : "i32", { purpose });

@@ -97,12 +97,14 @@ export function lowerNode(node: Node, lowering: Lowering): void {
       return emit(...attentionBackward(target, { dy, q, k, v, y, lse, spans, delta, dq, dk, dv }, options));
     }
     case "attentionCached": {
-      const [asked, keys, values, lengths] = args.map(tensor);
+      const [asked, k, v, keys, values, index, spans] = args.map(tensor);
+      const table = (cache: Virtual) => ({ ...cache, shape: [cache.shape[0] * cache.shape[1], cache.shape[2]] });
+      emit(scatterRows(k, index, table(keys)), scatterRows(v, index, table(values)));
       const q = asked.dtype === keys.dtype ? asked : temp(asked.shape, keys.dtype);
       if (q !== asked) emit(cast(asked, q));
       const shape = attentionCachedPartialShape({ q, keys }, options);
       const partial = shape && temp(shape, "f32");
-      return emit(...attentionCached(target, { q, keys, values, lengths, y: result(y), partial }, options));
+      return emit(...attentionCached(target, { q, keys, values, spans, y: result(y), partial }, options));
     }
     case "gated":
       return emit(gated(tensor(args[0]), tensor(args[1]), result(y), options.activation));

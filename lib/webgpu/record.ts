@@ -73,8 +73,10 @@ export function recordingOps(nodes: Node[]): Ops<Recorded> {
       const [dq, dk, dv] = record("attentionBackward", args, shapes, options);
       return { y: given.y, dq, dk, dv };
     },
-    attentionCached: (q, keys, values, { lengths }, options) =>
-      one("attentionCached", [q, keys, values, lengths], q.shape, options),
+    attentionCached(q, k, v, { table }, { heads, kvHeads, scale }) {
+      const { keys, values, index, spans } = table!;
+      return one("attentionCached", [q, k, v, keys, values, index, spans], q.shape, { heads, kvHeads, scale });
+    },
     gated: (gate, up, activation) => one("gated", [gate, up], gate.shape, { activation }),
     gatedBackward(dy, gate, up, activation) {
       const [dgate, dup] = record("gatedBackward", [dy, gate, up], [gate.shape, gate.shape], { activation });

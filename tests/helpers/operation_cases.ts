@@ -4,6 +4,7 @@
  */
 import type { Activation, Executor, Ops, Segment, Value, WeightData } from "../../lib/ops.ts";
 import { causalMask, makeBatch, ropeTables, rowsOf, spansOf } from "../../lib/model/batch.ts";
+import { type Piece, spreadOf } from "../../lib/model/kv_cache.ts";
 import { quantizeNf4 } from "../../lib/quant/nf4.ts";
 import { randomFloats } from "./random.ts";
 
@@ -25,13 +26,6 @@ function nf4(seed: number, rows: number, columns: number): HostInput {
 
 function integers(...data: number[]): HostInput {
   return { data: Int32Array.from(data), shape: [data.length] };
-}
-
-/** `Visible.mask` of sequences that see slots [first, end) of `capacity`. */
-function slotMask(spans: [first: number, end: number][], capacity: number): Float32Array<ArrayBuffer> {
-  const mask = new Float32Array(spans.length * capacity).fill(-1e30);
-  spans.forEach(([first, end], b) => mask.fill(0, b * capacity + first, b * capacity + end));
-  return mask;
 }
 
 /** Runs a case on an executor: outputs by name, and their shapes. */
@@ -77,6 +71,63 @@ function attentionCases(lengths: number[], { H, G, S, window }: { H: number; G: 
       build: (ops, i) => ops.attentionBackward(i.dy, i.q, i.k, i.v, rowsOf(i), options),
     },
   ] as OperationCase[];
+}
+
+/**
+ * New tokens of three sequences in slots of 9 places, and of one sequence alone: keys and values stored before are given
+ * twice, as a table and slot by slot, and come out as they are afterwards.
+ */
+function cachedCases({ H, G, S, window }: { H: number; G: number; S: number; window: number }): OperationCase[] {
+  const C = 9, options = { heads: H, kvHeads: G, scale: 0.5, window };
+  const all: Piece[] = [{ slot: 2, start: 4, count: 1 }, { slot: 0, start: 0, count: 3 }, {
+    slot: 1,
+    start: 5,
+    count: 4,
+  }];
+  return [all, all.slice(0, 1), all.slice(2)].map((pieces): OperationCase => {
+    const T = pieces.reduce((sum, { count }) => sum + count, 0), D = G * S;
+    const stored = { keys: randomFloats(3 * C * D, 5), values: randomFloats(3 * C * D, 6) };
+    const inputs: Record<string, HostInput> = { q: random(1, T, H * S), k: random(2, T, D), v: random(3, T, D) };
+    const places = pieces.flatMap(({ slot, start, count }) =>
+      Array.from({ length: count }, (_, i) => [slot * C + Math.max(0, start + i + 1 - window), slot * C + start + i])
+    );
+    inputs.index = integers(...places.map(([, own]) => own));
+    inputs.spans = { data: Int32Array.from(places.flatMap(([first, own]) => [first, own + 1])), shape: [T, 2] };
+    const { spread, gather, counts } = spreadOf(pieces);
+    Object.assign(inputs, { spread: integers(...spread), gather: integers(...gather), counts: integers(...counts) });
+    for (const what of ["keys", "values"] as const) {
+      inputs[what] = { data: stored[what].slice(), shape: [3, C, D] };
+      pieces.forEach(({ slot }, i) => {
+        const own = new Float32Array(G * C * S);
+        for (let g = 0; g < G; g++) {
+          for (let c = 0; c < C; c++) {
+            const from = ((slot * C + c) * G + g) * S;
+            own.set(stored[what].subarray(from, from + S), (g * C + c) * S);
+          }
+        }
+        inputs[`${what}.${i}`] = { data: own, shape: [1, G, C, S] };
+      });
+    }
+    pieces.forEach(({ start }, i) => {
+      inputs[`last.${i}`] = integers(start + counts[i] - 1);
+      inputs[`end.${i}`] = integers(start + counts[i]);
+    });
+    return {
+      name: `attentionCached, ${pieces.length} sequences, ${H}/${G} heads, window ${window}`,
+      inputs,
+      build(o, i) {
+        const each = (what: string) => pieces.map((_, p) => i[`${what}.${p}`]);
+        const slots = { keys: each("keys"), values: each("values"), last: each("last"), end: each("end") };
+        const table = { keys: i.keys, values: i.values, index: i.index, spans: i.spans };
+        return {
+          y: o.attentionCached(i.q, i.k, i.v, {
+            table,
+            slots: { ...slots, spread: i.spread, gather: i.gather, counts: i.counts },
+          }, options),
+        };
+      },
+    };
+  });
 }
 
 export function operationCases(): OperationCase[] {
@@ -156,23 +207,8 @@ export function operationCases(): OperationCase[] {
     ...attentionCases([5, 1, 11], { H: 6, G: 2, S: 4, window: Infinity }),
     ...attentionCases([17], { H: 4, G: 4, S: 6, window: 3 }),
     ...attentionCases([1], { H: 2, G: 1, S: 8, window: Infinity }),
-    {
-      name: "attentionCached",
-      inputs: {
-        q: random(1, 3, 24),
-        keys: random(2, 3, 7, 8),
-        values: random(3, 3, 7, 8),
-        lengths: { data: Int32Array.of(0, 3, 1, 7, 3, 4), shape: [3, 2] },
-        mask: { data: slotMask([[0, 3], [1, 7], [3, 4]], 7), shape: [3, 7] },
-      },
-      build: (o, i) => ({
-        y: o.attentionCached(i.q, i.keys, i.values, { lengths: i.lengths, mask: i.mask }, {
-          heads: 6,
-          kvHeads: 2,
-          scale: 0.5,
-        }),
-      }),
-    },
+    ...cachedCases({ H: 6, G: 2, S: 8, window: Infinity }),
+    ...cachedCases({ H: 4, G: 4, S: 16, window: 3 }),
     ...(["silu", "gelu_tanh"] as Activation[]).map((activation): OperationCase => ({
       name: `gated and gatedBackward, ${activation}`,
       inputs: {

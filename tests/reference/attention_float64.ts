@@ -2,7 +2,7 @@
  * Attention, its gradient and its one-token form as textbook loops in float64. Part of ops_float64.ts. Which keys a
  * token sees is taken from `spans` alone. Letters as in lib/ops.ts.
  */
-import type { AttentionOptions, Rows, Visible } from "../../lib/ops.ts";
+import type { AttentionOptions, Cached, Rows } from "../../lib/ops.ts";
 import { expectShape, host, type HostValue } from "./host.ts";
 
 interface Layout {
@@ -111,23 +111,33 @@ export function attentionBackward(
 
 export function attentionCached(
   q: HostValue,
-  keys: HostValue,
-  values: HostValue,
-  { lengths }: Visible<HostValue>,
+  k: HostValue,
+  v: HostValue,
+  { table }: Cached<HostValue>,
   { heads: H, kvHeads: G, scale }: AttentionOptions,
 ): HostValue {
-  const [B, width] = q.shape, S = width / H, C = keys.shape[1];
-  expectShape("attentionCached keys", keys, [B, null, G * S]);
-  expectShape("attentionCached values", values, [B, C, G * S]);
-  expectShape("attentionCached lengths", lengths, [B, 2]);
+  const { keys, values, index, spans } = table!;
+  const [T, width] = q.shape, S = width / H, D = G * S;
+  expectShape("attentionCached k", k, [T, D]);
+  expectShape("attentionCached v", v, [T, D]);
+  expectShape("attentionCached keys", keys, [null, null, D]);
+  expectShape("attentionCached values", values, [...keys.shape]);
+  expectShape("attentionCached index", index, [T]);
+  expectShape("attentionCached spans", spans, [T, 2]);
+  for (let t = 0; t < T; t++) {
+    for (let d = 0; d < D; d++) {
+      keys.data[index.data[t] * D + d] = k.data[t * D + d];
+      values.data[index.data[t] * D + d] = v.data[t * D + d];
+    }
+  }
   const y = host(new Float64Array(q.data.length), q.shape);
-  for (let b = 0; b < B; b++) {
+  for (let t = 0; t < T; t++) {
     for (let h = 0; h < H; h++) {
-      const g = Math.floor(h * G / H), at = (b * H + h) * S;
-      const place = (c: number) => ((b * C + c) * G + g) * S;
-      const slots = range(lengths.data[2 * b], lengths.data[2 * b + 1]);
-      const p = softmax(slots.map((c) => scale * dot(q, at, keys, place(c), S)));
-      slots.forEach((c, i) => addTo(y, at, p[i], values, place(c), S));
+      const g = Math.floor(h * G / H), at = (t * H + h) * S;
+      const place = (row: number) => (row * G + g) * S;
+      const rows = range(spans.data[2 * t], spans.data[2 * t + 1]);
+      const p = softmax(rows.map((row) => scale * dot(q, at, keys, place(row), S)));
+      rows.forEach((row, i) => addTo(y, at, p[i], values, place(row), S));
     }
   }
   return y;

@@ -81,22 +81,22 @@ export function attentionBackward64(inputs: Inputs & { dy: ArrayLike<number> }, 
   return { dq, dk, dv };
 }
 
-/** y [B, H*S] over the slots lengths[b][0] .. lengths[b][1] - 1 of keys and values [B, C, G*S]; 0 without any. */
+/** y [T, H*S] over the rows spans[t][0] .. spans[t][1] - 1 of keys and values [rows, G*S]; 0 without any. */
 export function attentionCached64(
-  { q, keys, values, lengths }: {
+  { q, keys, values, spans }: {
     q: ArrayLike<number>;
     keys: ArrayLike<number>;
     values: ArrayLike<number>;
-    lengths: Int32Array;
+    spans: Int32Array;
   },
   { heads: H, kvHeads: G, scale }: AttentionOptions,
 ): Float64Array {
-  const B = lengths.length / 2, S = q.length / B / H, C = keys.length / B / G / S;
+  const T = spans.length / 2, S = q.length / T / H;
   const y = new Float64Array(q.length);
-  for (let b = 0; b < B; b++) {
+  for (let t = 0; t < T; t++) {
     for (let h = 0; h < H; h++) {
-      const at = (b * H + h) * S, g = Math.floor(h * G / H), places: number[] = [];
-      for (let c = lengths[2 * b]; c < lengths[2 * b + 1]; c++) places.push(((b * C + c) * G + g) * S);
+      const at = (t * H + h) * S, g = Math.floor(h * G / H), places: number[] = [];
+      for (let c = spans[2 * t]; c < spans[2 * t + 1]; c++) places.push((c * G + g) * S);
       const { p } = softmax(places.map((place) => scale * dot(q, at, keys, place, S)));
       places.forEach((place, i) => {
         for (let s = 0; s < S; s++) y[at + s] += p[i] * values[place + s];

@@ -225,6 +225,7 @@ export function executorFloat64(): Executor {
   return {
     description: "float64 reference",
     paddedAttention: false,
+    largeSegments: false,
     tensor: (data, shape) => host(data, shape),
     weight: (data) => host(data.kind === "f32" ? data.data : dequantized(data), data.shape),
     // deno-lint-ignore require-await

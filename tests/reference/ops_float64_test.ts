@@ -122,28 +122,38 @@ Deno.test("attentionBackward() is the gradient of attention() over q, k and v", 
   }
 });
 
-Deno.test("attentionCached() gives each row's last token what attention() gives it", () => {
-  const heads = 4, kvHeads = 2, S = 3, lengths = [5, 2, 7], C = 9, options = { heads, kvHeads, scale: 0.6 };
+Deno.test("attentionCached() gives new tokens what attention() gives them in the whole rows", () => {
+  const heads = 4, kvHeads = 2, S = 3, lengths = [5, 2, 7], fresh = [1, 2, 4], C = 9;
   const T = 14, G = kvHeads * S, D = heads * S;
-  const q = random(T, D), k = random(T, G), v = random(T, G);
-  const whole = ops.attention(q, k, v, packedRows(lengths), options);
-  const keys = random(3, C, G), values = random(3, C, G), spans = new Int32Array(6);
-  const last: number[] = [];
-  let start = 0;
-  lengths.forEach((length, b) => {
-    spans[2 * b + 1] = length;
-    for (let l = 0; l < length; l++) {
-      for (let i = 0; i < G; i++) {
-        keys.data[(b * C + l) * G + i] = k.data[(start + l) * G + i];
-        values.data[(b * C + l) * G + i] = v.data[(start + l) * G + i];
+  for (const window of [Infinity, 2]) {
+    const q = random(T, D), k = random(T, G), v = random(T, G), options = { heads, kvHeads, scale: 0.6 };
+    const whole = ops.attention(q, k, v, packedRows(lengths, window), options);
+    const keys = random(3, C, G), values = random(3, C, G), spans: number[] = [], index: number[] = [];
+    const isNew: number[] = [];
+    let start = 0;
+    lengths.forEach((length, b) => {
+      for (let l = 0; l < length; l++) {
+        if (l >= length - fresh[b]) {
+          isNew.push(start + l);
+          index.push(b * C + l);
+          spans.push(b * C + Math.max(0, l - window + 1), b * C + l + 1);
+          continue;
+        }
+        for (let i = 0; i < G; i++) {
+          keys.data[(b * C + l) * G + i] = k.data[(start + l) * G + i];
+          values.data[(b * C + l) * G + i] = v.data[(start + l) * G + i];
+        }
       }
-    }
-    start += length;
-    last.push(start - 1);
-  });
-  const index = host(Int32Array.from(last), [3]);
-  const y = ops.attentionCached(ops.gatherRows(q, index), keys, values, { lengths: host(spans, [3, 2]) }, options);
-  assertClose(y.data, ops.gatherRows(whole, index).data, { rtol: 1e-13 });
+      start += length;
+    });
+    const [chosen, places] = [isNew, index].map((list) => host(Int32Array.from(list), [list.length]));
+    const table = { keys, values, index: places, spans: host(Int32Array.from(spans), [index.length, 2]) };
+    const [qs, ks, vs] = [q, k, v].map((x) => ops.gatherRows(x, chosen));
+    const y = ops.attentionCached(qs, ks, vs, { table }, { ...options, window });
+    assertClose(y.data, ops.gatherRows(whole, chosen).data, { rtol: 1e-13 });
+    const rows = { ...keys, shape: [3 * C, G] };
+    assert.deepEqual(ops.gatherRows(rows, places).data, ks.data, "the new keys are stored");
+  }
 });
 
 Deno.test("gated() applies silu and tanh-gelu and gatedBackward() is its gradient", () => {

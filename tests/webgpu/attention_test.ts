@@ -171,7 +171,7 @@ for (const { slots: C, lengths, heads, kvHeads, size: S, dtype = "f32", slow } o
       q: data(B * heads * S, 1).map((x) => 2 * x),
       keys: data(B * C * kvHeads * S, 2),
       values: data(B * C * kvHeads * S, 3),
-      lengths: Int32Array.from(lengths.flat()),
+      spans: Int32Array.from(lengths.flatMap((ends, b) => ends.map((c) => b * C + c))),
     };
     const expected = attentionCached64(host, options);
     // What lies outside the visible slots must not be read.
@@ -190,7 +190,7 @@ for (const { slots: C, lengths, heads, kvHeads, size: S, dtype = "f32", slow } o
         values = input([B, C, kvHeads * S], host.values, dtype);
       const shape = attentionCachedPartialShape({ q, keys }, options);
       const partial: TestTensor | undefined = shape && output(shape);
-      const tensors = { q, keys, values, lengths: input([B, 2], host.lengths), y, partial };
+      const tensors = { q, keys, values, spans: input([B, 2], host.spans), y, partial };
       const dispatches = attentionCached(kernelTarget(gpu), tensors, options);
       assert.equal(dispatches.length, partial ? 2 : 1);
       const [found] = await runDispatches(gpu, dispatches, [y]);
