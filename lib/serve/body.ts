@@ -50,7 +50,7 @@ async function readBytes(request: Request, { bodyLimit, bodyTimeout }: BodyLimit
     if (done) break;
     size += value.length;
     if (size > bodyLimit) {
-      await reader.cancel().catch(() => {});
+      reader.cancel().catch(() => {});
       throw tooLarge();
     }
     chunks.push(value);
