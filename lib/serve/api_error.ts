@@ -37,7 +37,10 @@ export function asApiError(error: unknown, report: (error: unknown) => void): Ap
   // What a user can act on, such as a chat template that refuses the conversation.
   if (error instanceof UserError) return new ApiError(400, error.message);
   report(error);
-  return new ApiError(500, "The server failed to answer; its own log says why.");
+  return new ApiError(500, "The server failed to answer; its own log says why.", {
+    // The same request would fail again.
+    headers: { "x-should-retry": "false" },
+  });
 }
 
 export function errorBody({ message, status, details }: ApiError): { error: Record<string, unknown> } {

@@ -5,10 +5,14 @@
 import { Hono } from "hono";
 import { ApiError, asApiError, errorResponse, ollamaErrorResponse } from "./api_error.ts";
 import { chatCompletions } from "./chat.ts";
+import { completions } from "./completions.ts";
+import { embeddings } from "./embeddings.ts";
 import { createGrammars } from "./grammars.ts";
 import { createMetrics } from "./metrics.ts";
 import { listModels, oneModel } from "./models.ts";
+import * as ollama from "./ollama.ts";
 import { page, pageInfo } from "./page.ts";
+import { responses } from "./responses.ts";
 import { checkAccess, corsHeaders, preflight } from "./security.ts";
 import type { Service, ServiceSettings } from "./service.ts";
 
@@ -27,8 +31,16 @@ const routes: Route[] = [
   { method: "GET", path: "/metrics", answer: metrics },
   { method: "GET", path: "/ftl/info", answer: pageInfo },
   ...withAndWithoutV1("POST", "/chat/completions", chatCompletions),
+  ...withAndWithoutV1("POST", "/completions", completions),
+  ...withAndWithoutV1("POST", "/embeddings", embeddings),
+  ...withAndWithoutV1("POST", "/responses", responses),
   ...withAndWithoutV1("GET", "/models", listModels),
   ...withAndWithoutV1("GET", "/models/:id{.+}", (service, _, id) => oneModel(service, id)),
+  { method: "POST", path: "/api/chat", answer: ollama.chat },
+  { method: "POST", path: "/api/generate", answer: ollama.generate },
+  { method: "GET", path: "/api/tags", answer: ollama.tags },
+  { method: "POST", path: "/api/show", answer: ollama.show },
+  { method: "GET", path: "/api/version", answer: ollama.version },
 ];
 
 function withAndWithoutV1(method: Route["method"], path: string, answer: Answer): Route[] {

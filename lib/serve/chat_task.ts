@@ -101,9 +101,9 @@ function callsGrammar({ tools, toolChoice, parallel }: ChatTask, format: ToolFor
     at_least_one: true,
     stop_after_first: !parallel || named !== null,
   };
-  if (format.before === "") return calls;
-  const constant = (value: string) => ({ type: "const_string" as const, value });
-  return { type: "sequence" as const, elements: [constant(format.before), calls, constant(format.after)] };
+  return format.before === ""
+    ? calls
+    : { type: "tag" as const, begin: format.before, content: calls, end: format.after };
 }
 
 /**

@@ -181,7 +181,7 @@ export const completionRequest = z.object({
   ),
   logprobs: integer(0, 20),
   echo: flag,
-  best_of: integer(1, 128),
+  suffix: text.nullish(),
 }, expected("a JSON object"));
 
 export type CompletionRequest = z.output<typeof completionRequest>;

@@ -51,7 +51,7 @@ export function fakeEngine(options: {
         await pause(pace, request.signal);
         if (request.signal.aborted) return;
         if (step === rest.failAt) throw new Error("the device was lost: /secret/path");
-        const token = choose(request, { token: wanted[step] ?? tokenizer.eosIds[0], random });
+        const token = choose(tokenizer, request, { token: wanted[step] ?? tokenizer.eosIds[0], random });
         engine.made++;
         totals.answerTokens++;
         request.constraint?.accept(token);
@@ -95,18 +95,26 @@ export function fakeEngine(options: {
   return engine;
 }
 
-/** The script's token where the constraint allows it, else one that it allows, soon the end. */
+/**
+ * The script's token where the constraint allows it, else one that it allows: the end, or as often as not what closes
+ * JSON's strings and objects, so that answers are short.
+ */
 function choose(
+  tokenizer: Tokenizer,
   { constraint, stopIds }: TokenRequest,
   { token, random }: { token: number; random: () => number },
 ): number {
   const mask = constraint?.allowed();
   if (!mask) return token;
-  const allowed = (id: number) => (mask[id >> 5] >>> (id & 31) & 1) === 1;
+  const allowed = (id: number | undefined): id is number => id !== undefined && (mask[id >> 5] >>> (id & 31) & 1) === 1;
   if (allowed(token)) return token;
   for (const end of stopIds) if (allowed(end)) return end;
-  const ids = Array.from({ length: mask.length * 32 }, (_, id) => id).filter(allowed);
-  return ids[Math.floor(random() * ids.length)];
+  const closing = random() < 0.5 ? ['"', "}", "]", ":", ",", "1"].map(tokenizer.idOf).find(allowed) : undefined;
+  if (closing !== undefined) return closing;
+  const ids = Array.from(mask.keys()).filter((word) => mask[word] !== 0);
+  const word = ids[Math.floor(random() * ids.length)];
+  const bits = Array.from({ length: 32 }, (_, bit) => word * 32 + bit).filter(allowed);
+  return bits[Math.floor(random() * bits.length)];
 }
 
 function probabilities({ logprobs }: TokenRequest, token: number): Partial<TokenEvent> {
