@@ -1,7 +1,7 @@
 /** GET /, the chat page as its file has it, and GET /ftl/info, what the page needs to know. */
 import { createHash } from "node:crypto";
 import { ApiError } from "./api_error.ts";
-import type { Service } from "./service.ts";
+import { firstOf, type Service } from "./service.ts";
 
 export function page({ page }: Service): Response {
   if (page === null) throw new ApiError(404, "There is no chat page here", { code: "unknown_url" });
@@ -38,11 +38,11 @@ export function contentPolicy(html: string): string {
   ].join("; ");
 }
 
-export function pageInfo({ engine, version, systemPrompt, apiKey }: Service): Response {
+export function pageInfo({ engine, version, systemPrompt, apiKey, defaultModel }: Service): Response {
   return Response.json({
     version,
     models: engine.models().map(({ id, aliases, parent }) => ({ id, aliases, parent: parent ?? null })),
-    default_model: engine.models()[0].id,
+    default_model: firstOf(engine.models(), defaultModel).id,
     context_length: engine.contextLength,
     system_prompt: systemPrompt,
     needs_key: apiKey !== null,

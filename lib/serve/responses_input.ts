@@ -30,8 +30,9 @@ export const responsesRequest = z.object({
   top_p: number(0, 1),
   top_logprobs: integer(0, 20),
   stream: flag,
-  tools: z.array(functionSpec.extend({ type: z.literal("function", { error: 'expected "function"' }) })).max(128)
-    .nullish(),
+  tools: z.array(
+    z.object({ type: z.literal("function", { error: 'expected "function"' }), ...functionSpec.shape }),
+  ).max(128).nullish(),
   tool_choice: toolChoice,
   parallel_tool_calls: flag,
   text: z.object({ format: z.looseObject({ type: z.string() }).nullish() }).nullish(),

@@ -1,33 +1,36 @@
 /** The app on a port. Binding errors are the user's to act on; closing answers first what is being answered. */
 import { UserError } from "../errors.ts";
-import { createApp } from "./app.ts";
+import { ApiError, errorResponse } from "./api_error.ts";
+import { type App, createApp } from "./app.ts";
 import type { ServiceSettings } from "./service.ts";
 
-export interface Server {
+export interface Listening {
   hostname: string;
   port: number;
   /** For a person: "http://127.0.0.1:8080". */
   url: string;
+  /** From here on requests are answered; before, they are told to wait. */
+  serve(settings: ServiceSettings): void;
   /** Takes nothing new, finishes what runs within `limit` milliseconds, then ends it. */
   close(limit: number): Promise<void>;
 }
 
 export const defaultLimits = { bodyLimit: 16 << 20, bodyTimeout: 20_000, keepAlive: 10_000 };
 
-/** Starts to listen; port 0 takes any free one. Errors: UserError when the address cannot be had. */
-export function startServer(settings: ServiceSettings, { host, port }: { host: string; port: number }): Server {
-  const app = createApp(settings);
+/**
+ * Takes an address, before the model is loaded: a wrong one is known at once, and the process may then give up its
+ * right to reach the network. Port 0 is any free one. Errors: UserError when the address cannot be had.
+ */
+export function listen({ host, port }: { host: string; port: number }): Listening {
+  let app: App | undefined;
   let server: Deno.HttpServer<Deno.NetAddr>;
   try {
     server = Deno.serve({
       hostname: host,
       port,
       onListen: () => {},
-      onError(error) {
-        settings.report(error);
-        return new Response(null, { status: 500 });
-      },
-    }, app.handle);
+      onError: () => new Response(null, { status: 500 }),
+    }, (request) => app ? app.handle(request) : errorResponse(loading));
   } catch (error) {
     throw bindError(error, { host, port });
   }
@@ -37,14 +40,23 @@ export function startServer(settings: ServiceSettings, { host, port }: { host: s
     hostname,
     port: bound,
     url: `http://${name}:${bound}`,
+    serve(settings) {
+      app = createApp(settings);
+    },
     async close(limit) {
-      const timer = setTimeout(app.stop, limit);
+      const timer = setTimeout(() => app?.stop(), limit);
       await server.shutdown();
       clearTimeout(timer);
-      app.stop();
+      app?.stop();
     },
   };
 }
+
+const loading = new ApiError(503, "The model is being loaded", {
+  type: "unavailable_error",
+  code: "loading",
+  headers: { "retry-after": "2" },
+});
 
 const bracketed = (host: string) => host.includes(":") ? `[${host}]` : host;
 

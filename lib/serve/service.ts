@@ -22,6 +22,8 @@ export interface ServiceSettings {
   /** Of the base model, and so of every adapter on it. */
   tokenizer: Tokenizer;
   promptForm(model: string): PromptForm;
+  /** The id of the model that foreign names get; null: the first. */
+  defaultModel: string | null;
   /** The program's: "0.1.0". */
   version: string;
   /** Wanted of every request but for the page and /health; null: none. */
@@ -52,11 +54,11 @@ export interface Service extends ServiceSettings {
 }
 
 /**
- * The served model that a request means. A foreign name gets the first model, since clients come with names of their
+ * The served model that a request means. A foreign name gets the default model, since clients come with names of their
  * own, and the answer says which model it is from. A name that nearly is one of several served ones is a mistake that
  * would compare a model with itself: 404.
  */
-export function findModel({ engine }: Service, name: string | null | undefined): ServedModel {
+export function findModel({ engine, defaultModel }: Service, name: string | null | undefined): ServedModel {
   const models = engine.models();
   const wanted = (name ?? "").trim();
   const found = lookUpModel(models, wanted);
@@ -65,7 +67,12 @@ export function findModel({ engine }: Service, name: string | null | undefined):
     ? models.find(({ id, aliases }) => [id, ...aliases].some((known) => resembles(known, wanted)))
     : undefined;
   if (near) throw modelNotFound(models, wanted);
-  return models[0];
+  return firstOf(models, defaultModel);
+}
+
+/** The model that is meant where none is named. */
+export function firstOf(models: ServedModel[], defaultModel: string | null): ServedModel {
+  return models.find(({ id }) => id === defaultModel) ?? models[0];
 }
 
 /** The model of exactly this name; Ollama's clients add ":latest". */

@@ -1,6 +1,6 @@
 /** A server over scripted answers on a port of its own, for tests of what goes over the wire. */
 import type { ServiceSettings } from "../../lib/serve/service.ts";
-import { startServer } from "../../lib/serve/server.ts";
+import { listen } from "../../lib/serve/server.ts";
 import type { TokenRequest } from "../../lib/serve/engine.ts";
 import { type FakeEngine, fakeEngine, type Script } from "./fake_engine.ts";
 import { chatMl, smollm2Tokenizer } from "./tokenizers.ts";
@@ -34,10 +34,12 @@ export async function serving(options: ServingOptions, test: (serving: Serving) 
     script: typeof script === "function" ? script : () => script,
   });
   const reported: unknown[] = [];
-  const server = startServer({
+  const server = listen({ host: "127.0.0.1", port: 0 });
+  server.serve({
     engine,
     tokenizer,
     promptForm: () => ({ template }),
+    defaultModel: null,
     version: "0.0.0",
     apiKey: null,
     corsOrigins: [],
@@ -49,7 +51,7 @@ export async function serving(options: ServingOptions, test: (serving: Serving) 
     page: null,
     report: (error) => reported.push(error),
     ...settings,
-  }, { host: "127.0.0.1", port: 0 });
+  });
   try {
     await test({ url: server.url, engine, reported });
   } finally {
