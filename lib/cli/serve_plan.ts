@@ -1,5 +1,5 @@
 /** What `ftl serve` serves: the base and its adapters, their names, and how each wants to be asked. */
-import { basename, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { alpacaPrompt } from "../data/prompt.ts";
 import { UserError } from "../errors.ts";
 import { kindOfPath } from "../model/model_files.ts";
@@ -25,18 +25,22 @@ export function planServing(
   settings: Pick<Settings<"serve">, "base" | "adapter" | "alias">,
 ): ServePlan {
   const named = lookUp(what ?? lastRun() ?? "smollm2-135m", { base: settings.base });
-  const wanted = [named, ...settings.adapter.map((folder) => lookUp(folder, { base: named.model }))];
   const base = { id: named.name, aliases: [] as string[] };
   const adapters: ServePlan["adapters"] = [];
-  for (const { adapter, folder, style } of wanted.filter((each, i) => i > 0 || each.adapter !== null)) {
-    if (adapter === null || folder === null) {
-      throw new UserError(`--adapter ${settings.adapter.find((each) => lookUpIsModel(each))} holds no adapter`, {
+  const add = ({ adapter, folder, style }: Named) => {
+    const id = freeName(adapterName(folder!), [base, ...adapters].map(({ id }) => id));
+    adapters.push({ id, folder: adapter!, aliases: [], style });
+  };
+  if (named.adapter !== null) add(named);
+  for (const folder of settings.adapter) {
+    const found = lookUp(folder, { base: named.model });
+    if (found.adapter === null) {
+      throw new UserError(`--adapter ${folder} holds no adapter`, {
         hint: "give a run folder or a folder with adapter_config.json",
         exitCode: 2,
       });
     }
-    const taken = [base, ...adapters].map(({ id }) => id);
-    adapters.push({ id: freeName(adapterName({ adapter, folder }), taken), folder: adapter, aliases: [], style });
+    add(found);
   }
   const models = [base, ...adapters];
   const first = adapters[0] ?? base;
@@ -54,12 +58,10 @@ export function planServing(
   return { model: named.model, base, adapters, defaultModel: first.id };
 }
 
-const lookUpIsModel = (what: string) => lookUp(what).adapter === null;
-
 /** A run's adapter has the run's name. */
-function adapterName({ folder }: { adapter: string; folder: string }): string {
-  const name = basename(Deno.realPathSync(folder));
-  return name === runFiles.adapter ? basename(join(Deno.realPathSync(folder), "..")) : name;
+function adapterName(folder: string): string {
+  const path = Deno.realPathSync(folder);
+  return basename(path) === runFiles.adapter ? basename(dirname(path)) : basename(path);
 }
 
 function freeName(name: string, taken: string[]): string {
@@ -96,5 +98,3 @@ function alpacaText(messages: Message[], style: "alpaca" | "alpaca-short"): stri
   const input = messages.find(({ role }) => role === "system")?.content ?? "";
   return alpacaPrompt({ instruction, input }, style);
 }
-
-export type { Named };

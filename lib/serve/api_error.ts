@@ -3,7 +3,7 @@
  * failure; its text stays here, since it may hold paths and stacks.
  */
 import { UserError } from "../errors.ts";
-import { QueueFull } from "./engine.ts";
+import { EngineStopped, QueueFull } from "./engine.ts";
 
 export type Status = 400 | 401 | 403 | 404 | 405 | 408 | 413 | 415 | 429 | 500 | 503;
 
@@ -33,6 +33,10 @@ export function asApiError(error: unknown, report: (error: unknown) => void): Ap
       code: "queue_full",
       headers: { "retry-after": String(Math.max(1, Math.ceil(error.retryAfter))) },
     });
+  }
+  if (error instanceof EngineStopped) {
+    // Its cause was reported when it happened.
+    return new ApiError(503, error.message, { code: "stopped", headers: { "x-should-retry": "false" } });
   }
   // What a user can act on, such as a chat template that refuses the conversation.
   if (error instanceof UserError) return new ApiError(400, error.message);

@@ -48,7 +48,7 @@ export interface TokenRequest {
   signal: AbortSignal;
 }
 
-/** A grammar over tokens, one for each answer. */
+/** A grammar over tokens, one for each answer. The engine disposes of it when the request that it has taken ends. */
 export interface TokenConstraint {
   /** Tokens allowed next: bit t & 31 of word t >> 5; null: all. */
   allowed(): Uint32Array | null;
@@ -89,6 +89,9 @@ export class QueueFull extends Error {
     super("The server is busy");
   }
 }
+
+/** The engine is stopping, or has stopped after an error, its cause: it answers nothing more. */
+export class EngineStopped extends Error {}
 
 export interface Engine {
   /** Most tokens of a prompt and its answer together. */

@@ -42,9 +42,9 @@ export function pageInfo({ engine, version, systemPrompt, apiKey, defaultModel }
   return Response.json({
     version,
     models: engine.models().map(({ id, aliases, parent }) => ({ id, aliases, parent: parent ?? null })),
-    default_model: firstOf(engine.models(), defaultModel).id,
-    context_length: engine.contextLength,
-    system_prompt: systemPrompt,
-    needs_key: apiKey !== null,
+    defaultModel: firstOf(engine.models(), defaultModel).id,
+    contextLength: engine.contextLength,
+    defaultSystem: systemPrompt ?? "",
+    needsKey: apiKey !== null,
   });
 }

@@ -109,10 +109,10 @@ Deno.test("the page is sent as it is, and only its own script and style may run"
     assert.deepEqual(info, {
       version: "0.0.0",
       models: [{ id: "base", aliases: ["smollm2"], parent: null }, { id: "base-tuned", aliases: [], parent: "base" }],
-      default_model: "base",
-      context_length: 2048,
-      system_prompt: "Be kind.",
-      needs_key: false,
+      defaultModel: "base",
+      contextLength: 2048,
+      defaultSystem: "Be kind.",
+      needsKey: false,
     });
   });
 });
