@@ -13,7 +13,7 @@ import { listModels, oneModel } from "./models.ts";
 import * as ollama from "./ollama.ts";
 import { page, pageInfo } from "./page.ts";
 import { responses } from "./responses.ts";
-import { checkAccess, corsHeaders, preflight } from "./security.ts";
+import { checkCaller, checkOrigin, corsHeaders, preflight } from "./security.ts";
 import type { Service, ServiceSettings } from "./service.ts";
 
 type Answer = (service: Service, request: Request, parameter: string) => Response | Promise<Response>;
@@ -98,8 +98,10 @@ export function createApp(settings: ServiceSettings): App {
     const seen: Seen = { route: "none" };
     let response: Response, cors: Record<string, string> = {};
     try {
-      checkAccess(request, request.method === "OPTIONS" ? "/" : path, service);
+      checkOrigin(request, service);
+      // A page that may ask may also read what is wrong with its key.
       cors = corsHeaders(request);
+      checkCaller(request, request.method === "OPTIONS" ? "/" : path, service);
       response = await dispatch(request, seen);
     } catch (thrown) {
       const error = asApiError(thrown, service.report);

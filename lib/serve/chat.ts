@@ -7,7 +7,7 @@ import { templateMessages } from "./prompt.ts";
 import { samplingOf, stopsOf } from "./sampling.ts";
 import { type ChatRequest, chatRequest } from "./schema.ts";
 import { findModel, type Service } from "./service.ts";
-import { leaving, sseEvent, streamResponse } from "./sse.ts";
+import { leaving, sseEvent, streamResponse, wholeResponse } from "./sse.ts";
 
 export async function chatCompletions(service: Service, request: Request): Promise<Response> {
   const body = await readBody(request, chatRequest, service);
@@ -30,9 +30,7 @@ export async function chatCompletions(service: Service, request: Request): Promi
       const includeUsage = body.stream_options?.include_usage ?? false;
       return streamResponse(chunks(answers, { ...options, includeUsage }), { ...service, leave });
     }
-    const response = Response.json(await collect(answers, options));
-    leave.abort();
-    return response;
+    return wholeResponse(await collect(answers, options), leave);
   } catch (error) {
     leave.abort();
     throw error;

@@ -7,7 +7,7 @@ import { promptTokens } from "./prompt.ts";
 import { samplingOf, stopsOf } from "./sampling.ts";
 import { type CompletionRequest, completionRequest } from "./schema.ts";
 import { findModel, type Service } from "./service.ts";
-import { leaving, sseEvent, streamResponse } from "./sse.ts";
+import { leaving, sseEvent, streamResponse, wholeResponse } from "./sse.ts";
 
 export async function completions(service: Service, request: Request): Promise<Response> {
   const body = await readBody(request, completionRequest, service);
@@ -48,9 +48,7 @@ export async function completions(service: Service, request: Request): Promise<R
       const includeUsage = body.stream_options?.include_usage ?? false;
       return streamResponse(chunks(answers, { ...options, includeUsage }), { ...service, leave });
     }
-    const response = Response.json(await collect(answers, options));
-    leave.abort();
-    return response;
+    return wholeResponse(await collect(answers, options), leave);
   } catch (error) {
     leave.abort();
     throw error;

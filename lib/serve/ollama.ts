@@ -13,7 +13,7 @@ import { chatFields, chatOf, ollamaChat, ollamaGenerate, ollamaShow } from "./ol
 import { samplingOf, stopsOf } from "./sampling.ts";
 import { chatRequest } from "./schema.ts";
 import { findModel, lookUpModel, modelNotFound, type Service } from "./service.ts";
-import { leaving, streamResponse } from "./sse.ts";
+import { leaving, streamResponse, wholeResponse } from "./sse.ts";
 
 /** curl -d, as Ollama's own examples have it, names its text a form. */
 const types = /^application\/(json|x-www-form-urlencoded)$/;
@@ -98,8 +98,7 @@ async function respond(service: Service, request: Request, options: Answering): 
       calls.push(...line.calls ?? []);
       last = line;
     }
-    leave.abort();
-    return Response.json({ ...last?.fields, ...options.write(text, calls.length > 0 ? calls : undefined) });
+    return wholeResponse({ ...last?.fields, ...options.write(text, calls.length > 0 ? calls : undefined) }, leave);
   } catch (error) {
     leave.abort();
     throw error;

@@ -8,7 +8,7 @@ import { chatTaskOf } from "./chat.ts";
 import { type ChatEvent, prepareChat, randomId, startChat } from "./chat_task.ts";
 import { chatOf, type ResponsesRequest, responsesRequest } from "./responses_input.ts";
 import type { Service } from "./service.ts";
-import { leaving, sseEvent, streamResponse } from "./sse.ts";
+import { leaving, sseEvent, streamResponse, wholeResponse } from "./sse.ts";
 
 export async function responses(service: Service, request: Request): Promise<Response> {
   const body = await readBody(request, responsesRequest, service);
@@ -31,8 +31,7 @@ export async function responses(service: Service, request: Request): Promise<Res
     }
     let last: ResponseEvent | undefined;
     for await (const event of responseEvents(answer, made)) last = event;
-    leave.abort();
-    return Response.json(last?.response ?? {});
+    return wholeResponse(last?.response, leave);
   } catch (error) {
     leave.abort();
     throw error;

@@ -11,7 +11,7 @@ const expected = (what: string) => ({
 });
 
 function show(value: unknown): string {
-  if (value === null) return "null";
+  if (value === null || value === undefined) return value === null ? "null" : "nothing";
   if (Array.isArray(value)) return `a list of ${value.length}`;
   if (typeof value === "object") return "an object";
   const text = JSON.stringify(value);

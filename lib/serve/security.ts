@@ -14,8 +14,8 @@ export interface Access {
 /** Paths that need no key: the page asks for it, and scripts wait for a server to be up. */
 const open = new Set(["/", "/health", "/v1/health"]);
 
-/** Errors: ApiError 401 or 403. */
-export function checkAccess(request: Request, path: string, access: Access): void {
+/** Whether the page that asks may. Errors: ApiError 403. */
+export function checkOrigin(request: Request, access: Access): void {
   const origin = request.headers.get("origin");
   if (origin !== null && !originAllowed(origin, request, access)) {
     throw new ApiError(403, `Requests from pages of ${origin.slice(0, 200)} are not allowed; see --cors`, {
@@ -23,6 +23,10 @@ export function checkAccess(request: Request, path: string, access: Access): voi
       code: "origin_not_allowed",
     });
   }
+}
+
+/** Whether the server's name and the key are right. Errors: ApiError 401 or 403. */
+export function checkCaller(request: Request, path: string, access: Access): void {
   const host = request.headers.get("host") ?? new URL(request.url).host;
   // Who knows the key is no page that was led here.
   if (access.apiKey === null && !hostAllowed(host, access)) {

@@ -3,6 +3,7 @@
  * once, comments are sent during silence, and an answer nobody reads any more is given up.
  */
 import { asApiError, errorBody } from "./api_error.ts";
+import { EngineStopped } from "./engine.ts";
 
 export interface StreamOptions {
   /** Aborted when the client has left. */
@@ -26,6 +27,7 @@ export function streamResponse(events: AsyncGenerator<string>, options: StreamOp
   const encoder = new TextEncoder();
   const errorText = options.errorText ?? ((error: unknown) => sseEvent(errorBody(asApiError(error, report))));
   let timer: ReturnType<typeof setTimeout> | undefined;
+  let left = false;
   const body = new ReadableStream<Uint8Array>({
     async pull(controller) {
       if (keepAlive > 0) {
@@ -38,15 +40,17 @@ export function streamResponse(events: AsyncGenerator<string>, options: StreamOp
       try {
         const { value, done } = await events.next();
         if (!done && !leave.signal.aborted) return controller.enqueue(encoder.encode(value));
+        if (leave.signal.aborted) throw new EngineStopped("The server is stopping");
       } catch (error) {
-        if (!leave.signal.aborted) controller.enqueue(encoder.encode(errorText(error)));
+        if (!left) controller.enqueue(encoder.encode(errorText(error)));
       } finally {
         clearInterval(timer);
       }
-      controller.close();
+      if (!left) controller.close();
       leave.abort();
     },
     async cancel() {
+      left = true;
       clearInterval(timer);
       leave.abort();
       await events.return(undefined);
@@ -60,6 +64,13 @@ export function streamResponse(events: AsyncGenerator<string>, options: StreamOp
       "x-accel-buffering": "no",
     },
   });
+}
+
+/** A whole answer, unless the server was stopped before its end. */
+export function wholeResponse(answer: unknown, leave: AbortController): Response {
+  if (leave.signal.aborted) throw new EngineStopped("The server is stopping");
+  leave.abort();
+  return Response.json(answer);
 }
 
 /** Aborted when the client leaves or the server stops; whoever answers aborts it at the end too. */

@@ -50,6 +50,17 @@ Deno.test("a client that leaves while its prompt is read ends it", () =>
     assert.equal(engine.aborted, 2);
   }));
 
+Deno.test("a server that is stopped says so to those it cannot finish", async () => {
+  const started: Promise<string>[] = [];
+  await serving({ script: slow }, async ({ url, engine }) => {
+    for (const stream of [true, false]) {
+      started.push(post(url + path, { messages: question, stream }).then((response) => response.text()));
+    }
+    await until(() => engine.made > 4);
+  });
+  for (const text of await Promise.all(started)) assert.match(text, /The server is stopping/);
+});
+
 Deno.test("after 100 abandoned requests the next is answered at once", () =>
   serving({ script: ({ maxTokens }) => maxTokens === 1 ? { text: "Hi" } : slow }, async ({ url, engine }) => {
     await Promise.all(Array.from({ length: 100 }, async (_, i) => {

@@ -101,6 +101,34 @@ Deno.test("a field of a wrong type or out of its range is 400 and named", () =>
     await stillServes(url);
   }));
 
+Deno.test("whatever a field holds, the answer is 200 or 400", () =>
+  serving({ script: { text: "Hi" }, contextLength: 300 }, async ({ url, reported }) => {
+    const fields = [
+      "messages messages.0 messages.0.role messages.0.content messages.0.content.0 messages.0.tool_calls",
+      "messages.0.tool_calls.0 model temperature top_p top_k min_p n stream stop seed logit_bias logprobs",
+      "top_logprobs max_tokens response_format tools tools.0 tools.0.function tools.0.function.parameters tool_choice",
+      "__proto__ constructor",
+    ].join(" ").split(" ");
+    const values = ["null", "[]", "{}", "[[]]", "[null]", "-1", "0", "1e308", '""', '"\\ud800"', "true", '{"type": 5}'];
+    for (const field of fields) {
+      for (const value of values) {
+        const body: Record<string, unknown> = {
+          messages: [{ role: "user", content: [{ type: "text", text: "Hi" }], tool_calls: [{}] }],
+          tools: [{ type: "function", function: { name: "f", parameters: {} } }],
+          max_tokens: 3,
+        };
+        if (!field.includes("tool_calls")) delete (body.messages as Record<string, unknown>[])[0].tool_calls;
+        const keys = field.split(".");
+        const place = keys.slice(0, -1).reduce((at, key) => (at as Record<string, unknown>)[key], body as unknown);
+        Object.defineProperty(place, keys.at(-1)!, { value: "@", enumerable: true, configurable: true });
+        const response = await post(url + path, JSON.stringify(body).replace('"@"', value));
+        await response.body!.cancel();
+        assert.ok(response.status === 200 || response.status === 400, `${field} ${value}: ${response.status}`);
+      }
+    }
+    assert.deepEqual(reported, []);
+  }));
+
 Deno.test("a prompt that does not fit names both numbers, in words that clients look for", () =>
   serving({ contextLength: 60 }, async ({ url, engine }) => {
     for (const stream of [false, true]) {

@@ -79,6 +79,18 @@ Deno.test("openai: a failure in the middle of a stream is an APIError with its m
     await assert.rejects(helper.finalContent(), OpenAI.APIError);
   }));
 
+Deno.test("openai: a failure is not asked for again, a full queue is", () =>
+  serving({ script: { text: "one", failAt: 0 } }, async ({ url, engine }) => {
+    const client = clientOf(url, { maxRetries: 2 });
+    await assert.rejects(client.chat.completions.create({ model: "base", messages }), OpenAI.InternalServerError);
+    assert.equal(engine.requests.length, 1);
+    engine.full = true;
+    const waiting = client.chat.completions.create({ model: "base", messages });
+    setTimeout(() => engine.full = false, 50);
+    await assert.rejects(waiting, OpenAI.InternalServerError);
+    assert.equal(engine.requests.length, 2);
+  }));
+
 Deno.test("openai: aborting and breaking out of a stream end the answer", () =>
   serving({ script: { text: "la ".repeat(500), pace: 5 } }, async ({ url, engine }) => {
     const stream = await clientOf(url).chat.completions.create({ model: "base", messages, stream: true });

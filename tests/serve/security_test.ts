@@ -78,6 +78,13 @@ Deno.test("pages of this machine may ask, others only where they are configured"
     }
   }));
 
+Deno.test("a page that may ask can read that its key is wrong", () =>
+  serving({ apiKey: "k" }, async ({ url }) => {
+    const answer = await raw(url, { Host: "localhost", Origin: "http://localhost:3000" });
+    assert.equal(statusOf(answer), 401);
+    assert.match(answer, /access-control-allow-origin: http:\/\/localhost:3000\r/i);
+  }));
+
 Deno.test("a preflight allows the headers that OpenAI's client sends, and refuses a foreign page", () =>
   serving({ apiKey: "k" }, async ({ url }) => {
     const { host } = new URL(url);
