@@ -1,6 +1,6 @@
 /** A client that leaves: its answer ends before the next tokens, whole or streamed, while others go on. */
 import assert from "node:assert/strict";
-import { post, question, serving, until } from "../helpers/serving.ts";
+import { post, question, serving, until } from "../helpers/http_server.ts";
 
 const path = "/v1/chat/completions";
 const slow = { text: "la ".repeat(500), pace: 10 };

@@ -1,6 +1,6 @@
 /** Chat completions over a real port: what each chunk holds, stops, characters, fields, errors in the middle. */
 import assert from "node:assert/strict";
-import { eventsOf, post, question, serving } from "../helpers/serving.ts";
+import { eventsOf, post, question, serving } from "../helpers/http_server.ts";
 import { smollm2Tokenizer } from "../helpers/tokenizers.ts";
 
 // deno-lint-ignore no-explicit-any

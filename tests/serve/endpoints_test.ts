@@ -4,7 +4,7 @@ import OpenAI from "npm:openai@7.57.0";
 import { generateText, streamText } from "npm:ai@7.0.173";
 import { createOpenAI } from "npm:@ai-sdk/openai@4.0.118";
 import { qwenTemplate } from "../helpers/chat_templates.ts";
-import { eventsOf, post, serving, until } from "../helpers/serving.ts";
+import { eventsOf, post, serving, until } from "../helpers/http_server.ts";
 import { smollm2Tokenizer } from "../helpers/tokenizers.ts";
 
 // deno-lint-ignore no-explicit-any

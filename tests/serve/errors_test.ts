@@ -1,6 +1,6 @@
 /** What a server answers to requests that are wrong, foreign, too large or too slow. It must go on serving after each. */
 import assert from "node:assert/strict";
-import { post, question, serving } from "../helpers/serving.ts";
+import { post, question, serving } from "../helpers/http_server.ts";
 
 const path = "/v1/chat/completions";
 

@@ -5,7 +5,7 @@ import { zodResponseFormat } from "npm:openai@7.57.0/helpers/zod";
 import { ChatOpenAI } from "npm:@langchain/openai@1.6.0";
 import { z } from "zod";
 import { createGrammars } from "../../lib/serve/grammars.ts";
-import { post, question, serving } from "../helpers/serving.ts";
+import { post, question, serving } from "../helpers/http_server.ts";
 import { smollm2Tokenizer } from "../helpers/tokenizers.ts";
 
 const path = "/v1/chat/completions";

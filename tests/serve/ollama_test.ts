@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { Ollama } from "npm:ollama@0.6.4";
 import { qwenTemplate } from "../helpers/chat_templates.ts";
-import { post, question, serving, until } from "../helpers/serving.ts";
+import { post, question, serving, until } from "../helpers/http_server.ts";
 import { smollm2Tokenizer } from "../helpers/tokenizers.ts";
 
 Deno.test("ollama: chat and generate, whole and streamed", () =>

@@ -1,7 +1,7 @@
 /** npm openai against a real port: plain, streamed, its stream helper, errors, cancelling. */
 import assert from "node:assert/strict";
 import OpenAI from "npm:openai@7.57.0";
-import { serving, until } from "../helpers/serving.ts";
+import { serving, until } from "../helpers/http_server.ts";
 
 const clientOf = (url: string, options: object = {}) =>
   new OpenAI({ baseURL: `${url}/v1`, apiKey: "none", maxRetries: 0, ...options });

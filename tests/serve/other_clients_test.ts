@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { createOpenAICompatible } from "npm:@ai-sdk/openai-compatible@3.0.92";
 import { ChatOpenAI } from "npm:@langchain/openai@1.6.0";
 import { generateText, streamText } from "npm:ai@7.0.173";
-import { serving, until } from "../helpers/serving.ts";
+import { serving, until } from "../helpers/http_server.ts";
 
 const aiModel = (url: string, name = "base", apiKey = "none") =>
   createOpenAICompatible({ name: "ftl", baseURL: `${url}/v1`, apiKey, includeUsage: true })(name);

@@ -1,6 +1,6 @@
 /** Who may ask: keys, hosts, origins, preflights, and what the page may do. */
 import assert from "node:assert/strict";
-import { post, question, serving } from "../helpers/serving.ts";
+import { post, question, serving } from "../helpers/http_server.ts";
 
 const path = "/v1/chat/completions";
 

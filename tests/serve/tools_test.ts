@@ -6,7 +6,7 @@ import { generateText, stepCountIs, tool as aiTool } from "npm:ai@7.0.173";
 import OpenAI from "npm:openai@7.57.0";
 import { z } from "zod";
 import { llama3Template, mistralTemplate, qwenTemplate } from "../helpers/chat_templates.ts";
-import { post, question, serving } from "../helpers/serving.ts";
+import { post, question, serving } from "../helpers/http_server.ts";
 import { chatMl, smollm2Tokenizer } from "../helpers/tokenizers.ts";
 
 const parameters = {
