@@ -189,8 +189,11 @@ export function parseToolCalls(format: ToolFormat, known: ReadonlySet<string>): 
     if (state === "call") {
       const call = readCall(held);
       if (call && (marker !== null || known.has(call.name))) whole(events, take(held.length), "");
-      else say(events, raw + take(held.length));
-    } else if (state === "text" && held.trim() !== "") say(events, take(held.length));
+      // Behind calls that were made, the beginning of one that was cut off is no text.
+      else if (index < 0) say(events, raw + take(held.length));
+    } else if (state === "text" && held.trim() !== "" && !(index >= 0 && marker?.startsWith(held.trim()))) {
+      say(events, take(held.length));
+    }
     held = "";
     return events;
   }

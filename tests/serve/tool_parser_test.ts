@@ -27,6 +27,7 @@ function parsed(format: keyof typeof formats, answer: string, size: number) {
 }
 
 const paris = '{"city": "Par\\"is }", "days": [1, {"a": "]"}]}';
+const timeCall = '<tool_call>\n{"name": "time", "arguments": {}}\n</tool_call>';
 const cases: [keyof typeof formats, string, string, [string, string][]][] = [
   ["hermes", `<tool_call>\n{"name": "weather", "arguments": ${paris}}\n</tool_call>`, "", [["weather", paris]]],
   [
@@ -41,6 +42,8 @@ const cases: [keyof typeof formats, string, string, [string, string][]][] = [
   ["hermes", "a < b and <tool_cal is text <", "a < b and <tool_cal is text <", []],
   ["hermes", "<tool_call>not JSON</tool_call> after", "<tool_call>not JSON</tool_call> after", []],
   ["hermes", '<tool_call>{"name": "time", "argu', '<tool_call>{"name": "time", "argu', []],
+  ["hermes", `${timeCall}\n<tool_ca`, "", [["time", "{}"]]],
+  ["hermes", `${timeCall}\n<tool_call>\n{"name": "ti`, "", [["time", "{}"]]],
   ["hermes", '{"name": "weather", "arguments": {}}', '{"name": "weather", "arguments": {}}', []],
   ["mistral", `[TOOL_CALLS] [{"name": "weather", "arguments": ${paris}}]`, "", [["weather", paris]]],
   [
