@@ -11,6 +11,7 @@ const commands: Record<string, () => Promise<{ command: (args: string[]) => Prom
   train: () => import("./lib/cli/train.ts"),
   pull: () => import("./lib/cli/pull.ts"),
   run: () => import("./lib/cli/run.ts"),
+  serve: () => import("./lib/cli/serve.ts"),
   export: () => import("./lib/cli/export.ts"),
   doctor: () => import("./lib/cli/doctor.ts"),
 };

@@ -23,7 +23,7 @@ const allowed: Record<string, string[]> = {
   train: ["model", "data", "ops.ts", "quant", "formats", "files"],
   eval: ["model", "data", "text"],
   export: ["model", "formats", "quant", "text", "files", "data"],
-  serve: ["model", "text", "ops.ts", "files", "templates"],
+  serve: ["model", "text", "ops.ts", "formats", "templates"],
   cli: ["*"],
   build: [],
 };

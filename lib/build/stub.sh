@@ -46,5 +46,5 @@ unpack() {
 
 set_candidates
 FTL_PROGRAM=$0 DENO_DIR=$app/deno-dir DENO_NO_UPDATE_CHECK=1 exec "$app/deno" run --quiet --allow-all --no-config --no-lock --no-remote \
-  --cached-only --node-modules-dir=manual --no-prompt "$app/main.js" "$@"
+  --cached-only --node-modules-dir=manual --no-prompt --unstable-no-legacy-abort "$app/main.js" "$@"
 exit 1

@@ -83,6 +83,7 @@ function commandOf(shape: CommandShape, specs: [string, OptionSpec][]): Command 
     const short = spec.short ? `-${spec.short}, ` : "";
     const value = spec.type === "boolean" ? "" : ` <${placeholder(spec)}>`;
     const option = new Option(`${short}${flagOf(name)}${value}`, helpOf(spec)).helpGroup(`${spec.group}:`);
+    if (spec.type === "texts") option.argParser((given: string, before?: string[]) => [...before ?? [], given]);
     command.addOption(option);
     if (spec.type !== "boolean") continue;
     command.addOption(new Option(`--no-${flagOf(name).slice(2)}`).helpGroup(`${spec.group}:`).hideHelp());
@@ -93,6 +94,7 @@ function commandOf(shape: CommandShape, specs: [string, OptionSpec][]): Command 
 function placeholder(spec: OptionSpec): string {
   switch (spec.type) {
     case "string":
+    case "texts":
       return spec.placeholder;
     case "choice":
       return "word";
@@ -109,7 +111,7 @@ function helpOf(spec: OptionSpec): string {
   const choices = spec.type === "choice" || (spec.type === "list" && spec.choices.length < 7)
     ? `: ${spec.choices.join(", ")}`
     : "";
-  const value = spec.type === "list" ? spec.default.join(",") : spec.default;
+  const value = spec.type === "list" || spec.type === "texts" ? spec.default.join(",") : spec.default;
   const shown = value === null || value === "" || value === false ? "" : ` (default: ${value})`;
   return spec.help + choices + shown;
 }

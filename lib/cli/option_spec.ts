@@ -3,7 +3,7 @@
  * may be.
  */
 
-export type CommandName = "train" | "pull" | "run" | "export" | "doctor";
+export type CommandName = "train" | "pull" | "run" | "serve" | "export" | "doctor";
 
 interface Common {
   commands: readonly CommandName[];
@@ -23,9 +23,12 @@ export type OptionSpec =
     | { type: "number or auto"; default: number | "auto"; min?: number; max?: number }
     | { type: "choice"; default: string; choices: readonly string[] }
     | { type: "list"; default: readonly string[]; choices: readonly string[] }
+    /** A text that may be given several times. */
+    | { type: "texts"; default: readonly string[]; placeholder: string }
   );
 
 export const text = <const T extends object>(help: string, rest: T) => ({ type: "string", help, ...rest } as const);
+export const texts = <const T extends object>(help: string, rest: T) => ({ type: "texts", help, ...rest } as const);
 export const yesNo = <const T extends object>(help: string, rest: T) => ({ type: "boolean", help, ...rest } as const);
 export const integer = <const T extends object>(help: string, rest: T) => ({ type: "integer", help, ...rest } as const);
 export const number = <const T extends object>(help: string, rest: T) => ({ type: "number", help, ...rest } as const);

@@ -14,6 +14,7 @@ import {
   numberOrAuto,
   type OptionSpec,
   text,
+  texts,
   yesNo,
 } from "./option_spec.ts";
 
@@ -25,7 +26,9 @@ const adapter = { commands: ["train"], group: "Adapter (LoRA)" } as const;
 const training = { commands: ["train"], group: "Training" } as const;
 const evaluation = { commands: ["train"], group: "Evaluation" } as const;
 const exporting = { commands: ["export"], group: "Output" } as const;
-const machine = { commands: ["train", "run"], group: "Machine" } as const;
+const machine = { commands: ["train", "run", "serve"], group: "Machine" } as const;
+const serving = { commands: ["serve"], group: "Server" } as const;
+const capacity = { commands: ["serve"], group: "Capacity" } as const;
 const download = { commands: ["pull"], group: "Download" } as const;
 
 export const options = {
@@ -61,7 +64,7 @@ export const options = {
     max: 0.9,
   }),
   prompt_style: choice("how a row becomes text; auto: alpaca for Alpaca rows, the model's chat template for messages", {
-    commands: ["train", "run"],
+    commands: ["train", "run", "serve"],
     group: "Model and data",
     choices: ["auto", "alpaca", "alpaca-short", "chat"],
     default: "auto",
@@ -175,21 +178,21 @@ export const options = {
     min: 0,
     max: 100,
   }),
-  adapter: text("PEFT adapter on top of the model", {
-    commands: ["run"],
+  adapter: texts("PEFT adapter or run folder on top of the model; ftl serve takes several", {
+    commands: ["run", "serve"],
     group: "Model",
-    default: null,
+    default: [],
     placeholder: "folder",
     short: "a",
   }),
   base: text("the base model, where it is not where the run says", {
-    commands: ["run", "export"],
+    commands: ["run", "serve", "export"],
     group: "Model",
     default: null,
     placeholder: "name|path",
   }),
   system: text("system message of the chat", {
-    commands: ["run"],
+    commands: ["run", "serve"],
     group: "Generation",
     default: null,
     placeholder: "text",
@@ -228,6 +231,41 @@ export const options = {
     min: 0.1,
     max: 10,
   }),
+  host: text("address to listen on; 0.0.0.0: all of this machine's, which needs a key", {
+    ...serving,
+    default: "127.0.0.1",
+    placeholder: "address",
+  }),
+  port: integer("port to listen on; 0: any free one", { ...serving, default: 8080, min: 0, max: 65535 }),
+  api_key: text("key that requests must bring (default: FTL_API_KEY)", {
+    ...serving,
+    default: null,
+    placeholder: "key",
+  }),
+  alias: texts("another name for the model that answers, or NAME=MODEL; may be given several times", {
+    ...serving,
+    default: [],
+    placeholder: "name",
+  }),
+  cors: texts("origin whose pages may ask, such as https://app.example, or *; may be given several times", {
+    ...serving,
+    default: [],
+    placeholder: "origin",
+  }),
+  force: yesNo("listen on a public address without a key", { ...serving, default: false }),
+  context: integer("most tokens of a prompt and its answer; 0: as many as the model was made for", {
+    ...capacity,
+    default: 0,
+    min: 0,
+    max: 10_000_000,
+  }),
+  parallel: integer("answers at a time", { ...capacity, default: 8, min: 1, max: 256 }),
+  max_queue: integer("requests that may wait; further ones are told to come again", {
+    ...capacity,
+    default: 64,
+    min: 0,
+    max: 100_000,
+  }),
   to: list("GGUF in f16, bf16 or q8_0 with an Ollama Modelfile, lora (GGUF adapter), or merged safetensors", {
     ...exporting,
     choices: ["f16", "bf16", "q8_0", "lora", "safetensors"],
@@ -251,7 +289,7 @@ export const options = {
     "answer on the CPU with weights in 8 bits: up to three times as fast, but no longer exactly what was trained",
     {
       ...machine,
-      commands: ["run"],
+      commands: ["run", "serve"],
       default: false,
     },
   ),
@@ -267,7 +305,8 @@ export const options = {
 type Table = typeof options;
 export type OptionName = keyof Table;
 
-type ValueOf<S> = S extends { type: "string" } ? (S extends { default: string } ? string : string | null)
+type ValueOf<S> = S extends { type: "texts" } ? string[]
+  : S extends { type: "string" } ? (S extends { default: string } ? string : string | null)
   : S extends { type: "boolean" } ? boolean
   : S extends { type: "integer" | "number" } ? number
   : S extends { type: "number or auto" } ? number | "auto"

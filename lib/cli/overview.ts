@@ -9,6 +9,7 @@ Usage: ftl <command> [options]
 
   train    fine-tune a model on your rows (QLoRA)
   run      ask a model once, or chat with it, with or without an adapter
+  serve    answer over HTTP as OpenAI's API does, base and tuned model side by side, with a chat page
   export   write a trained model as GGUF with an Ollama Modelfile, or as safetensors
   pull     fetch a model into the cache
   doctor   show what this machine offers and which engine ftl takes there
@@ -19,7 +20,9 @@ Examples:
   ftl train                              train the default model on the sample rows, about three minutes
   ftl train --data rows.jsonl            train on your own rows
   ftl run runs/smollm2-135m-1            chat with what was trained
+  ftl serve runs/smollm2-135m-1          the same for programs and browsers
   ftl export runs/smollm2-135m-1         write it as GGUF for Ollama and llama.cpp
 
-Environment: FTL_CACHE  folder of models (default: ftl in your cache folder)
-             FTL_DEBUG  1: show stacks of errors`;
+Environment: FTL_CACHE    folder of models (default: ftl in your cache folder)
+             FTL_API_KEY  key that ftl serve wants of its clients
+             FTL_DEBUG    1: show stacks of errors`;

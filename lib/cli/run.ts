@@ -59,7 +59,10 @@ async function whatAndQuestion(
 ): Promise<{ named: Named; question: string | null }> {
   const [what = "smollm2-135m", asked] = line.positional;
   const named = lookUp(what, { base: settings.base });
-  if (settings.adapter !== null) Object.assign(named, { adapter: settings.adapter });
+  if (settings.adapter.length > 1) {
+    throw new UserError("ftl run takes one --adapter", { hint: "ftl serve answers with several", exitCode: 2 });
+  }
+  if (settings.adapter.length === 1) Object.assign(named, { adapter: settings.adapter[0] });
   if (asked === "") throw new UserError("The question is empty", { hint: 'ftl run MODEL "a question"', exitCode: 2 });
   if (asked !== undefined) return { named, question: asked };
   if (Deno.stdin.isTerminal()) return { named, question: null };

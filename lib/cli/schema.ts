@@ -27,6 +27,8 @@ export function describe(spec: OptionSpec): string {
       return `one of ${spec.choices.join(", ")}`;
     case "list":
       return `a list of ${spec.choices.join(", ")}`;
+    case "texts":
+      return "a list of texts";
   }
 }
 
@@ -57,6 +59,8 @@ function schemaOf(spec: OptionSpec): z.ZodType {
     }
     case "list":
       return z.array(z.enum(spec.choices, error), error);
+    case "texts":
+      return z.array(z.string(error).min(1, error), error);
   }
 }
 

@@ -3,7 +3,6 @@
  * lint know them; here imports and the word export are taken out, and what remains is one script in one function. There
  * is no build: the sources are text in the program, bundled or not.
  */
-import { createHash } from "node:crypto";
 import page from "../../templates/chat/page.html" with { type: "text" };
 import base from "../../templates/chat/base.css" with { type: "text" };
 import layout from "../../templates/chat/layout.css" with { type: "text" };
@@ -50,22 +49,4 @@ export function chatPage(): string {
 /** Every import and export here stands at a line's start and ends with the line that has its semicolon. */
 function withoutModules(source: string): string {
   return source.replace(/^import [^;]*;\n/gm, "").replace(/^export /gm, "");
-}
-
-/** A Content-Security-Policy under which this page works and nothing else does. */
-export function chatPagePolicy(html: string): string {
-  const hash = (element: string) => {
-    const [, text] = html.match(new RegExp(`<${element}>([^]*?)</${element}>`))!;
-    return `'sha256-${createHash("sha256").update(text).digest("base64")}'`;
-  };
-  return [
-    "default-src 'none'",
-    "connect-src 'self'",
-    "img-src data:",
-    `style-src ${hash("style")}`,
-    `script-src ${hash("script")}`,
-    "base-uri 'none'",
-    "form-action 'none'",
-    "frame-ancestors 'none'",
-  ].join("; ");
 }

@@ -26,6 +26,8 @@ export function renderChat(template: string, options: {
   addGenerationPrompt?: boolean;
   bosToken?: string;
   eosToken?: string;
+  /** Functions the model may call, in OpenAI's form; absent where there are none. */
+  tools?: unknown[];
   source: string;
 }): string {
   const { source, messages } = options;
@@ -45,6 +47,7 @@ export function renderChat(template: string, options: {
     add_generation_prompt: options.addGenerationPrompt ?? false,
     bos_token: options.bosToken ?? "",
     eos_token: options.eosToken ?? "",
+    ...(options.tools ? { tools: options.tools } : {}),
   };
   try {
     for (const [name, value] of Object.entries(globals)) environment.set(name, value);

@@ -9,6 +9,7 @@ import { Tokenizer as Library } from "@huggingface/tokenizers";
 import { UserError } from "../errors.ts";
 import { endOfTurnTokens, rebuildTokenizer } from "./gguf_tokenizer.ts";
 import { spellOut } from "./pre_tokenizers.ts";
+import { bytesReader, spellingOf } from "./token_bytes.ts";
 
 /** A tokenizer. Ids are 0..vocabSize-1. */
 export interface Tokenizer {
@@ -25,6 +26,8 @@ export interface Tokenizer {
   decode(ids: Iterable<number>, options?: { skipSpecial?: boolean }): string;
   /** The piece as the vocabulary stores it, for example `Ġthe`; empty for an id without one. */
   tokenText(id: number): string;
+  /** The bytes the id stands for, cut characters as they are; a mark's are its name's. */
+  bytesOf(id: number): Uint8Array;
   idOf(token: string): number | undefined;
   /** Jinja source of the model's own chat template. */
   readonly chatTemplate: string | null;
@@ -71,6 +74,7 @@ export function tokenizerFromJson(files: {
     addBos: bosId !== null && (typeof says === "boolean" ? says : first === bosId),
     specialIds,
     chatTemplate: files.chatTemplate ?? templateOf(config.chat_template),
+    decoder: json.decoder,
   });
 }
 
@@ -80,7 +84,7 @@ export function tokenizerFromJson(files: {
  */
 export function tokenizerFromGguf(metadata: Map<string, unknown>, source: string): Tokenizer {
   const { json, tokens, ...facts } = rebuildTokenizer(metadata, source);
-  return wrap(construct(json, source), { ...facts, tokens });
+  return wrap(construct(json, source), { ...facts, tokens, decoder: json.decoder });
 }
 
 interface Facts {
@@ -89,12 +93,15 @@ interface Facts {
   addBos: boolean;
   specialIds: Set<number>;
   chatTemplate: string | null;
+  /** Of the tokenizer.json. */
+  decoder: unknown;
   /** Pieces by id where the library's own list is not complete (equal pieces at two ids). */
   tokens?: string[];
 }
 
 function wrap(library: Library, facts: Facts): Tokenizer {
   const pieces: (string | undefined)[] = facts.tokens ?? piecesOf(library);
+  const added = new Set(library.get_added_tokens_decoder().keys());
   return {
     vocabSize: pieces.length,
     bosId: facts.bosId,
@@ -112,6 +119,7 @@ function wrap(library: Library, facts: Facts): Tokenizer {
       return kept.length === 0 ? "" : library.decode(kept, { clean_up_tokenization_spaces: false });
     },
     tokenText: (id) => pieces[id] ?? "",
+    bytesOf: bytesReader(pieces, { spelling: spellingOf(facts.decoder), added }),
     idOf: (token) => library.token_to_id(token),
     isSpecial: (id) => facts.specialIds.has(id),
   };

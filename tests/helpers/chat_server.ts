@@ -1,5 +1,6 @@
 /** The chat page behind a server whose answers a test writes down: the same routes and wire format, no model. */
-import { chatPage, chatPagePolicy } from "../../lib/serve/chat_page.ts";
+import { chatPage } from "../../lib/serve/chat_page.ts";
+import { contentPolicy } from "../../lib/serve/page.ts";
 
 export interface ChatRequest {
   model: string;
@@ -55,7 +56,7 @@ export interface ServerOptions {
 
 export function startChatServer({ answer, info = twoModels, key, port = 0 }: ServerOptions): ChatServer {
   const html = chatPage();
-  const pageHeaders = { "content-type": "text/html; charset=utf-8", "content-security-policy": chatPagePolicy(html) };
+  const pageHeaders = { "content-type": "text/html; charset=utf-8", "content-security-policy": contentPolicy(html) };
   const server = Deno.serve({ hostname: "127.0.0.1", port, onListen() {} }, async (request) => {
     const { pathname } = new URL(request.url);
     if (pathname === "/") return new Response(html, { headers: pageHeaders });

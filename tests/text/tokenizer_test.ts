@@ -92,6 +92,20 @@ Deno.test("eosIds begins with the file's own and holds the other tokens that end
   assert.deepEqual(tokenizerFromGguf(tinySpmMetadata({ eos_token_id: undefined }), "tiny").eosIds, []);
 });
 
+Deno.test("tokenizer.bytesOf: an answer's bytes are its text, with both spellings; marks are their names", () => {
+  const bytesOf = (tokenizer: ReturnType<typeof smollm2Tokenizer>, ids: number[]) =>
+    new TextDecoder("utf-8", { ignoreBOM: true }).decode(
+      Uint8Array.from(ids.flatMap((id) => [...tokenizer.bytesOf(id)])),
+    );
+  const bpe = smollm2Tokenizer(), spm = tokenizerFromGguf(tinySpmMetadata({ add_space_prefix: false }), "tiny");
+  for (const text of texts) {
+    assert.equal(bytesOf(bpe, bpe.encode(text)), text);
+    assert.equal(bytesOf(spm, spm.encode(text)), text);
+  }
+  assert.equal(bytesOf(bpe, [2]), "<|im_end|>");
+  assert.equal(bytesOf(bpe, [999_999]), "");
+});
+
 Deno.test("tokenText, idOf, isSpecial and skipSpecial tell marks from text", () => {
   const tokenizer = smollm2Tokenizer();
   assert.equal(tokenizer.vocabSize, 49152);

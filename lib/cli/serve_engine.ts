@@ -1,0 +1,45 @@
+/** Where the server's engine is made: the one place that knows both the loaded model and what `ftl serve` was told. */
+import { planCache } from "../serve/cache_plan.ts";
+import type { Engine } from "../serve/engine.ts";
+import { makeEngine as makeTokenEngine } from "../serve/make_engine.ts";
+import type { LoadedModel } from "./load.ts";
+
+export interface EngineRequest {
+  model: LoadedModel;
+  /** The base model's id and its other names. */
+  base: { id: string; aliases: string[] };
+  adapters: { id: string; folder: string; aliases: string[] }[];
+  /** 0: as many as the model was made for. */
+  contextLength: number;
+  /** Answers at a time, and requests that may wait. */
+  parallel: number;
+  maxQueue: number;
+}
+
+export async function makeEngine(request: EngineRequest): Promise<Engine> {
+  const { executor, weights, webgpu, source: { config, path } } = request.model;
+  const { slots, contextLength } = planCache(config, {
+    memory: cacheMemory(webgpu !== undefined),
+    slots: request.parallel,
+    contextLength: request.contextLength || config.maxPositions,
+    bytesPerNumber: webgpu?.target.f16 ? 2 : 4,
+  });
+  const engine = makeTokenEngine({
+    base: { executor, config, weights },
+    ...request.base,
+    created: Math.floor((Deno.statSync(path).mtime?.getTime() ?? 0) / 1000),
+    slots,
+    contextLength,
+    queue: request.maxQueue,
+  });
+  for (const adapter of request.adapters) await engine.addAdapter(adapter);
+  return engine;
+}
+
+/**
+ * Bytes for keys and values: a quarter of what the machine has to give. WebGPU does not say what a card has left, so that
+ * there it is 2 GiB, which a card that trains the model has too.
+ */
+function cacheMemory(gpu: boolean): number {
+  return gpu ? 2 * 2 ** 30 : Math.max(2 ** 28, Deno.systemMemoryInfo().available / 4);
+}
