@@ -3,8 +3,7 @@ import assert from "node:assert/strict";
 import { assertClose } from "../helpers/close.ts";
 import { type FloatType, operand, operandOf, rounding } from "../helpers/operand.ts";
 import { randomFloats } from "../helpers/random.ts";
-import { gpuTest, output, runDispatches, type TestTensor } from "../helpers/webgpu.ts";
-import type { Dispatch } from "../../lib/webgpu/dispatch.ts";
+import { gpuTest, output, runDispatches } from "../helpers/webgpu.ts";
 import { rope, ropePair } from "../../lib/webgpu/rope_kernels.ts";
 import { opsFloat64 } from "../reference/ops_float64.ts";
 
@@ -23,12 +22,9 @@ gpuTest("ropePair() turns queries and keys as two ropes do", async (gpu) => {
       const pair = ropePair(apart[0], apart[1], (a, b) => a === b);
       assert.deepEqual(await runDispatches(gpu, [pair!], made), expected);
     }
-    assert.equal(ropePair(...ropesInRow(), (a, b) => a === b), undefined, "the second reads what the first writes");
-
-    function ropesInRow(): [Dispatch<TestTensor>, Dispatch<TestTensor>] {
-      const [y, z] = [output(q.tensor.shape), output(q.tensor.shape)];
-      return [rope(q.tensor, cos.tensor, sin.tensor, y, { heads }), rope(y, cos.tensor, sin.tensor, z, { heads })];
-    }
+    const [y, z] = [output(q.tensor.shape), output(q.tensor.shape)];
+    const [first, second] = [[q.tensor, y], [y, z]].map(([x, to]) => rope(x, cos.tensor, sin.tensor, to, { heads }));
+    assert.equal(ropePair(first, second, (a, b) => a === b), undefined, "the second reads what the first writes");
   }
 });
 
