@@ -60,10 +60,11 @@ export function makeTrainable(options: TrainableOptions): Trainable {
     head: headSegment(config),
     loss: lossSegment(config),
   };
+  const keeps = (layer: number) => layer >= config.layers - keepLayers;
   /** By layer: of what it kept, or computing that again. */
   const backwards = Array.from(
     { length: config.layers },
-    (_, l) => layerBackwardSegment(layerOptions, { again: l < config.layers - keepLayers, first: l === 0 }),
+    (_, l) => layerBackwardSegment(layerOptions, { again: !keeps(l), first: l === 0 }),
   );
   const headChunk = options.headChunk ?? 128;
   const layers = weights.layers.map((layer) => ({ ...layer }));
@@ -169,12 +170,11 @@ export function makeTrainable(options: TrainableOptions): Trainable {
     let x = await embed(pass.batch);
     for (let l = 0; l < config.layers; l++) {
       const layer = pass.layer(l, x), outputs = await executor.run(segments.forward, layer.inputs);
-      const keeps = l >= config.layers - keepLayers;
       executor.release(...layer.masks);
-      const { small, large } = bySize(saved(outputs));
-      if (!keeps) executor.release(...Object.values(large));
-      kept.push(keeps ? saved(outputs) : small);
-      inputs.push(keeps ? x : packed(executor, x));
+      const all = saved(outputs), { small, large } = bySize(all);
+      if (!keeps(l)) executor.release(...Object.values(large));
+      kept.push(keeps(l) ? all : small);
+      inputs.push(keeps(l) ? x : packed(executor, x));
       x = outputs.y;
     }
     return { inputs, kept, y: x };
@@ -204,8 +204,7 @@ export function makeTrainable(options: TrainableOptions): Trainable {
     { inputs, kept, dy, first }: { inputs: Value[]; kept: Record<string, Value>[]; dy: Value; first: boolean },
   ): Promise<void> {
     for (let l = config.layers - 1; l >= 0; l--) {
-      const again = l < config.layers - keepLayers;
-      if (again) inputs[l] = unpacked(executor, inputs[l]);
+      if (!keeps(l)) inputs[l] = unpacked(executor, inputs[l]);
       const layer = pass.layer(l, inputs[l]);
       const read = { ...layer.inputs, ...kept[l], dy };
       const outputs = await executor.run(backwards[l], read, first ? gradients[l] : {});

@@ -2,7 +2,7 @@
 import { type LogprobEntry, mergeAnswers } from "./answer.ts";
 import { ApiError } from "./api_error.ts";
 import { readBody } from "./body.ts";
-import { type ChatEvent, type ChatTask, prepareChat, randomId, startChat, usageOf } from "./chat_task.ts";
+import { type ChatEvent, type ChatTask, headOf, prepareChat, startChat, usageOf } from "./chat_task.ts";
 import { templateMessages } from "./prompt.ts";
 import { samplingOf, stopsOf } from "./sampling.ts";
 import { type ChatRequest, chatRequest } from "./schema.ts";
@@ -19,12 +19,7 @@ export async function chatCompletions(service: Service, request: Request): Promi
   const leave = leaving(request, service.stopping);
   try {
     const answers = await startChat(service, prepared, { n: body.n ?? 1, signal: leave.signal });
-    const head = {
-      id: randomId("chatcmpl-"),
-      created: Math.floor(Date.now() / 1000),
-      model: task.model.id,
-      system_fingerprint: `b-ftl-${service.version}`,
-    };
+    const head = headOf(service, task.model, "chatcmpl-");
     const options = { head, prompt: prepared.tokens.length, wantsLogprobs: task.logprobs !== undefined };
     if (body.stream) {
       const includeUsage = body.stream_options?.include_usage ?? false;

@@ -8,7 +8,7 @@ import { ApiError } from "./api_error.ts";
 import type { ServedModel, TokenRequest } from "./engine.ts";
 import type { GrammarSpec } from "./grammars.ts";
 import { promptText, promptTokens } from "./prompt.ts";
-import type { Sampling } from "./sampling.ts";
+import { promptAndEnd, type Sampling } from "./sampling.ts";
 import type { RequestTool } from "./schema.ts";
 import { boundedSchema } from "./schema_limits.ts";
 import type { Service } from "./service.ts";
@@ -116,16 +116,13 @@ export async function startChat(
   { n, signal }: { n: number; signal: AbortSignal },
 ): Promise<AsyncGenerator<ChatEvent>[]> {
   const { task, tokens, grammar } = prepared;
-  const room = service.engine.contextLength - tokens.length;
   const answers: AsyncGenerator<ChatEvent>[] = [];
   for (let i = 0; i < n; i++) {
     const constraint = grammar ? await service.grammars.constraint(grammar.spec, grammar.param) : undefined;
     const request: TokenRequest = {
       ...task.sampling,
       model: task.model.id,
-      tokens,
-      maxTokens: Math.min(task.maxTokens ?? room, room),
-      stopIds: new Set(service.tokenizer.eosIds),
+      ...promptAndEnd(service, tokens, task.maxTokens),
       seed: (task.sampling.seed + i) >>> 0,
       logprobs: task.logprobs,
       constraint,
@@ -186,6 +183,16 @@ function chatEvents(service: Service, { task, tools }: PreparedChat, request: To
 }
 
 const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+
+/** What OpenAI's objects of completions begin with. */
+export function headOf({ version }: Service, model: ServedModel, prefix: "chatcmpl-" | "cmpl-") {
+  return {
+    id: randomId(prefix),
+    created: Math.floor(Date.now() / 1000),
+    model: model.id,
+    system_fingerprint: `b-ftl-${version}`,
+  };
+}
 
 /** "chatcmpl-" and so many letters and digits. */
 export function randomId(prefix: string, length = 32): string {

@@ -2,9 +2,9 @@
 import { type LogprobEntry, mergeAnswers, startAnswer, type TextEvent } from "./answer.ts";
 import { ApiError, contextError } from "./api_error.ts";
 import { readBody } from "./body.ts";
-import { randomId, usageOf } from "./chat_task.ts";
+import { headOf, usageOf } from "./chat_task.ts";
 import { promptTokens } from "./prompt.ts";
-import { samplingOf, stopsOf } from "./sampling.ts";
+import { promptAndEnd, samplingOf, stopsOf } from "./sampling.ts";
 import { type CompletionRequest, completionRequest } from "./schema.ts";
 import { findModel, type Service } from "./service.ts";
 import { leaving, sseEvent, streamResponse, wholeResponse } from "./sse.ts";
@@ -18,28 +18,19 @@ export async function completions(service: Service, request: Request): Promise<R
   const n = body.n ?? 1, limit = body.max_tokens ?? -1;
   const leave = leaving(request, service.stopping);
   try {
-    const answers = prompts.flatMap((tokens) => {
-      const room = service.engine.contextLength - tokens.length;
-      return Array.from({ length: n }, (_, i) =>
+    const answers = prompts.flatMap((tokens) =>
+      Array.from({ length: n }, (_, i) =>
         startAnswer(service, {
           ...sampling,
+          ...promptAndEnd(service, tokens, limit < 0 ? null : limit),
           model: model.id,
-          tokens,
-          maxTokens: Math.min(limit < 0 ? room : limit, room),
-          stopIds: new Set(service.tokenizer.eosIds),
           seed: (sampling.seed + i) >>> 0,
           logprobs: body.logprobs ?? undefined,
           signal: leave.signal,
-        }, { stops: stopsOf(body.stop) }));
-    });
+        }, { stops: stopsOf(body.stop) }))
+    );
     const options = {
-      head: {
-        id: randomId("cmpl-"),
-        object: "text_completion",
-        created: Math.floor(Date.now() / 1000),
-        model: model.id,
-        system_fingerprint: `b-ftl-${service.version}`,
-      },
+      head: { ...headOf(service, model, "cmpl-"), object: "text_completion" },
       prompt: prompts.reduce((sum, tokens) => sum + tokens.length, 0),
       echoes: body.echo ? prompts.flatMap((ids) => Array(n).fill(service.tokenizer.decode(ids))) : null,
       wantsLogprobs: typeof body.logprobs === "number",

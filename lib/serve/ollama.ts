@@ -10,7 +10,7 @@ import { type ChatEvent, prepareChat, startChat } from "./chat_task.ts";
 import { tokensOf } from "./completions.ts";
 import type { ServedModel } from "./engine.ts";
 import { chatFields, chatOf, ollamaChat, ollamaGenerate, ollamaShow } from "./ollama_schema.ts";
-import { samplingOf, stopsOf } from "./sampling.ts";
+import { promptAndEnd, samplingOf, stopsOf } from "./sampling.ts";
 import { chatRequest } from "./schema.ts";
 import { findModel, lookUpModel, modelNotFound, type Service } from "./service.ts";
 import { leaving, streamResponse, wholeResponse } from "./sse.ts";
@@ -54,14 +54,11 @@ export async function generate(service: Service, request: Request): Promise<Resp
     return await respond(service, request, { model, prompt: prepared.tokens.length, stream, write, begin });
   }
   const [tokens] = await tokensOf(service, body.prompt, "prompt");
-  const room = service.engine.contextLength - tokens.length;
   const begin = (signal: AbortSignal) =>
     startAnswer(service, {
       ...samplingOf(asked, service.tokenizer.vocabSize),
       model: model.id,
-      tokens,
-      maxTokens: Math.min(asked.max_tokens ?? room, room),
-      stopIds: new Set(service.tokenizer.eosIds),
+      ...promptAndEnd(service, tokens, asked.max_tokens ?? null),
       signal,
     }, { stops: stopsOf(asked.stop) });
   return await respond(service, request, { model, prompt: tokens.length, stream, write, begin });

@@ -2,6 +2,7 @@
 import { ApiError } from "./api_error.ts";
 import type { TokenRequest } from "./engine.ts";
 import type { SamplingRequest } from "./schema.ts";
+import type { Service } from "./service.ts";
 
 export type Sampling = Pick<
   TokenRequest,
@@ -40,6 +41,16 @@ export function samplingOf(request: SamplingRequest, vocabSize: number): Samplin
     logitBias,
     seed: request.seed === null || request.seed === undefined ? randomSeed() : foldSeed(request.seed),
   };
+}
+
+/** A prompt, and where its answer ends: with the model's ends, or after so many tokens, null: as many as there is room for. */
+export function promptAndEnd(
+  { engine, tokenizer }: Pick<Service, "engine" | "tokenizer">,
+  tokens: Int32Array,
+  most: number | null,
+): Pick<TokenRequest, "tokens" | "maxTokens" | "stopIds"> {
+  const room = engine.contextLength - tokens.length;
+  return { tokens, maxTokens: Math.min(most ?? room, room), stopIds: new Set(tokenizer.eosIds) };
 }
 
 function randomSeed(): number {

@@ -11,7 +11,7 @@ const joined = new Set(["gemm_thin_matrix", "gemm_tokens_matrix"]);
 /** Products in one dispatch, and tensors of each: two operands, the result. */
 const most = 3, tensorsEach = 3;
 
-function placeOf({ place }: Virtual): string {
+function placeOf({ place }: Pick<Virtual, "place">): string {
   return JSON.stringify(place);
 }
 
@@ -44,7 +44,7 @@ export function joinThinProducts<T extends Virtual>(dispatches: Dispatch<T>[]): 
       for (let i = 0; i < left.length && group.length < most; i++) {
         const operands = left[i].tensors.slice(0, 2);
         const ready = ({ place }: Virtual) =>
-          !("shared" in place) && ("input" in place || known.has(JSON.stringify(place)));
+          !("shared" in place) && ("input" in place || known.has(placeOf({ place })));
         if (fitsTogether(group, left[i]) && operands.every((tensor) => ready(tensor!))) {
           group.push(...left.splice(i--, 1));
         }
