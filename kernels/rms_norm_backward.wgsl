@@ -1,6 +1,6 @@
 // Gradient of a root mean square norm with respect to its input, over groups of consecutive numbers.
 //   r = 1 / sqrt(mean(x^2) + eps)
-//   dx = r * (weight * dy - x * r^2 * mean(weight * dy * x)), + plus where `add` is set
+//   dx = r * (weight * dy - x * r^2 * mean(weight * dy * x)), + plus where `add` is set; where `twice`, dx_half = f16(dx)
 // dy, x, plus, dx [groups, width], weight [width]; width counts elements of X: vectors of four, or single numbers where
 // a group is no multiple of four. share: see lib/webgpu/vectors.ts. p.part: 1 / numbers of a group. Without `add`, plus
 // is any tensor that is not dx.
@@ -10,11 +10,13 @@
 const lanes: u32 = 256;
 const share: f32 = 1.0;
 const add: bool = true;
+const twice: bool = false;
 alias Dy = vec4<f32>;
 alias X = vec4<f32>;
 alias Weight = vec4<f32>;
 alias Plus = vec4<f32>;
 alias Dx = vec4<f32>;
+alias Half = vec4<f32>; // vec4<f16> where twice
 alias Float = vec4<f32>;
 
 struct Params { groups: u32, width: u32, part: f32, eps: f32 }
@@ -25,6 +27,7 @@ struct Params { groups: u32, width: u32, part: f32, eps: f32 }
 @group(0) @binding(3) var<storage, read> weight: array<Weight>;
 @group(0) @binding(4) var<storage, read> plus: array<Plus>;
 @group(0) @binding(5) var<storage, read_write> dx: array<Dx>;
+@group(0) @binding(6) var<storage, read_write> dx_half: array<Half>;
 
 const columns: u32 = min(lanes, 16u);
 var<workgroup> partial: array<vec2<f32>, 256>;
@@ -71,6 +74,7 @@ fn main(
       var value = r * (Float(weight[i]) * Float(dy[start + i]) - Float(x[start + i]) * slope);
       if (add) { value += Float(plus[start + i]); }
       dx[start + i] = Dx(value);
+      if (twice) { dx_half[start + i] = Half(value); }
     }
   }
 }

@@ -162,8 +162,8 @@ export interface Ops<V extends Value> {
 
   /** act(gate) * up, [T, F]; silu(x) = x*sigmoid(x), gelu_tanh is the tanh approximation. */
   gated(gate: V, up: V, activation: Activation): V;
-  /** Gradients of gated. */
-  gatedBackward(dy: V, gate: V, up: V, activation: Activation): { dgate: V; dup: V };
+  /** Gradients of gated, whose y falls out again on the way. */
+  gatedBackward(dy: V, gate: V, up: V, activation: Activation): { y: V; dgate: V; dup: V };
 
   /**
    * Softmax cross-entropy of the head h*W^T against targets, with dh = scale * (softmax - onehot) * W, so that logits
@@ -190,6 +190,8 @@ export interface SampleOptions {
 export interface Segment {
   /** Unique for everything `build` bakes in (shapes of weights, flags, scalar constants). */
   key: string;
+  /** Inputs that are never read again: an executor may write results over them. */
+  consumes?: readonly string[];
   build<V extends Value>(ops: Ops<V>, inputs: Record<string, V>): Record<string, V>;
 }
 

@@ -56,8 +56,9 @@ export function layerBackward<V extends Value>(
   const ddown = config.postNorms
     ? ops.rmsNormBackward(dy, inputs.down_raw, inputs.post_feedforward_layernorm, eps)
     : dy;
-  const dact = projectBackward("down_proj", ddown, ops.gated(gate, up, config.activation));
-  const { dgate, dup } = ops.gatedBackward(dact, gate, up, config.activation);
+  const { dx: dact, dt: dtDown } = inputGradient("down_proj", ddown);
+  const { y: act, dgate, dup } = ops.gatedBackward(dact, gate, up, config.activation);
+  parameterGradients("down_proj", { dy: ddown, x: act, dt: dtDown });
   const norm2 = feedForwardNorm(inputs, config);
   const h2 = ops.rmsNorm(mid, norm2, eps);
   const dh2 = ops.add(projectBackward("gate_proj", dgate, h2), projectBackward("up_proj", dup, h2));
@@ -98,6 +99,7 @@ export function layerBackwardSegment(
 ): Segment {
   return {
     key: `layer_backward|${options.loraScale}${again ? "|again" : ""}${first ? "|first" : ""}`,
+    consumes: ["gate", "up"],
     build(ops, inputs) {
       const saved = again ? layerForward(ops, inputs, options) : {};
       const { dx, ...grads } = layerBackward(ops, { ...inputs, ...saved }, options);

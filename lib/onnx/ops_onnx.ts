@@ -245,13 +245,18 @@ export function recordingOps(graph: Graph): Ops<Recorded> {
       return make(node("Mul", [activate(gate.name, activation), up.name]), gate.shape);
     },
     gatedBackward(dy, gate, up, activation) {
+      const gradients = (a: string, dgate: string) => ({
+        y: make(node("Mul", [a, up.name]), gate.shape),
+        dgate: make(dgate, gate.shape),
+        dup: make(node("Mul", [dy.name, a]), up.shape),
+      });
       if (activation === "silu") {
         // a = g*s; da/dg = s + a - a*s
         const s = node("Sigmoid", [gate.name]);
         const a = node("Mul", [gate.name, s]);
         const slope = node("Add", [s, node("Sub", [a, node("Mul", [a, s])])]);
         const dgate = node("Mul", [node("Mul", [dy.name, up.name]), slope]);
-        return { dgate: make(dgate, gate.shape), dup: make(node("Mul", [dy.name, a]), up.shape) };
+        return gradients(a, dgate);
       }
       // gelu_tanh: a = g*h with h = (1 + tanh(c*(g + k*g^3)))/2; da/dg = h + 2*c*g*h*(1-h)*(1 + 3k*g^2)
       const c = Math.sqrt(2 / Math.PI), k = 0.044715;
@@ -265,7 +270,7 @@ export function recordingOps(graph: Graph): Ops<Recorded> {
       const slope = node("Add", [node("Mul", [square, scalar(6 * c * k)]), scalar(2 * c)]);
       const tail = node("Mul", [node("Sub", [a, node("Mul", [a, h])]), slope]);
       const dgate = node("Mul", [node("Mul", [dy.name, up.name]), node("Add", [h, tail])]);
-      return { dgate: make(dgate, gate.shape), dup: make(node("Mul", [dy.name, a]), up.shape) };
+      return gradients(a, dgate);
     },
 
     crossEntropy(h, weight, targets, { scale }) {

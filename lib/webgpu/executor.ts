@@ -116,7 +116,9 @@ export function createWebgpuExecutor(gpu: Gpu, options: WebgpuOptions = {}): Web
       inputs[name] = { shape, dtype, persistent, weight };
     }
     const outputs = segment.build(recordingOps(nodes), recorded);
-    const lowered = lower(neededNodes(nodes, Object.values(outputs)), { target, inputs, outputs });
+    const lowered = lower(neededNodes(nodes, Object.values(outputs)), {
+      ...{ target, inputs, outputs, consumes: segment.consumes },
+    });
     const dispatches = joinDispatches(lowered.dispatches);
     const { slots, slotOf } = planTemporaries(dispatches, ({ shape, dtype }) => tensorBytes(shape, dtype));
     const halves = new Set<string>(), kind = `${segment.key}|${Object.keys(values)}`;

@@ -18,25 +18,21 @@ export function gated<T extends TensorLike>(gate: T, up: T, y: T, activation: Ac
   };
 }
 
-/** dgate = dy * up * act'(gate), dup = dy * act(gate), by element. */
-export function gatedBackward<T extends TensorLike>(
+/** y = act(gate) * up, dgate = dy * up * act'(gate) over gate, dup = dy * act(gate) over up, by element. */
+export function gatedBackwardInPlace<T extends TensorLike>(
   dy: T,
   gate: T,
   up: T,
-  dgate: T,
-  dup: T,
+  y: T,
   activation: Activation,
 ): Dispatch<T> {
   const count = flatVectors(dy);
   return {
-    kernel: "gated_backward",
-    constants: {
-      ...{ activation: activations[activation], Dy: dy.dtype, Gate: gate.dtype, Up: up.dtype },
-      ...{ Dgate: dgate.dtype, Dup: dup.dtype },
-    },
-    tensors: [dy, gate, up, dgate, dup],
+    kernel: "gated_backward_in_place",
+    constants: { activation: activations[activation], Dy: dy.dtype, Gate: gate.dtype, Up: up.dtype, Y: y.dtype },
+    tensors: [dy, gate, up, y],
     params: [count],
     grid: spread(Math.ceil(count / 256)),
-    work: { bytes: bytesMoved(dy, gate, up, dgate, dup), flop: 12 * elements(dy.shape) },
+    work: { bytes: bytesMoved(dy, gate, up, gate, up, y), flop: 13 * elements(dy.shape) },
   };
 }

@@ -33,7 +33,8 @@ function joinRopes<T extends Virtual>(dispatches: Dispatch<T>[]): Dispatch<T>[] 
 
 /**
  * The same dispatches with thin products joined at the place of the first of them. That the later ones may be moved there
- * follows from how lowering works: a tensor is written by the first dispatch that has it, and only read after that.
+ * follows from how lowering works: a tensor is written by the first dispatch that has it, and only read after that; what
+ * stands where another stood is a tensor of its own.
  */
 export function joinThinProducts<T extends Virtual>(dispatches: Dispatch<T>[]): Dispatch<T>[] {
   const left = [...dispatches], done: Dispatch<T>[] = [], seen = new Set<string>();
@@ -44,7 +45,7 @@ export function joinThinProducts<T extends Virtual>(dispatches: Dispatch<T>[]): 
       for (let i = 0; i < left.length && group.length < most; i++) {
         const operands = left[i].tensors.slice(0, 2);
         const ready = ({ place }: Virtual) =>
-          !("shared" in place) && ("input" in place || known.has(placeOf({ place })));
+          !("shared" in place) && ("input" in place && !place.over || known.has(placeOf({ place })));
         if (fitsTogether(group, left[i]) && operands.every((tensor) => ready(tensor!))) {
           group.push(...left.splice(i--, 1));
         }

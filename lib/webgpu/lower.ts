@@ -5,24 +5,29 @@
  * and parameters' gradients stay f32.
  * Fusing: a product whose only reader adds something to it (a residual, a bias, the other half of a gradient, LoRA's
  * second product) takes the addition into its epilogue; so does the gradient of a norm.
- * Memory: results that do not leave the segment are temporaries, placed by temporaries.ts.
+ * Memory: results that do not leave the segment are temporaries, placed by temporaries.ts; a kernel that works in place
+ * writes over what is read for the last time.
  */
 import type { Dispatch, Dtype, KernelTarget, TensorLike } from "./dispatch.ts";
 import { binary, cast } from "./elementwise_kernels.ts";
 import { lowerNode } from "./lower_node.ts";
 import { rmsNormBackward } from "./norm_kernels.ts";
 import { makeProducts, type Product, type Products, type Weight } from "./products.ts";
-import type { Node, Recorded } from "./record.ts";
+import type { Node, Op, Recorded } from "./record.ts";
 
 /** A tensor of a recording, by where it will be found when the segment runs. */
 export interface Virtual extends TensorLike {
   place:
-    /** An input, or a part of one: `field` of part `part` of a weight, or the f16 copy of a parameter. */
-    | { input: string; field?: string; part?: number }
-    | { output: string }
-    | { temp: number }
-    /** Scratch that all segments share for a weight in the making. */
-    | { shared: "weight" };
+    & (
+      /** An input, or a part of one: `field` of part `part` of a weight, or the f16 copy of a parameter. */
+      | { input: string; field?: string; part?: number }
+      | { output: string }
+      | { temp: number }
+      /** Scratch that all segments share for a weight in the making. */
+      | { shared: "weight" }
+    )
+    /** Set for a result that stands where what it was made of stood. */
+    & { over?: true };
 }
 
 /** What lowering must know of an input. */
@@ -38,6 +43,8 @@ export interface LowerOptions {
   target: KernelTarget;
   inputs: Record<string, InputInfo>;
   outputs: Record<string, Recorded>;
+  /** Inputs that may be written over. */
+  consumes?: readonly string[];
 }
 
 export interface Lowered {
@@ -56,6 +63,11 @@ export interface Lowering extends LowerOptions {
   operand(value: Recorded): Virtual;
   /** Makes the place of a result. */
   result(value: Recorded, dtype?: Dtype): Virtual;
+  /**
+   * A value's numbers where a kernel that works in place makes `becomes` of them: the value itself where nothing reads it
+   * after `node`, else a copy.
+   */
+  over(value: Recorded, becomes: Recorded, node: Node): Virtual;
   temp(shape: readonly number[], dtype: Dtype): Virtual;
   /** Whether anything depends on a result. */
   reads(value: Recorded): boolean;
@@ -75,10 +87,12 @@ const narrowOps = new Set(
     " ",
   ),
 );
+/** Operations that may run later than they stand. */
+const lateOps = new Set(["linear", "linearBackward", "matmul", "rmsNormBackward"]);
 const wideReaders = new Set(["add", "mul", "div", "scale", "sumRows"]);
 
 export function lower(nodes: Node[], options: LowerOptions): Lowered {
-  const { target, inputs, outputs } = options;
+  const { target, inputs, outputs, consumes = [] } = options;
   const dispatches: Dispatch<Virtual>[] = [];
   const places = new Map<Recorded, Virtual>(), casts = new Map<Virtual, Virtual>();
   const deferred = new Map<Recorded, Deferred>();
@@ -143,8 +157,13 @@ export function lower(nodes: Node[], options: LowerOptions): Lowered {
 
   function compute(value: Recorded, late: Deferred): void {
     const y = result(value);
-    if (late.kind === "norm") emit(rmsNormBackward(late.dy, late.x, late.weight, y, late));
-    else products.emit({ ...late.gemm, y }, late);
+    if (late.kind === "norm") {
+      const half = y.dtype === "f32" && target.f16 && readers.get(value)?.some(({ op }) => takesOperands(op))
+        ? temp(y.shape, "f16")
+        : undefined;
+      emit(rmsNormBackward(late.dy, late.x, late.weight, y, { ...late, half }));
+      if (half) casts.set(y, half);
+    } else products.emit({ ...late.gemm, y }, late);
   }
 
   /** Whether a value's only reader may take it into its own computation. */
@@ -168,9 +187,29 @@ export function lower(nodes: Node[], options: LowerOptions): Lowered {
     return true;
   }
 
+  /** Whether a value's place is free when a node is done. */
+  function expires(value: Recorded, node: Node): boolean {
+    const found = readers.get(value)!;
+    return found.filter((each) => each === node).length === 1 && found[found.length - 1] === node &&
+      !found.some(({ op }) => lateOps.has(op)) && !outputNames.has(value) &&
+      (value.input === undefined || consumes.includes(value.input));
+  }
+
+  function over(value: Recorded, becomes: Recorded, node: Node): Virtual {
+    const found = tensor(value);
+    if (found.dtype === dtypeOf(becomes) && !outputNames.has(becomes) && expires(value, node)) {
+      const made: Virtual = { ...found, place: { ...found.place, over: true } };
+      places.set(becomes, made);
+      return made;
+    }
+    const copy = result(becomes);
+    emit(cast(found, copy));
+    return copy;
+  }
+
   const reads = (value: Recorded) => readers.has(value) || outputNames.has(value);
   const products = makeProducts({ target, emit, temp, inputs });
-  const lowering: Lowering = { ...options, products, emit, tensor, operand, result, temp, reads, defer };
+  const lowering: Lowering = { ...options, products, emit, tensor, operand, result, over, temp, reads, defer };
 
   for (const node of nodes) {
     const { op, args, results } = node;
@@ -202,6 +241,11 @@ export function lower(nodes: Node[], options: LowerOptions): Lowered {
     }
   }
   return { dispatches, outputs: made };
+}
+
+/** Whether an operation reads f32 values in f16, where there is f16. */
+function takesOperands(op: Op): boolean {
+  return op === "linear" || op === "linearBackward" || op === "matmul";
 }
 
 /** A vector added to every row. */

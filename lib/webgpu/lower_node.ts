@@ -8,7 +8,7 @@ import {
 } from "./attention_kernels.ts";
 import { softmaxGradient, softmaxLoss } from "./cross_entropy_kernels.ts";
 import { binary, cast, fill, gatherRows, scale, scatterRows, sumRows } from "./elementwise_kernels.ts";
-import { gated, gatedBackward } from "./gated_kernels.ts";
+import { gated, gatedBackwardInPlace } from "./gated_kernels.ts";
 import { gemm } from "./gemm_kernels.ts";
 import type { Lowering, Virtual } from "./lower.ts";
 import { rmsNorm, rowNorm } from "./norm_kernels.ts";
@@ -109,8 +109,9 @@ export function lowerNode(node: Node, lowering: Lowering): void {
     case "gated":
       return emit(gated(tensor(args[0]), tensor(args[1]), result(y), options.activation));
     case "gatedBackward": {
-      const [dy, gate, up] = args.map(tensor), [dgate, dup] = results.map((each) => result(each));
-      return emit(gatedBackward(dy, gate, up, dgate, dup, options.activation));
+      const dy = tensor(args[0]), gate = lowering.over(args[1], results[1], node);
+      const up = lowering.over(args[2], results[2], node);
+      return emit(gatedBackwardInPlace(dy, gate, up, result(y), options.activation));
     }
     case "crossEntropy":
       return lowerCrossEntropy(node, lowering);

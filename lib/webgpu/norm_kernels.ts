@@ -38,14 +38,14 @@ export function rmsNorm<T extends TensorLike>(x: T, weight: T, y: T, { eps }: { 
 
 /**
  * dx of rmsNorm: with r = 1/sqrt(mean(x^2) + eps), dx = r*(w*dy - x*r^2*mean(w*dy*x)), + `plus` where it is given: a
- * tensor of dx's shape, the gradient that reaches x past the norm.
+ * tensor of dx's shape, the gradient that reaches x past the norm. `half`: a second copy, in f16.
  */
 export function rmsNormBackward<T extends TensorLike>(
   dy: T,
   x: T,
   weight: T,
   dx: T,
-  { eps, plus }: { eps: number; plus?: T },
+  { eps, plus, half }: { eps: number; plus?: T; half?: T },
 ): Dispatch<T> {
   const [S] = weight.shape, vectors = vectorsOf(S), { of, Float, share } = vectors;
   const { lanes, shape, grid } = groupsOf(elements(x.shape) / S, S, vectors), added = plus ?? dy;
@@ -54,11 +54,12 @@ export function rmsNormBackward<T extends TensorLike>(
     constants: {
       ...{ lanes, share, add: `${plus !== undefined}` },
       ...{ Dy: of(dy), X: of(x), Weight: of(weight), Plus: of(added), Dx: of(dx), Float },
+      ...half ? { twice: "true", Half: of(half) } : {},
     },
-    tensors: [dy, x, weight, added, dx],
+    tensors: [dy, x, weight, added, dx, half ?? null],
     params: [...shape, { f32: 1 / S }, { f32: eps }],
     grid,
-    work: { bytes: bytesMoved(dy, x, dx, ...plus ? [plus] : []), flop: 10 * elements(x.shape) },
+    work: { bytes: bytesMoved(dy, x, dx, ...plus ? [plus] : [], ...half ? [half] : []), flop: 10 * elements(x.shape) },
   };
 }
 

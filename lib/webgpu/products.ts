@@ -7,7 +7,8 @@ import { nestedBlock } from "../quant/double_quant.ts";
 import { nf4Block } from "../quant/nf4.ts";
 import type { Dispatch, Dtype, KernelTarget, TensorLike } from "./dispatch.ts";
 import { cast, copyWindow } from "./elementwise_kernels.ts";
-import { type Gemm, gemm, sizesOf } from "./gemm_kernels.ts";
+import { type Gemm, gemm, type Sizes, sizesOf } from "./gemm_kernels.ts";
+import { gemmNf4Matrix } from "./gemm_nf4_kernels.ts";
 import { gemvNf4 } from "./gemv_kernels.ts";
 import type { InputInfo, Virtual } from "./lower.ts";
 import { dequantizeNf4 } from "./nf4_kernels.ts";
@@ -86,12 +87,15 @@ export function makeProducts({ target, emit, temp, inputs }: {
     return scratch;
   }
 
+  const directly = (product: Parameters<typeof gemvNf4<Virtual>>[0], sizes: Sizes) =>
+    gemvNf4(product, sizes) ?? gemmNf4Matrix(target, product, sizes);
+
   /** A product with a part of a weight, by its codes where that is faster. */
   function emitPart(product: Product, input: string, index: number): void {
     const { weight, shape: [, I] } = inputs[input];
     const like: TensorLike = { shape: [weight!.rows[index], I], dtype: operand };
     const direct = weight!.kind === "nf4"
-      ? gemvNf4({ ...product, codes: codesOf(input, index) }, sizesOf<TensorLike>({ ...product, b: like }))
+      ? directly({ ...product, codes: codesOf(input, index) }, sizesOf<TensorLike>({ ...product, b: like }))
       : undefined;
     emit(...direct ? [direct] : gemm(target, { ...product, b: densePart(input, index) }));
   }

@@ -79,8 +79,9 @@ export function recordingOps(nodes: Node[]): Ops<Recorded> {
     },
     gated: (gate, up, activation) => one("gated", [gate, up], gate.shape, { activation }),
     gatedBackward(dy, gate, up, activation) {
-      const [dgate, dup] = record("gatedBackward", [dy, gate, up], [gate.shape, gate.shape], { activation });
-      return { dgate, dup };
+      const shapes = [gate.shape, gate.shape, gate.shape];
+      const [y, dgate, dup] = record("gatedBackward", [dy, gate, up], shapes, { activation });
+      return { y, dgate, dup };
     },
     crossEntropy(h, weight, targets, options) {
       const [loss, dh] = record("crossEntropy", [h, weight, targets], [targets.shape, h.shape], options);

@@ -25,6 +25,7 @@ import attentionCachedSource from "../../kernels/attention_cached.wgsl" with { t
 import attentionCachedCombineSource from "../../kernels/attention_cached_combine.wgsl" with { type: "text" };
 import nf4DequantizeSource from "../../kernels/nf4_dequantize.wgsl" with { type: "text" };
 import gemvSource from "../../kernels/gemv.wgsl" with { type: "text" };
+import gemmNf4MatrixSource from "../../kernels/gemm_nf4_matrix.wgsl" with { type: "text" };
 import gemvNf4Source from "../../kernels/gemv_nf4.wgsl" with { type: "text" };
 import gemmSource from "../../kernels/gemm.wgsl" with { type: "text" };
 import gemmMatrixSource from "../../kernels/gemm_matrix.wgsl" with { type: "text" };
@@ -33,7 +34,7 @@ import gemmTokensMatrixSource from "../../kernels/gemm_tokens_matrix.wgsl" with 
 import gemmThinSource from "../../kernels/gemm_thin.wgsl" with { type: "text" };
 import ropeSource from "../../kernels/rope.wgsl" with { type: "text" };
 import gatedSource from "../../kernels/gated.wgsl" with { type: "text" };
-import gatedBackwardSource from "../../kernels/gated_backward.wgsl" with { type: "text" };
+import gatedBackwardInPlaceSource from "../../kernels/gated_backward_in_place.wgsl" with { type: "text" };
 import softmaxLossSource from "../../kernels/softmax_loss.wgsl" with { type: "text" };
 import softmaxGradientSource from "../../kernels/softmax_gradient.wgsl" with { type: "text" };
 import quantizeNf4Source from "../../kernels/quantize_nf4.wgsl" with { type: "text" };
@@ -70,6 +71,7 @@ export const sources: Record<string, string> = {
   attention_cached_combine: attentionCachedCombineSource,
   nf4_dequantize: nf4DequantizeSource,
   gemv: gemvSource,
+  gemm_nf4_matrix: gemmNf4MatrixSource,
   gemv_nf4: gemvNf4Source,
   gemm: gemmSource,
   gemm_matrix: gemmMatrixSource,
@@ -78,7 +80,7 @@ export const sources: Record<string, string> = {
   gemm_tokens_matrix: gemmTokensMatrixSource,
   rope: ropeSource,
   gated: gatedSource,
-  gated_backward: gatedBackwardSource,
+  gated_backward_in_place: gatedBackwardInPlaceSource,
   softmax_loss: softmaxLossSource,
   softmax_gradient: softmaxGradientSource,
   quantize_nf4: quantizeNf4Source,

@@ -33,20 +33,21 @@ export function gpuTimer(gpu: Gpu) {
   }
 
   /**
-   * Time of the dispatches, from the host: the same several times in a row, as many as take some 20 ms, then one wait for
-   * a few bytes of `last`, a tensor that the last one writes; ten such runs after three to warm up.
+   * Time of the dispatches, from the host: the same many times in a row, then one wait for a few bytes of `last`, a tensor
+   * that the last one writes; ten such runs after those that find how many take 150 ms. (A wait takes
+   * up to 10 ms by itself on Deno's WebGPU.)
    */
   async function time(dispatches: Dispatch<GpuTensor>[], last: GpuTensor): Promise<Timing> {
     const run = async (count: number) => {
       const start = performance.now();
       for (let i = 0; i < count; i++) for (const dispatch of dispatches) commands.dispatch(dispatch);
       await commands.read([{ ...last, bytes: 16 }]);
-      return (performance.now() - start) / count;
+      return performance.now() - start;
     };
-    for (let i = 0; i < 2; i++) await run(1);
-    const count = Math.max(1, Math.ceil(20 / await run(4)));
+    let count = 1;
+    while (await run(count) < 150) count *= 2;
     const times: number[] = [];
-    for (let i = 0; i < 10; i++) times.push(await run(count));
+    for (let i = 0; i < 10; i++) times.push(await run(count) / count);
     times.sort((a, b) => a - b);
     return { median: (times[4] + times[5]) / 2, least: times[0], most: times[9] };
   }

@@ -216,7 +216,10 @@ export function operationCases(): OperationCase[] {
         up: random(2, T, D),
         dy: random(3, T, D),
       },
-      build: (o, i) => ({ y: o.gated(i.gate, i.up, activation), ...o.gatedBackward(i.dy, i.gate, i.up, activation) }),
+      build(o, i) {
+        const { y: again, ...gradients } = o.gatedBackward(i.dy, i.gate, i.up, activation);
+        return { y: o.gated(i.gate, i.up, activation), again, ...gradients };
+      },
     })),
     {
       name: "crossEntropy",

@@ -168,13 +168,14 @@ function activate(x: number, activation: Activation): [number, number] {
 function gatedBackward(dy: HostValue, gate: HostValue, up: HostValue, activation: Activation) {
   expectShape("gatedBackward gate", gate, [...dy.shape]);
   expectShape("gatedBackward up", up, [...dy.shape]);
-  const dgate = zeros(...dy.shape), dup = zeros(...dy.shape);
+  const y = zeros(...dy.shape), dgate = zeros(...dy.shape), dup = zeros(...dy.shape);
   for (let i = 0; i < dy.data.length; i++) {
     const [value, slope] = activate(gate.data[i], activation);
+    y.data[i] = value * up.data[i];
     dgate.data[i] = dy.data[i] * up.data[i] * slope;
     dup.data[i] = dy.data[i] * value;
   }
-  return { dgate, dup };
+  return { y, dgate, dup };
 }
 
 function crossEntropy(h: HostValue, weight: HostValue, targets: HostValue, { scale }: { scale: number }) {

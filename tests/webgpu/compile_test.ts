@@ -7,6 +7,7 @@ import { create, globals } from "webgpu";
 import type { Dispatch, TensorLike } from "../../lib/webgpu/dispatch.ts";
 import { attention, attentionBackward } from "../../lib/webgpu/attention_kernels.ts";
 import { gemm } from "../../lib/webgpu/gemm_kernels.ts";
+import { gemmNf4Matrix } from "../../lib/webgpu/gemm_nf4_kernels.ts";
 import { kernelText } from "../../lib/webgpu/pipelines.ts";
 import { sources } from "../../lib/webgpu/sources.ts";
 
@@ -30,6 +31,14 @@ function* variants(): Generator<Dispatch> {
     yield* gemm(target, { a: half(500, 256), b: half(256, rank), y: float(500, rank), scale: 2 });
     yield* gemm(target, { a: half(500, 256), b: half(500, rank), y: float(256, rank), transA: true });
     yield* gemm(target, { a: half(500, rank), b: half(500, 256), y: float(rank, 256), transA: true });
+  }
+  const words = (count: number): TensorLike => ({ shape: [count], dtype: "u32" });
+  const packed = words(500 * 256 / 8), codes = { packed, double: { codes: words(500), nested: float(264), offset: 0 } };
+  for (const [M, N] of [[10, 500], [20, 500], [10, 9000], [20, 9000]]) {
+    const g = { a: half(M, 256), y: half(M, N), transB: true, plus: half(N) };
+    const low = { a: half(M, 3), b: half(N, 3), scale: 2 }, sizes = { M, N, K: 256, R: 3 };
+    yield gemmNf4Matrix(target, { ...g, codes: { packed, absmax: float(2000) } }, { ...sizes, R: 0 })!;
+    yield gemmNf4Matrix(target, { ...g, codes, low }, sizes)!;
   }
   for (const products of ["2u", "3u"]) {
     const [thin] = gemm(target, { a: half(500, 256), b: half(16, 256), y: half(500, 16), transB: true });

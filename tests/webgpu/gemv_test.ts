@@ -6,11 +6,12 @@ import { dequantizeNf4, quantizeNf4 } from "../../lib/quant/nf4.ts";
 import type { Gpu } from "../../lib/webgpu/device.ts";
 import type { Dispatch } from "../../lib/webgpu/dispatch.ts";
 import { type Gemm, gemm, sizesOf } from "../../lib/webgpu/gemm_kernels.ts";
+import { gemmNf4Matrix } from "../../lib/webgpu/gemm_nf4_kernels.ts";
 import { gemvNf4, mostGemvRows } from "../../lib/webgpu/gemv_kernels.ts";
 import type { Nf4Codes } from "../../lib/webgpu/nf4_kernels.ts";
 import { assertClose } from "../helpers/close.ts";
 import { type FloatType, type Operand, operand, rounding } from "../helpers/operand.ts";
-import { gpuTest, input, output, runDispatches, type TestTensor } from "../helpers/webgpu.ts";
+import { gpuTest, halved, input, output, runDispatches, type TestTensor } from "../helpers/webgpu.ts";
 
 interface Case {
   M: number;
@@ -24,6 +25,8 @@ interface Case {
   R?: number;
   plus?: "vector" | "matrix";
   columns?: { start: number; width: number };
+  /** The kernel for NF4 on tensor cores, which rounds W to f16. */
+  matrix?: boolean;
 }
 
 const target = { f16: true, matrix: false, maxBinding: 2 ** 31 };
@@ -54,9 +57,9 @@ function nf4(count: number, double: boolean): { codes: Nf4Codes<TestTensor>; val
  * 4 * I * 2^-24 bounds them with room, and a result in f16 takes a rounding more.
  */
 async function check(gpu: Gpu, given: Case): Promise<void> {
-  const { M, O, I, weight, type = "f32", scale = 1, R = 0, columns } = given, what = JSON.stringify(given);
+  const { M, O, I, weight, type = "f32", scale = 1, R = 0, columns, matrix } = given, what = JSON.stringify(given);
   const width = columns?.width ?? O, start = columns?.start ?? 0;
-  const x = operand([M, I], M + I, { dtype: type }), dense = weight === "f32" || weight === "f16";
+  const x = operand([M, I], M + I, { dtype: matrix ? "f16" : type }), dense = weight === "f32" || weight === "f16";
   const W = dense ? operand([O, I], 3, { dtype: weight }) : undefined;
   const coded = dense ? undefined : nf4(O * I, weight === "double");
   const low: Operand[] = R > 0 ? [operand([M, R], 4, { dtype: type }), operand([O, R], 5, { dtype: type })] : [];
@@ -67,13 +70,16 @@ async function check(gpu: Gpu, given: Case): Promise<void> {
     ...{ a: x.tensor, y, transB: true, scale, columns, plus: plus?.tensor },
     low: R > 0 ? { a: low[0].tensor, b: low[1].tensor, scale: -0.5 } : undefined,
   };
-  const shape: TestTensor = { shape: [O, I], dtype: "f32" };
+  const sizes = sizesOf<TestTensor>({ ...rest, b: { shape: [O, I], dtype: "f32" } });
   const dispatches: Dispatch<TestTensor>[] = W
     ? gemm(target, { ...rest, b: W.tensor } as Gemm<TestTensor>)
-    : [gemvNf4({ ...rest, codes: coded!.codes }, sizesOf({ ...rest, b: shape }))!];
-  assert.deepEqual(dispatches.map(({ kernel }) => kernel), [W ? "gemv" : "gemv_nf4"], what);
+    : matrix
+    ? [gemmNf4Matrix({ ...target, matrix }, { ...rest, codes: coded!.codes }, sizes)!]
+    : [gemvNf4({ ...rest, codes: coded!.codes }, sizes)!];
+  const kernel = W ? "gemv" : matrix ? "gemm_nf4_matrix" : "gemv_nf4";
+  assert.deepEqual(dispatches.map(({ kernel }) => kernel), [kernel], what);
 
-  const numbers = W?.value.data ?? coded!.values;
+  const numbers = W?.value.data ?? (matrix ? halved(coded!.values) : coded!.values);
   const expected = Float64Array.from(y.data ?? new Float32Array(M * width));
   for (let m = 0; m < M; m++) {
     for (let o = 0; o < O; o++) {
@@ -86,7 +92,13 @@ async function check(gpu: Gpu, given: Case): Promise<void> {
   }
   const [found] = await runDispatches(gpu, dispatches, [y]);
   const { rtol, atol } = rounding[type];
-  assertClose(found as Float32Array, expected, { rtol: 2 * rtol, atol: atol + 4 * (I + R + 1) * 2 ** -24, what });
+  // A maximum that is computed otherwise in its last bit moves numbers of W that lie between two of f16: four of them at once.
+  const moved = matrix ? 4 * 2 ** -11 * Math.abs(scale) : 0;
+  assertClose(found as Float32Array, expected, {
+    rtol: 2 * rtol,
+    atol: atol + 4 * (I + R + 1) * 2 ** -24 + moved,
+    what,
+  });
 }
 
 // Software devices take long to compile a kernel: cases share their variants where they can.
@@ -126,6 +138,20 @@ gpuTest(
     }
   },
 );
+
+gpuTest("gemm_nf4_matrix multiplies up to 32 rows, with everything added", async (gpu) => {
+  if (!gpu.matrix) return;
+  const columns = { start: 3, width: 520 };
+  for (const M of [1, 9, 16, 17, 32]) {
+    for (const [O, I] of [[1, 256], [37, 576], [500, 1120], [96, 32], [8200, 96], [8200, 192]]) {
+      await check(gpu, { M, O, I, weight: "nf4", matrix: true });
+      await check(gpu, { M, O, I, weight: "double", matrix: true, type: "f16" });
+    }
+    const sizes = { M, O: 500, I: 4160, scale: -2, weight: "double", matrix: true } as const;
+    await check(gpu, { ...sizes, R: 16, plus: "vector", columns });
+    await check(gpu, { ...sizes, R: 3, plus: "matrix", type: "f16" });
+  }
+});
 
 gpuTest("gemvNf4() and gemm() leave what is not theirs to other kernels", (gpu) => {
   assert.ok(gpu.device);

@@ -52,16 +52,16 @@ function largest(x: HostValue, S: number): { r: number; ratio: number } {
   return { r, ratio };
 }
 
-gpuTest("rmsNormBackward() with and without a tensor added", async (gpu) => {
+gpuTest("rmsNormBackward() with and without a tensor added, and once more in f16", async (gpu) => {
   for (const { T, n, S, types: [typeX, typeW, typeDx] } of cases) {
     const shape = [T, n * S];
     const x = operand(shape, 1, { dtype: typeX, factor: 3 }), weight = operand([S], 2, { dtype: typeW });
     const dy = operand(shape, 3, { dtype: typeW }), plus = operand(shape, 4, { dtype: typeX });
-    const alone = output(shape, typeDx), added = output(shape, typeDx);
-    const [found, foundSum] = await runDispatches(gpu, [
+    const alone = output(shape, typeDx), added = output(shape, typeDx), half = output(shape, "f16");
+    const [found, foundSum, foundHalf] = await runDispatches(gpu, [
       rmsNormBackward(dy.tensor, x.tensor, weight.tensor, alone, { eps }),
-      rmsNormBackward(dy.tensor, x.tensor, weight.tensor, added, { eps, plus: plus.tensor }),
-    ], [alone, added]);
+      rmsNormBackward(dy.tensor, x.tensor, weight.tensor, added, { eps, plus: plus.tensor, half }),
+    ], [alone, added, half]);
     const expected = opsFloat64.rmsNormBackward(dy.value, x.value, weight.value, { eps });
     // |w*dy| < 1 and r*mean|w*dy*x| < 1, so that the two terms, which may cancel, are below r and r * r|x|; the second
     // holds two sums.
@@ -70,6 +70,7 @@ gpuTest("rmsNormBackward() with and without a tensor added", async (gpu) => {
     const options = { rtol, atol: atol + r * (1 + 2 * ratio) * sumError(S), what };
     assertClose(found, expected.data, options);
     assertClose(foundSum, opsFloat64.add(expected, plus.value).data, { ...options, what: `${what} + plus` });
+    assertClose(foundHalf, Float32Array.from(new Float16Array(foundSum)), { rtol: 0, what: `${what} in f16` });
   }
 });
 
