@@ -1,23 +1,21 @@
 // Gradients of a gated activation over its operands, and its result again, four at a time.
-//   y = act(gate) * up, gate = dy * up * act'(gate), up = dy * act(gate)
+//   dy = act(gate) * up, gate = dy * up * act'(gate), up = dy * act(gate)
 // act: 0 silu, x * sigmoid(x); 1 the tanh approximation of gelu, written as x * sigmoid(2u) with
 // u = sqrt(2/pi) * (x + 0.044715 x^3), since tanh overflows on some devices.
-// dy, gate, up, y: p.count groups of four; buffers hold whole groups.
+// dy, gate, up: p.count groups of four; buffers hold whole groups.
 // Grid: spread(ceil(count / 256)).
 
 const activation: u32 = 0;
 alias Dy = f32;
 alias Gate = f32;
 alias Up = f32;
-alias Y = f32;
 
 struct Params { count: u32 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> dy: array<vec4<Dy>>;
+@group(0) @binding(1) var<storage, read_write> dy: array<vec4<Dy>>;
 @group(0) @binding(2) var<storage, read_write> gate: array<vec4<Gate>>;
 @group(0) @binding(3) var<storage, read_write> up: array<vec4<Up>>;
-@group(0) @binding(4) var<storage, read_write> y: array<vec4<Y>>;
 
 @compute @workgroup_size(256)
 fn main(
@@ -44,7 +42,7 @@ fn main(
   let s = select(e, one, positive) / (1.0 + e);
   let t = select(one, e, positive) / (1.0 + e);
   let factor = vec4<f32>(up[i]);
-  y[i] = vec4<Y>(x * s * factor);
+  dy[i] = vec4<Dy>(x * s * factor);
   gate[i] = vec4<Gate>(gradient * factor * (s + slope * s * t));
   up[i] = vec4<Up>(gradient * x * s);
 }

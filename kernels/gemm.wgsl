@@ -1,16 +1,12 @@
-// Matrix product, portable: f32 multiply-adds from tiles in workgroup memory.
+// Matrix product of any size, portable: f32 multiply-adds from tiles in workgroup memory.
 //   y[m, start + n] = (or +=) scale * sum over k of A[m, k] * B[k, n]
 //                     + lowScale * sum over r of low_a[m, r] * L[r, n] + plus[m, start + n]
 // a [M, K], or [K, M] where transA; b [K, N], or [N, K] where transB. Where `low`: low_a [M, R], low_b [R, N], or [N, R]
 // where transB: further steps along K, y is passed over once. plus: f32 or f16, none (0), a vector [width] (1) or y's
 // shape (2). y [M, width] with width >= start + N; columns outside of the product are left alone.
 // Any sizes. wide, wideLow: rows of a and b, of low_a and low_b are whole vectors of four, which loads faster.
-// Tiles of `side * blocks * 4` rows and columns, side * side threads with blocks x blocks blocks of 4 x 4 sums each:
-// 16 and 2 (128 x 128) for large products, 8 and 1 (32 x 32) for small ones.
-// Grid: [ceil(N / tile), ceil(M / tile)].
+// A workgroup makes 32 x 32 sums, a thread 4 x 4 of them. Grid: [ceil(N / 32), ceil(M / 32)].
 
-const side = 16u;
-const blocks = 2u;
 const transA: bool = false;
 const transB: bool = false;
 const wide: bool = false;
@@ -25,7 +21,7 @@ alias LowB = f32;
 alias Plus = f32;
 alias Y = f32;
 
-// depth = 16, rows = 4 * blocks: ends of loops that compilers need not write out.
+// depth = 16, rows = 4: ends of loops that compilers need not write out.
 struct Params {
   M: u32, N: u32, K: u32, R: u32, width: u32, start: u32, scale: f32, lowScale: f32, depth: u32, rows: u32,
 }
@@ -38,13 +34,14 @@ struct Params {
 @group(0) @binding(5) var<storage, read> plus: array<Plus>;
 @group(0) @binding(6) var<storage, read_write> y: array<Y>;
 
+const side = 8u;
 const threads = side * side;
 /** Steps along K from one pair of tiles to the next. */
 const depth = 16u;
 /** Vectors of four in a row of a tile. */
-const vectors = side * blocks;
+const vectors = side;
 
-// Operands as [k][row or column / 4]: every thread reads its 4 (or 8) rows and columns of one k as vectors.
+// Operands as [k][row or column / 4]: every thread reads its 4 rows and columns of one k as vectors.
 var<workgroup> tile_a: array<vec4<f32>, depth * vectors>;
 var<workgroup> tile_b: array<vec4<f32>, depth * vectors>;
 
@@ -179,14 +176,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   let n0 = group.x * (4u * vectors);
   let tx = thread & (side - 1u);
   let ty = thread / side;
-  var c00 = vec4<f32>(); var c01 = vec4<f32>();
-  var c10 = vec4<f32>(); var c11 = vec4<f32>();
-  var c20 = vec4<f32>(); var c21 = vec4<f32>();
-  var c30 = vec4<f32>(); var c31 = vec4<f32>();
-  var c40 = vec4<f32>(); var c41 = vec4<f32>();
-  var c50 = vec4<f32>(); var c51 = vec4<f32>();
-  var c60 = vec4<f32>(); var c61 = vec4<f32>();
-  var c70 = vec4<f32>(); var c71 = vec4<f32>();
+  var c0 = vec4<f32>();
+  var c1 = vec4<f32>();
+  var c2 = vec4<f32>();
+  var c3 = vec4<f32>();
   let steps = (p.K + depth - 1u) / depth;
   let all_steps = steps + select(0u, (p.R + depth - 1u) / depth, low);
   for (var step = 0u; step < all_steps; step++) {
@@ -198,42 +191,24 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     for (var k = 0u; k < p.depth; k++) {
       let a0 = tile_a[k * vectors + ty];
       let b0 = tile_b[k * vectors + tx];
-      c00 = fma(vec4<f32>(a0.x), b0, c00);
-      c10 = fma(vec4<f32>(a0.y), b0, c10);
-      c20 = fma(vec4<f32>(a0.z), b0, c20);
-      c30 = fma(vec4<f32>(a0.w), b0, c30);
-      if (blocks == 2u) {
-        let a1 = tile_a[k * vectors + side + ty];
-        let b1 = tile_b[k * vectors + side + tx];
-        c01 = fma(vec4<f32>(a0.x), b1, c01);
-        c11 = fma(vec4<f32>(a0.y), b1, c11);
-        c21 = fma(vec4<f32>(a0.z), b1, c21);
-        c31 = fma(vec4<f32>(a0.w), b1, c31);
-        c40 = fma(vec4<f32>(a1.x), b0, c40); c41 = fma(vec4<f32>(a1.x), b1, c41);
-        c50 = fma(vec4<f32>(a1.y), b0, c50); c51 = fma(vec4<f32>(a1.y), b1, c51);
-        c60 = fma(vec4<f32>(a1.z), b0, c60); c61 = fma(vec4<f32>(a1.z), b1, c61);
-        c70 = fma(vec4<f32>(a1.w), b0, c70); c71 = fma(vec4<f32>(a1.w), b1, c71);
-      }
+      c0 = fma(vec4<f32>(a0.x), b0, c0);
+      c1 = fma(vec4<f32>(a0.y), b0, c1);
+      c2 = fma(vec4<f32>(a0.z), b0, c2);
+      c3 = fma(vec4<f32>(a0.w), b0, c3);
     }
     workgroupBarrier();
   }
   let n = n0 + tx * 4u;
   for (var i = 0u; i < p.rows; i++) {
-    let row = m0 + (i >> 2u) * 4u * side + ty * 4u + (i & 3u);
+    let row = m0 + ty * 4u + i;
     if (row >= p.M) { break; }
-    var left: vec4<f32>;
-    var right: vec4<f32>;
+    var sums: vec4<f32>;
     switch (i) {
-      case 0u: { left = c00; right = c01; }
-      case 1u: { left = c10; right = c11; }
-      case 2u: { left = c20; right = c21; }
-      case 3u: { left = c30; right = c31; }
-      case 4u: { left = c40; right = c41; }
-      case 5u: { left = c50; right = c51; }
-      case 6u: { left = c60; right = c61; }
-      default: { left = c70; right = c71; }
+      case 0u: { sums = c0; }
+      case 1u: { sums = c1; }
+      case 2u: { sums = c2; }
+      default: { sums = c3; }
     }
-    put(row, n, left);
-    if (blocks == 2u) { put(row, n + 4u * side, right); }
+    put(row, n, sums);
   }
 }

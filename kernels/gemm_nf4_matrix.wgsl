@@ -9,11 +9,10 @@
 // with `maxima` as nf4_dequantize.wgsl's `nested`. Where `low`: low_a [M, R], low_b [O, R]. plus: none (0), a vector
 // [width] (1) or y's shape (2). y [M, width] with width >= start + O; columns outside of the product are left alone.
 //
-// A workgroup makes `outputs` columns of y in steps of 64 * subgroups along I, of which each of its subgroups takes 64: a
-// lane writes a row of W (or half of one) out, and the subgroup multiplies what its lanes wrote. At the end the subgroups'
-// sums are added up in a fixed order. Multiplying takes far less time than memory does: rows of x are fetched a step
-// ahead, codes two. What is fetched is bound for writing for the reason given in gemm_matrix.wgsl.
-// Grid: [ceil(O / outputs)].
+// A workgroup of 8 * outputs threads makes `outputs` columns of y in steps of 256 along I: a thread writes 32 codes out, 8 of
+// them a row, and each subgroup multiplies its share of the columns. At the end the subgroups' sums are added up in a
+// fixed order. Multiplying takes far less time than memory does: rows of x are fetched a step ahead, codes two. What is
+// fetched is bound for writing for the reason given in gemm_matrix.wgsl. Grid: [ceil(O / outputs)].
 
 enable f16;
 enable subgroups;
@@ -21,8 +20,7 @@ enable chromium_experimental_subgroup_matrix;
 diagnostic(off, chromium.subgroup_matrix_uniformity);
 
 const fragments = 1u; // 1 or 2
-const outputs = 16u; // 16, or 32 where I is divisible by 64
-const subgroups = 8u; // 8 or 4, which is all that workgroup memory holds but for 1 fragment and 16 outputs
+const outputs = 16u; // 16 or 32
 const double: bool = false;
 const low: bool = false;
 const plusKind = 0;
@@ -48,19 +46,20 @@ alias Right = subgroup_matrix_right<f16, 16, 16>;
 alias Sum = subgroup_matrix_result<f32, 16, 16>;
 alias Sums = array<Sum, 4>;
 
-const threads = 32u * subgroups;
-/** Vectors of 8 in a row of a tile: 64 numbers, and 8 more, so that rows start in other banks. */
-const stride = 9u;
-/** Of a subgroup: rows of W, then rows of x. */
-const own_x = outputs * stride;
-const own = own_x + 16u * fragments * stride;
-/** Sums of a subgroup: blocks of 16 x 16, side by side, then below each other. */
-const own_sums = (outputs / 16u) * fragments * 64u;
-/** Vectors of 32 codes that a lane turns of a step: a row of 64 codes, or half of one. */
-const turns = outputs / 16u;
+const threads = 8u * outputs;
+const subgroups = outputs / 4u;
+/** Vectors of 8 in a row of a tile: 256 numbers, and 8 more, so that rows start in other banks. */
+const stride = 33u;
+/** Rows of W, then rows of x. */
+const tile_x = outputs * stride;
+/** Vectors of a row that a subgroup multiplies. */
+const share = 32u / subgroups;
+/** Blocks of 16 x 16 beside each other, and vectors of a subgroup's sums. */
+const blocks = outputs / 16u;
+const own_sums = blocks * fragments * 64u;
 
-/** What each subgroup multiplies; at the end their sums, as f32. */
-var<workgroup> tile: array<vec4<u32>, subgroups * own>;
+/** Rows of a step; at the end the subgroups' sums, as f32. */
+var<workgroup> tile: array<vec4<u32>, (outputs + 16u * fragments) * stride>;
 /** The sixteen values, each 32 times beside itself: lanes that look up different ones do not wait for each other. */
 var<workgroup> table: array<f32, 512>;
 /** The map of the maxima's codes. */
@@ -73,10 +72,10 @@ const values = array<f32, 16>(
   0.44070982933044434, 0.5626170039176941, 0.7229568362236023, 1.0,
 );
 
-/** Codes of a step that a lane turns, and of what their maximum is made. */
-struct Codes { first: vec4<u32>, second: vec4<u32>, code: u32, maximum: f32 }
+/** Codes of a step that a thread turns, and of what their maximum is made. */
+struct Codes { packed: vec4<u32>, code: u32, maximum: f32 }
 
-/** Vectors of rows of x that a lane brings of a step: every fourth row. */
+/** Vectors of rows of x that a thread brings of a step. */
 struct Rows {
   x0: vec4<u32>, x1: vec4<u32>, x2: vec4<u32>, x3: vec4<u32>,
   x4: vec4<u32>, x5: vec4<u32>, x6: vec4<u32>, x7: vec4<u32>,
@@ -86,17 +85,14 @@ struct Rows {
 fn fetch_codes(row: u32, vector: u32) -> Codes {
   let place = row * p.vectors + min(vector, p.vectors - 1u);
   let j = place >> 1u;
-  var c: Codes;
-  c.first = packed[place];
-  if (turns > 1u) { c.second = packed[row * p.vectors + min(vector + 1u, p.vectors - 1u)]; }
-  if (double) {
-    c.code = absmax_codes[j >> 2u];
-    c.maximum = maxima[256u + (j >> 8u)];
-  } else {
-    c.maximum = maxima[j];
-  }
-  return c;
+  if (double) { return Codes(packed[place], absmax_codes[j >> 2u], maxima[256u + (j >> 8u)]); }
+  return Codes(packed[place], 0u, maxima[j]);
 }
+
+/** Rows that the threads bring at once, 32 vectors of 8 numbers each. */
+const step_x = threads / 32u;
+/** Rows of x that a thread brings a vector of. */
+const brought = 16u * fragments / step_x;
 
 /** `vector`: of 8 numbers within a row. */
 fn fetch_rows(row: u32, vector: u32) -> Rows {
@@ -105,14 +101,16 @@ fn fetch_rows(row: u32, vector: u32) -> Rows {
   let column = min(vector, width - 1u);
   var r: Rows;
   r.x0 = x[min(row, last) * width + column];
-  r.x1 = x[min(row + 4u, last) * width + column];
-  r.x2 = x[min(row + 8u, last) * width + column];
-  r.x3 = x[min(row + 12u, last) * width + column];
-  if (fragments > 1u) {
-    r.x4 = x[min(row + 16u, last) * width + column];
-    r.x5 = x[min(row + 20u, last) * width + column];
-    r.x6 = x[min(row + 24u, last) * width + column];
-    r.x7 = x[min(row + 28u, last) * width + column];
+  r.x1 = x[min(row + step_x, last) * width + column];
+  if (brought > 2u) {
+    r.x2 = x[min(row + 2u * step_x, last) * width + column];
+    r.x3 = x[min(row + 3u * step_x, last) * width + column];
+  }
+  if (brought > 4u) {
+    r.x4 = x[min(row + 4u * step_x, last) * width + column];
+    r.x5 = x[min(row + 5u * step_x, last) * width + column];
+    r.x6 = x[min(row + 6u * step_x, last) * width + column];
+    r.x7 = x[min(row + 7u * step_x, last) * width + column];
   }
   return r;
 }
@@ -133,52 +131,50 @@ fn eight(word: u32, absmax: f32, lane: u32) -> vec4<u32> {
 }
 
 /** Writes 32 numbers of W out; zeros behind the last column make whatever stands for x count nothing. */
-fn turn(codes: vec4<u32>, absmax: f32, vector: u32, to: u32, lane: u32) {
-  let scale = select(0.0, absmax, vector < p.vectors);
-  tile[to] = eight(codes.x, scale, lane);
-  tile[to + 1u] = eight(codes.y, scale, lane);
-  tile[to + 2u] = eight(codes.z, scale, lane);
-  tile[to + 3u] = eight(codes.w, scale, lane);
-}
-
 fn keep_codes(c: Codes, row: u32, vector: u32, to: u32, lane: u32) {
   var absmax = c.maximum;
   if (double) {
     let j = (row * p.vectors + min(vector, p.vectors - 1u)) >> 1u;
     absmax = map[(c.code >> ((j & 3u) * 8u)) & 255u] * c.maximum + p.offset;
   }
-  turn(c.first, absmax, vector, to, lane);
-  if (turns > 1u) { turn(c.second, absmax, vector + 1u, to + 4u, lane); }
+  absmax = select(0.0, absmax, vector < p.vectors);
+  tile[to] = eight(c.packed.x, absmax, lane);
+  tile[to + 1u] = eight(c.packed.y, absmax, lane);
+  tile[to + 2u] = eight(c.packed.z, absmax, lane);
+  tile[to + 3u] = eight(c.packed.w, absmax, lane);
 }
 
 fn keep_rows(r: Rows, to: u32) {
+  const next = step_x * stride;
   tile[to] = r.x0;
-  tile[to + 4u * stride] = r.x1;
-  tile[to + 8u * stride] = r.x2;
-  tile[to + 12u * stride] = r.x3;
-  if (fragments > 1u) {
-    tile[to + 16u * stride] = r.x4;
-    tile[to + 20u * stride] = r.x5;
-    tile[to + 24u * stride] = r.x6;
-    tile[to + 28u * stride] = r.x7;
+  tile[to + next] = r.x1;
+  if (brought > 2u) {
+    tile[to + 2u * next] = r.x2;
+    tile[to + 3u * next] = r.x3;
+  }
+  if (brought > 4u) {
+    tile[to + 4u * next] = r.x4;
+    tile[to + 5u * next] = r.x5;
+    tile[to + 6u * next] = r.x6;
+    tile[to + 7u * next] = r.x7;
   }
 }
 
-/** Adds 16 numbers along I of the subgroup's step. */
+/** Adds 16 numbers along I, from vector `at` of the tile's rows on. */
 fn add_slab(c: ptr<function, Sums>, at: u32) {
-  let upper = subgroupMatrixLoad<Left, row_major>(&tile, at + own_x, stride);
+  let upper = subgroupMatrixLoad<Left, row_major>(&tile, tile_x + at, stride);
   let w0 = subgroupMatrixLoad<Right, col_major>(&tile, at, stride);
   c[0] = subgroupMatrixMultiplyAccumulate(upper, w0, c[0]);
-  if (outputs > 16u) {
+  if (blocks > 1u) {
     let w1 = subgroupMatrixLoad<Right, col_major>(&tile, at + 16u * stride, stride);
     c[1] = subgroupMatrixMultiplyAccumulate(upper, w1, c[1]);
     if (fragments > 1u) {
-      let lower = subgroupMatrixLoad<Left, row_major>(&tile, at + own_x + 16u * stride, stride);
+      let lower = subgroupMatrixLoad<Left, row_major>(&tile, tile_x + 16u * stride + at, stride);
       c[2] = subgroupMatrixMultiplyAccumulate(lower, w0, c[2]);
       c[3] = subgroupMatrixMultiplyAccumulate(lower, w1, c[3]);
     }
   } else if (fragments > 1u) {
-    let lower = subgroupMatrixLoad<Left, row_major>(&tile, at + own_x + 16u * stride, stride);
+    let lower = subgroupMatrixLoad<Left, row_major>(&tile, tile_x + 16u * stride + at, stride);
     c[1] = subgroupMatrixMultiplyAccumulate(lower, w0, c[1]);
   }
 }
@@ -186,8 +182,8 @@ fn add_slab(c: ptr<function, Sums>, at: u32) {
 /** Adds the subgroups' sums of element e up, with what comes to it, and writes it. */
 fn put(e: u32, o0: u32) {
   let block = e >> 8u;
-  let m = (block / turns) * 16u + ((e >> 4u) & 15u);
-  let o = o0 + (block % turns) * 16u + (e & 15u);
+  let m = (block / blocks) * 16u + ((e >> 4u) & 15u);
+  let o = o0 + (block % blocks) * 16u + (e & 15u);
   if (m >= p.M || o >= p.O) { return; }
   var total = 0.0;
   for (var s = 0u; s < subgroups; s++) { total += bitcast<f32>(tile[s * own_sums + (e >> 2u)][e & 3u]); }
@@ -208,38 +204,39 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   let lane = t & 31u;
   let subgroup = t >> 5u;
   let o0 = group.x * outputs;
-  // A lane's row of W among the tile's, and which of its codes it turns.
-  let line = select(lane >> 1u, lane, outputs > 16u);
-  let part = select(lane & 1u, 0u, outputs > 16u);
+  // Four rows of W a subgroup: lanes that store together write other rows, which are other banks.
+  let line = subgroup * 4u + (lane & 3u);
+  let part = lane >> 2u;
   let row = min(o0 + line, p.O - 1u);
-  let at = subgroup * own;
-  let to = at + line * stride + part * 4u;
-  let to_x = at + own_x + (lane >> 3u) * stride + (lane & 7u);
+  let to = line * stride + part * 4u;
+  let to_x = tile_x + subgroup * stride + lane;
+  let own = subgroup * share;
   for (var i = t; i < 512u; i += threads) { table[i] = values[i >> 5u]; }
   if (double) {
     for (var i = t; i < 256u; i += threads) { map[i] = maxima[i]; }
   }
 
   var c: Sums;
-  let steps = (p.vectors + 2u * subgroups - 1u) / (2u * subgroups);
-  let first = 2u * subgroup + part;
-  var codes = fetch_codes(row, first);
-  var next_codes = fetch_codes(row, first + 2u * subgroups);
-  var rows = fetch_rows(lane >> 3u, subgroup * 8u + (lane & 7u));
+  let steps = (p.vectors + 7u) >> 3u;
+  var codes = fetch_codes(row, part);
+  var next_codes = fetch_codes(row, part + 8u);
+  var rows = fetch_rows(subgroup, lane);
   for (var s = 0u; s < steps; s++) {
-    let vector = s * 2u * subgroups + first;
+    let vector = s * 8u + part;
     workgroupBarrier();
     storageBarrier();
     keep_rows(rows, to_x);
     keep_codes(codes, row, vector, to, lane);
     workgroupBarrier();
     codes = next_codes;
-    next_codes = fetch_codes(row, vector + 4u * subgroups);
-    rows = fetch_rows(lane >> 3u, ((s + 1u) * subgroups + subgroup) * 8u + (lane & 7u));
-    add_slab(&c, at);
-    add_slab(&c, at + 2u);
-    add_slab(&c, at + 4u);
-    add_slab(&c, at + 6u);
+    next_codes = fetch_codes(row, vector + 16u);
+    rows = fetch_rows(subgroup, (s + 1u) * 32u + lane);
+    add_slab(&c, own);
+    add_slab(&c, own + 2u);
+    if (share > 4u) {
+      add_slab(&c, own + 4u);
+      add_slab(&c, own + 6u);
+    }
   }
 
   workgroupBarrier();

@@ -146,11 +146,11 @@ function keptRows(run: GpuRun, count: number): Row[] {
 
 function activationBuffers(run: GpuRun): GpuBuffer[] {
   const { config, tokens: T, keepLayers } = run, { hiddenSize: D, headDim: S, layers } = config;
-  const ropes = config.layerTypes.includes("sliding") ? 2 : 1;
+  const ropes = config.layerTypes.includes("sliding") ? 2 : 1, short = run.f16 && keepLayers < layers;
   return listed({ part: "activations" }, [
-    // Layers that are computed again wait for that with their input in f16.
-    ["x", [T, D], "f32", run.f16 ? keepLayers + 2 : layers + 1],
-    ["x, packed", [T, D + (D % 4 === 0 ? 4 : 1)], "f16", run.f16 ? layers - keepLayers : 0],
+    // Where not every layer keeps its values, all wait for their backward with the input in f16.
+    ["x", [T, D], "f32", short ? 2 : layers + 1],
+    ["x, packed", [T, D + (D % 4 === 0 ? 4 : 1)], "f16", short ? layers : 0],
     ["cos, sin", [T, S / 2], "f32", 2 * ropes],
     ["rows", [T, 2], "i32", ropes],
     ["tokens, labels, index", [T], "i32", 3],
@@ -190,8 +190,8 @@ function workBuffers(run: GpuRun): GpuBuffer[] {
     ...listed({ part: "work", phase: "feed-forward backward" }, [
       ...again,
       lowRank,
-      // act is done with when dup is made; dh and dmid lie where dgate and dup were.
-      ["act, dact, dgate, dup", [T, F], type, 3],
+      // act comes over dact, dgate and dup over gate and up; dh and dmid lie where these were.
+      ["dact", [T, F], type],
       ["h of both norms, dy", [T, D], type, 3],
       ...(lora.use_dora ? [["z", [T, Math.max(F, D)], "f32", 2] as Row] : []),
     ]),

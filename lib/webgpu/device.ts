@@ -55,8 +55,8 @@ export interface Gpu extends GpuAbout {
 const softwareNames = /llvmpipe|lavapipe|swiftshader|software|\bcpu\b|warp|basic render/i;
 
 /** What kernels may use of a device. */
-export function kernelTarget({ f16, matrix, limits }: Gpu): KernelTarget {
-  return { f16, matrix, maxBinding: limits.maxStorageBufferBindingSize };
+export function kernelTarget({ engine, software, f16, matrix, limits }: Gpu): KernelTarget {
+  return { f16, matrix, unroll: engine === "webgpu" && !software, maxBinding: limits.maxStorageBufferBindingSize };
 }
 
 const limitNames: (keyof GpuLimits)[] = [

@@ -33,6 +33,8 @@ export interface KernelTarget {
   f16: boolean;
   /** Subgroup matrices (tensor cores). */
   matrix: boolean;
+  /** Loops cost much there: kernels write them out, where compiling that does not take longer than it saves. */
+  unroll?: boolean;
   /** Largest part of a buffer that a kernel may be given, bytes. */
   maxBinding: number;
 }

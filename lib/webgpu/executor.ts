@@ -85,6 +85,7 @@ export function createWebgpuExecutor(gpu: Gpu, options: WebgpuOptions = {}): Web
   const target: KernelTarget = {
     f16,
     matrix: most.matrix && f16,
+    unroll: most.unroll,
     maxBinding: Math.min(options.maxBinding ?? Infinity, most.maxBinding),
   };
   const compiled = new Map<string, Promise<Compiled>>();

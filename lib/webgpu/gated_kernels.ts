@@ -18,21 +18,15 @@ export function gated<T extends TensorLike>(gate: T, up: T, y: T, activation: Ac
   };
 }
 
-/** y = act(gate) * up, dgate = dy * up * act'(gate) over gate, dup = dy * act(gate) over up, by element. */
-export function gatedBackwardInPlace<T extends TensorLike>(
-  dy: T,
-  gate: T,
-  up: T,
-  y: T,
-  activation: Activation,
-): Dispatch<T> {
+/** y = act(gate) * up over dy, dgate = dy * up * act'(gate) over gate, dup = dy * act(gate) over up, by element. */
+export function gatedBackwardInPlace<T extends TensorLike>(dy: T, gate: T, up: T, activation: Activation): Dispatch<T> {
   const count = flatVectors(dy);
   return {
     kernel: "gated_backward_in_place",
-    constants: { activation: activations[activation], Dy: dy.dtype, Gate: gate.dtype, Up: up.dtype, Y: y.dtype },
-    tensors: [dy, gate, up, y],
+    constants: { activation: activations[activation], Dy: dy.dtype, Gate: gate.dtype, Up: up.dtype },
+    tensors: [dy, gate, up],
     params: [count],
     grid: spread(Math.ceil(count / 256)),
-    work: { bytes: bytesMoved(dy, gate, up, gate, up, y), flop: 13 * elements(dy.shape) },
+    work: { bytes: 2 * bytesMoved(dy, gate, up), flop: 13 * elements(dy.shape) },
   };
 }

@@ -28,7 +28,7 @@ export interface Gemm<T> {
   columns?: { start: number; width: number };
 }
 
-/** Tiles of 128 x 128 and of 32 x 32 in workgroup memory; 8 x 8 with threads along K. */
+/** Tiles of 128 x 128, for rows of whole vectors of four, and of 32 x 32; 8 x 8 with threads along K. */
 export type GemmKind = "large" | "small" | "thin";
 
 /** y is [M, N]; sums go over K and, where there is a `low`, over R. */
@@ -44,7 +44,7 @@ export interface Sizes {
  * for memory), and for every further workgroup on the same processor.
  */
 const processors = 132;
-const largeStep = 2.8, smallStep = { least: 0.8, each: 0.36 }, thinStep = { least: 1, each: 0.6, end: 4 };
+const largeStep = 2.1, smallStep = { least: 0.8, each: 0.36 }, thinStep = { least: 1, each: 0.6, end: 4 };
 
 /** The kernel that is probably fastest: large tiles where there are enough of them, else more and smaller workgroups. */
 export function gemmKind({ M, N, K }: Omit<Sizes, "R">): GemmKind {
@@ -81,29 +81,35 @@ const wide = (...tensors: TensorLike[]) => tensors.every((tensor) => widthOf(ten
 
 /** The product as dispatches, by the kernel that suits its shape unless one is named. */
 export function gemm<T extends TensorLike>(target: KernelTarget, g: Gemm<T>, kind?: GemmKind): Dispatch<T>[] {
-  const sizes = sizesOf(g), { M, N, K, R } = sizes, { a, b, y, low, plus } = g;
+  const sizes = sizesOf(g), { M, N, K, R } = sizes, { a, b, y, low, plus, scale = 1 } = g;
   const special = kind ? undefined : gemv(g, sizes) ?? (target.matrix ? gemmMatrix(g, sizes) : undefined);
   if (special) return [special];
   kind ??= gemmKind({ M, N, K: K + R });
-  const tile = { large: 128, small: 32, thin: 8 }[kind];
+  if (kind === "large" && !wide(a, b)) kind = "small";
+  const { kernel, tile, ends } = {
+    large: { kernel: "gemm_large", tile: 128, ends: [8, 4] },
+    small: { kernel: "gemm", tile: 32, ends: [16, 4] },
+    thin: { kernel: "gemm_thin", tile: 8, ends: [Math.min(128, Math.ceil(Math.max(K, R) / 4))] },
+  }[kind];
   const width = g.columns?.width ?? N;
-  const last = { large: [16, 8], small: [16, 4], thin: [Math.min(128, Math.ceil(Math.max(K, R) / 4))] }[kind];
   const constants: Record<string, number | string> = { A: a.dtype, B: b.dtype, Y: y.dtype };
-  if (kind === "small") Object.assign(constants, { side: "8u", blocks: "1u" });
   if (g.transA) constants.transA = "true";
   if (g.transB) constants.transB = "true";
-  if (wide(a, b)) constants.wide = "true";
+  if (kind === "large" && K % 16 !== 0) constants.ragged = "true";
+  if (kind === "large" && target.unroll) constants.unrolled = "true";
+  if (kind !== "large" && wide(a, b)) constants.wide = "true";
   if (g.accumulate) constants.accumulate = "true";
   if (plus) Object.assign(constants, { plusKind: elements(plus.shape) === M * width ? 2 : 1, Plus: plus.dtype });
   if (low) {
     Object.assign(constants, { low: "true", LowA: low.a.dtype, LowB: low.b.dtype });
-    if (wide(low.a, low.b)) constants.wideLow = "true";
+    if (kind !== "large" && wide(low.a, low.b)) constants.wideLow = "true";
   }
+  const lowScale = low ? low.scale / (kind === "large" ? scale : 1) : 0;
   return [{
-    kernel: kind === "thin" ? "gemm_thin" : "gemm",
+    kernel,
     constants,
     tensors: [a, b, low?.a ?? null, low?.b ?? null, plus ?? null, y],
-    params: [M, N, K, R, width, g.columns?.start ?? 0, { f32: g.scale ?? 1 }, { f32: low?.scale ?? 0 }, ...last],
+    params: [M, N, K, R, width, g.columns?.start ?? 0, { f32: scale }, { f32: lowScale }, ...ends],
     grid: [Math.ceil(N / tile), Math.ceil(M / tile), 1],
     work: {
       flop: 2 * M * N * (K + R),

@@ -23,11 +23,10 @@ export function gemmNf4Matrix<T extends TensorLike>(
   const fits = M <= mostNf4MatrixRows && K % 32 === 0 && a.dtype === "f16";
   if (!target.matrix || !fits || transA || !transB || accumulate) return undefined;
   const width = columns?.width ?? N, constants: Record<string, number | string> = { Y: y.dtype };
-  // Wide results have enough workgroups as it is, and each reads all of a. A lane then turns a row's 64 codes, a block.
-  const outputs = N >= wideResult && K % 64 === 0 ? 32 : 16;
+  // Wide results have enough workgroups as it is, and each reads all of a.
+  const outputs = N >= wideResult ? 32 : 16;
   if (M > 16) constants.fragments = "2u";
   if (outputs > 16) constants.outputs = "32u";
-  if (M > 16 || outputs > 16) constants.subgroups = "4u";
   if (double) constants.double = "true";
   if (plus) Object.assign(constants, { plusKind: elements(plus.shape) === M * width ? 2 : 1, Plus: plus.dtype });
   if (low) Object.assign(constants, { low: "true", LowA: low.a.dtype, LowB: low.b.dtype });

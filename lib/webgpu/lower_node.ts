@@ -109,9 +109,8 @@ export function lowerNode(node: Node, lowering: Lowering): void {
     case "gated":
       return emit(gated(tensor(args[0]), tensor(args[1]), result(y), options.activation));
     case "gatedBackward": {
-      const dy = tensor(args[0]), gate = lowering.over(args[1], results[1], node);
-      const up = lowering.over(args[2], results[2], node);
-      return emit(gatedBackwardInPlace(dy, gate, up, result(y), options.activation));
+      const [dy, gate, up] = args.map((arg, i) => lowering.over(arg, results[i], node));
+      return emit(gatedBackwardInPlace(dy, gate, up, options.activation));
     }
     case "crossEntropy":
       return lowerCrossEntropy(node, lowering);

@@ -28,6 +28,7 @@ import gemvSource from "../../kernels/gemv.wgsl" with { type: "text" };
 import gemmNf4MatrixSource from "../../kernels/gemm_nf4_matrix.wgsl" with { type: "text" };
 import gemvNf4Source from "../../kernels/gemv_nf4.wgsl" with { type: "text" };
 import gemmSource from "../../kernels/gemm.wgsl" with { type: "text" };
+import gemmLargeSource from "../../kernels/gemm_large.wgsl" with { type: "text" };
 import gemmMatrixSource from "../../kernels/gemm_matrix.wgsl" with { type: "text" };
 import gemmThinMatrixSource from "../../kernels/gemm_thin_matrix.wgsl" with { type: "text" };
 import gemmTokensMatrixSource from "../../kernels/gemm_tokens_matrix.wgsl" with { type: "text" };
@@ -74,6 +75,7 @@ export const sources: Record<string, string> = {
   gemm_nf4_matrix: gemmNf4MatrixSource,
   gemv_nf4: gemvNf4Source,
   gemm: gemmSource,
+  gemm_large: gemmLargeSource,
   gemm_matrix: gemmMatrixSource,
   gemm_thin: gemmThinSource,
   gemm_thin_matrix: gemmThinMatrixSource,

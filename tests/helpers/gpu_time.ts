@@ -44,6 +44,7 @@ export function gpuTimer(gpu: Gpu) {
       await commands.read([{ ...last, bytes: 16 }]);
       return performance.now() - start;
     };
+    await run(1); // compiles
     let count = 1;
     while (await run(count) < 150) count *= 2;
     const times: number[] = [];

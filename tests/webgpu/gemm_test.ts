@@ -23,6 +23,7 @@ interface Case {
   columns?: { start: number; width: number };
   types?: { a?: Float; b?: Float; y?: Float; low?: Float; plus?: Float };
   kind?: GemmKind;
+  unroll?: boolean;
 }
 
 let seed = 0;
@@ -103,7 +104,8 @@ async function check(gpu: Gpu, given: Case): Promise<void> {
   const atol = 4 * terms * 2 ** -24, rtol = types.y === "f16" ? 2 ** -11 : 0;
   for (const matrix of target.matrix && !given.kind ? [true, false] : [false]) {
     const what = `${JSON.stringify(given)}${matrix ? " with tensor cores" : ""}`;
-    const [found] = await runDispatches(gpu, gemm({ ...target, matrix }, g, given.kind), [g.y]);
+    const unroll = given.unroll ?? target.unroll;
+    const [found] = await runDispatches(gpu, gemm({ ...target, matrix, unroll }, g, given.kind), [g.y]);
     assertClose(found as Float32Array, expected, { rtol, atol, what });
   }
 }
@@ -129,8 +131,13 @@ gpuTest("gemm() multiplies matrices of any size in all four layouts", async (gpu
 
 gpuTest("gemm() with large tiles and with thin ones at odd sizes", async (gpu) => {
   for (const kind of kinds) {
-    for (const [M, N, K] of [[131, 257, 17], [9, 15, 1031], [1, 3, 1]]) await check(gpu, { M, N, K, kind });
-    await check(gpu, { M: 33, N: 17, K: 35, transA: true, transB: true, kind });
+    // Large tiles want rows of whole vectors of four.
+    const odd = kind === "large"
+      ? [[131, 260, 20], [9, 4, 1036], [1, 132, 4]]
+      : [[131, 257, 17], [9, 15, 1031], [1, 3, 1]];
+    for (const [M, N, K] of odd) await check(gpu, { M, N, K, kind });
+    const transposed = kind === "large" ? { M: 36, N: 17, K: 40 } : { M: 33, N: 17, K: 35 };
+    await check(gpu, { ...transposed, transA: true, transB: true, kind });
   }
 });
 
@@ -154,13 +161,29 @@ gpuTest("gemm() reads and writes f16 wherever it is asked to", async (gpu) => {
   for (const kind of kinds) {
     const sizes = { M: 35, N: 44, K: 40, transB: true, kind };
     await check(gpu, { ...sizes, types: { a: "f16", b: "f16", y: "f16" } });
-    await check(gpu, { ...sizes, K: 33, low: { R: 8, scale: 2 }, types: { a: "f16", low: "f16" } });
+    await check(gpu, {
+      ...sizes,
+      K: kind === "large" ? 36 : 33,
+      low: { R: 8, scale: 2 },
+      types: { a: "f16", low: "f16" },
+    });
   }
   const types = { b: "f16", y: "f16", plus: "f16" } as const;
   await check(gpu, { M: 35, N: 44, K: 33, kind: "small", plus: "matrix", accumulate: true, types });
 });
 
+gpuTest("gemm() with large tiles and its loop written out", async (gpu, engine) => {
+  // Where it is used; Dawn's loops are as fast.
+  if (engine !== "webgpu") return;
+  await check(gpu, { M: 132, N: 137, K: 36, transB: true, low: { R: 5, scale: 2 }, kind: "large", unroll: true });
+});
+
 gpuTest("gemm() picks a kernel by itself", async (gpu) => {
+  const kernelOf = (M: number, N: number, K: number) => {
+    const [a, b, y] = [[M, K], [K, N], [M, N]].map((shape) => output(shape));
+    return gemm({ f16: true, matrix: false, maxBinding: 2 ** 31 }, { a, b, y }, "large")[0].kernel;
+  };
+  assert.deepEqual([kernelOf(3, 8, 12), kernelOf(3, 8, 11), kernelOf(3, 7, 12)], ["gemm_large", "gemm", "gemm"]);
   for (const [M, N, K] of [[1, 64, 64], [300, 200, 24], [16, 64, 700], [132, 132, 16]]) await check(gpu, { M, N, K });
 });
 
