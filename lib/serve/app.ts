@@ -3,6 +3,7 @@
  * are taken with and without /v1 and with doubled slashes, as clients send them.
  */
 import { Hono } from "hono";
+import { loadAdapter, unloadAdapter } from "./adapter_routes.ts";
 import { ApiError, asApiError, errorResponse, ollamaErrorResponse } from "./api_error.ts";
 import { chatCompletions } from "./chat.ts";
 import { completions } from "./completions.ts";
@@ -36,6 +37,8 @@ const routes: Route[] = [
   ...withAndWithoutV1("POST", "/responses", responses),
   ...withAndWithoutV1("GET", "/models", listModels),
   ...withAndWithoutV1("GET", "/models/:id{.+}", (service, _, id) => oneModel(service, id)),
+  { method: "POST", path: "/v1/load_lora_adapter", answer: loadAdapter },
+  { method: "POST", path: "/v1/unload_lora_adapter", answer: unloadAdapter },
   { method: "POST", path: "/api/chat", answer: ollama.chat },
   { method: "POST", path: "/api/generate", answer: ollama.generate },
   { method: "GET", path: "/api/tags", answer: ollama.tags },
@@ -64,6 +67,7 @@ export function createApp(settings: ServiceSettings): App {
     ...settings,
     grammars: createGrammars(settings.tokenizer),
     metrics: createMetrics(),
+    removed: new Set(),
     stopping: stopping.signal,
   };
   const hono = new Hono<{ Bindings: Seen }>({ getPath: (request) => plainPath(new URL(request.url).pathname) });

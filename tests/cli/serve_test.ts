@@ -179,6 +179,12 @@ Deno.test("mistakes are one line each, with what to do", () =>
       ],
       [["runs/a-1", "--alias", "a-1"], 2, /--alias a-1: the name is taken/],
       [["m", "--adapter", "nothing"], 2, /^ftl: --adapter nothing holds no adapter/],
+      [["m", "--allow-adapters", "nothing"], 2, /^ftl: --allow-adapters nothing is no folder/],
+      [
+        ["m", "--allow-adapters", "runs", "--host", "0.0.0.0", "--force"],
+        2,
+        /^ftl: Anyone who reaches 0\.0\.0\.0 could change what is served: --allow-adapters needs a key there\n {2}try: set FTL/,
+      ],
       [["unfinished"], 1, /^ftl: unfinished has no trained adapter yet/],
       [["m", "n"], 2, /n: unexpected argument/],
     ];
@@ -198,7 +204,17 @@ Deno.test("ftl serve --help names its settings, and ftl lists the command", () =
   inTempFolder(async (cwd) => {
     const { stdout } = await failure(["serve", "--help"], { cwd, script: main });
     for (
-      const flag of ["--host", "--port", "--api-key", "--alias", "--cors", "--max-queue", "--context", "--parallel"]
+      const flag of [
+        "--host",
+        "--port",
+        "--api-key",
+        "--alias",
+        "--cors",
+        "--max-queue",
+        "--context",
+        "--parallel",
+        "--allow-adapters",
+      ]
     ) {
       assert.ok(stdout.includes(flag), flag);
     }
