@@ -117,7 +117,12 @@ export function createApp(settings: ServiceSettings): App {
     return response;
   }
 
-  return { handle, stop: () => stopping.abort() };
+  function stop(): void {
+    stopping.abort();
+    service.grammars.close();
+  }
+
+  return { handle, stop };
 }
 
 function metrics(service: Service): Response {

@@ -108,6 +108,7 @@ export function makeEngine(options: EngineOptions): Engine {
         jobs.forEach((job, row) => take(job, () => ({ token: chosen[row] })));
       } else {
         const all = await executor.read(logits), V = config.vocabSize;
+        await Promise.all(jobs.map(({ request }) => request.constraint?.ready()));
         jobs.forEach((job, row) => take(job, () => chooseToken(all.subarray(row * V, (row + 1) * V), job)));
       }
       executor.release(logits);

@@ -72,7 +72,7 @@ export function badRequests(context: number): BadRequest[] {
     posting("wrong types", { messages: "Hi", temperature: "hot", n: {} }, [400]),
     posting("a number out of its range", { messages, temperature: 9 }, [400]),
     posting("a token that does not exist", { prompt: [1e9], max_tokens: 1 }, [400], "/v1/completions"),
-    posting("an unknown model", { messages, model: "smollm2-135x" }, [200, 404, 429]),
+    posting("an unknown model", { messages, model: "smollm2-135x", max_tokens: 1 }, [200, 404, 429]),
     posting("a prompt that is too long", { messages: long }, [400]),
     posting("10,000 messages", { messages: many }, [400]),
     posting("a schema that is none", {

@@ -41,6 +41,7 @@ function scripted(script: number[][]): TokenConstraint & { accepted: number[]; d
   const accepted: number[] = [];
   return {
     ...{ accepted, disposed: 0 },
+    ready: () => Promise.resolve(),
     allowed() {
       const words = new Uint32Array(16);
       for (const token of script[accepted.length] ?? []) words[token >> 5] |= 1 << (token & 31);

@@ -139,13 +139,16 @@ Deno.test("a constraint forbids, accepts, ends, and survives being used after it
     assert.ok(!allows(end) && !constraint.done());
     assert.ok(!allows(tokenizer.idOf("<|im_start|>")!));
     constraint.accept(id);
+    await constraint.ready();
   }
   assert.ok(allows(end) && constraint.done());
   assert.throws(() => constraint.accept(tokenizer.encode("x")[0]), /not in the grammar/);
   constraint.accept(end);
+  await constraint.ready();
   assert.equal(constraint.allowed(), null);
   assert.ok(constraint.done());
   constraint.dispose();
   constraint.dispose();
   assert.equal(constraint.allowed(), null);
+  grammars.close();
 });
