@@ -37,6 +37,9 @@ async function handle({ kind, id, ...rest }) {
   if (matcher.isTerminated()) return self.postMessage({ id, mask: null });
   const bits = await matcher.getNextTokenBitmask();
   const mask = new Uint32Array(bits.buffer.slice(bits.byteOffset, bits.byteOffset + bits.byteLength));
+  // The bits behind the last token mean nothing, but a model may have logits there.
+  const last = opened.ends.length & 31;
+  if (last > 0) mask[mask.length - 1] &= (1 << last) - 1;
   self.postMessage({ id, mask }, [mask.buffer]);
 }
 

@@ -140,7 +140,10 @@ function askedOf(random: () => number, { context, models }: { context: number; m
   if (api < 0.4) {
     return { path: "/api/chat", body: { ...common, messages, options: { num_predict: most, temperature } } };
   }
-  const more = random() < 0.2 ? { logprobs: true, top_logprobs: 3 } : random() < 0.2 ? { n: 2 } : {};
+  const more = pick([
+    ...[{}, {}, {}, { n: 2 }, { logprobs: true, top_logprobs: 3 }],
+    { response_format: { type: "json_object" } },
+  ]);
   return { path: "/v1/chat/completions", body: { ...common, ...more, messages, max_tokens: most, ...usage } };
 }
 
