@@ -111,7 +111,9 @@ export function createApp(settings: ServiceSettings): App {
       const error = asApiError(thrown, service.report);
       response = path.startsWith("/api/") ? ollamaErrorResponse(error) : errorResponse(error);
     }
-    service.metrics.request(seen.route, response.status, (performance.now() - began) / 1000);
+    // Whoever has left sees no status; they are counted under the one that nginx has for them.
+    const status = request.signal.aborted ? 499 : response.status;
+    service.metrics.request(seen.route, status, (performance.now() - began) / 1000);
     const always = { ...cors, "x-content-type-options": "nosniff", "x-request-id": crypto.randomUUID() };
     for (const [name, value] of Object.entries(always)) response.headers.set(name, value);
     return response;
