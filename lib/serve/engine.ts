@@ -98,6 +98,8 @@ export class EngineStopped extends Error {}
 export interface Engine {
   /** Most tokens of a prompt and its answer together. */
   readonly contextLength: number;
+  /** Requests that it takes at most, those that it answers and those that wait. */
+  readonly places: number;
   models(): ServedModel[];
   /**
    * Queues a request. Throws QueueFull at once where there is no place. The routes have checked that the prompt is

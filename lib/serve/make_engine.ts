@@ -160,6 +160,7 @@ export function makeEngine(options: EngineOptions): Engine {
 
   return {
     contextLength,
+    places: slots + queue,
     models: () => models.all().map(({ about }) => about),
     generate(request) {
       refuseWhenStopped();

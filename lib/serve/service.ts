@@ -75,6 +75,19 @@ export function findModel({ engine, defaultModel, removed }: Service, name: stri
   return firstOf(models, defaultModel);
 }
 
+/** So many answers to one request. Errors: ApiError where there will never be a place for all of them. */
+export function checkPlaces({ engine }: Pick<Service, "engine">, wanted: number, param: string): void {
+  if (wanted <= engine.places) return;
+  throw new ApiError(
+    400,
+    `${param}: ${wanted} answers are wanted at once, this server has places for ${engine.places}`,
+    {
+      param,
+      code: "invalid_value",
+    },
+  );
+}
+
 /** The model that is meant where none is named. */
 export function firstOf(models: ServedModel[], defaultModel: string | null): ServedModel {
   return models.find(({ id }) => id === defaultModel) ?? models[0];

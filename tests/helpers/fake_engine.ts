@@ -70,6 +70,7 @@ export function fakeEngine(options: {
 
   const engine: FakeEngine = {
     contextLength,
+    places: 100,
     requests: [],
     aborted: 0,
     made: 0,
