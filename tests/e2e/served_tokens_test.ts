@@ -4,6 +4,7 @@
  * that training runs, and those of real llama.cpp on the F16 GGUF of the same numbers.
  */
 import assert from "node:assert/strict";
+import { basename, dirname } from "node:path";
 import { fetchModel } from "../../lib/cli/pull.ts";
 import { exportGguf } from "../../lib/export/gguf.ts";
 import { writeAdapter } from "../../lib/export/peft.ts";
@@ -107,10 +108,10 @@ Deno.test({
 async function fromServer(adapter: string): Promise<Record<Model, Answer[]>> {
   const server = await startServe([
     ...["smollm2-135m", "--adapter", adapter, "--engine", "onnx", "--port", "0", "--context", "512"],
-    ...["--parallel", String(asked.length)],
+    ...["--parallel", String(asked.length), "--allow-adapters", dirname(adapter)],
   ]);
   try {
-    const ask = async ({ model, question }: typeof asked[number]): Promise<Answer> => {
+    const ask = async ({ model, question }: { model: string; question: string }): Promise<Answer> => {
       const response = await post(`${server.url}/v1/chat/completions`, {
         ...{ model, messages: [{ role: "user", content: question }] },
         ...{ temperature: 0, max_tokens: count, logprobs: true },
@@ -131,6 +132,12 @@ async function fromServer(adapter: string): Promise<Record<Model, Answer[]>> {
     const without = ({ cached: _, ...rest }: Answer) => rest;
     assert.deepEqual(again.map(without), first.map(without));
     assert.deepEqual(mixed.toReversed().map(without), first.map(without));
+    // The same adapter under another name, added while the server runs.
+    const loaded = "Success: LoRA adapter 'later' added successfully.";
+    const added = { lora_name: "later", lora_path: basename(adapter) };
+    assert.equal(await post(`${server.url}/v1/load_lora_adapter`, added).then((answer) => answer.text()), loaded);
+    const [question] = questions.tuned, at = asked.findIndex(({ model }) => model === "tuned");
+    assert.deepEqual(without(await ask({ model: "later", question })), without(first[at]));
     const of = (model: Model) => first.filter((_, i) => asked[i].model === model);
     assert.notDeepEqual(of("tuned")[2].tokens, of("smollm2-135m")[2].tokens, "the adapter changes something");
     return { "smollm2-135m": of("smollm2-135m"), tuned: of("tuned") };
