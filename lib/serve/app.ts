@@ -28,7 +28,7 @@ interface Route {
 
 const routes: Route[] = [
   { method: "GET", path: "/", answer: page },
-  { method: "GET", path: "/health", answer: () => Response.json({ status: "ok" }) },
+  ...withAndWithoutV1("GET", "/health", () => Response.json({ status: "ok" })),
   { method: "GET", path: "/metrics", answer: metrics },
   { method: "GET", path: "/ftl/info", answer: pageInfo },
   ...withAndWithoutV1("POST", "/chat/completions", chatCompletions),

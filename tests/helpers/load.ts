@@ -158,7 +158,8 @@ async function ask(
 ): Promise<number | undefined> {
   while (true) {
     const leave = new AbortController();
-    const timer = leaves && setTimeout(() => leave.abort(), leaves() * 3000);
+    // Often at once, where a tiny model answers fast; sometimes late, where a real one has a queue.
+    const timer = leaves && setTimeout(() => leave.abort(), leaves() ** 3 * 3000);
     try {
       const response = await fetch(url + path, {
         ...{ method: "POST", headers: { "content-type": "application/json" } },
