@@ -50,8 +50,11 @@ export interface TokenRequest {
 
 /** A grammar over tokens, one for each answer. The engine disposes of it when the request that it has taken ends. */
 export interface TokenConstraint {
-  /** Resolves when it is known what may come next. Nothing else may be asked before that, after each `accept` anew. */
-  ready(): Promise<void>;
+  /**
+   * Until it is known what may come next, which after each `accept` may take a while: nothing else may be asked before
+   * it resolves, and it never rejects. undefined: it is known.
+   */
+  ready(): Promise<void> | undefined;
   /** Tokens allowed next: bit t & 31 of word t >> 5; null: all. */
   allowed(): Uint32Array | null;
   /** Takes the token that was chosen. */

@@ -34,22 +34,28 @@ type Reply = { id: number; mask: Mask } | { id: number; error: string };
 interface Thread {
   worker: Worker;
   waiting: Map<number, { resolve: (mask: Mask) => void; reject: (error: Error) => void }>;
+  /** Why it has ended: nobody may wait for it any more. */
+  ended?: Error;
 }
 
 export function createGrammars(tokenizer: Tokenizer): Grammars {
   let vocabulary: Promise<Vocabulary> | undefined, thread: Thread | undefined;
   let answers = 0, closed = false;
 
-  function ask({ worker, waiting }: Thread, message: { id: number } & Record<string, unknown>): Promise<Mask> {
+  function ask(own: Thread, message: { id: number } & Record<string, unknown>): Promise<Mask> {
+    const { worker, waiting, ended } = own;
     return new Promise((resolve, reject) => {
+      if (ended) return reject(ended);
       waiting.set(message.id, { resolve, reject });
       worker.postMessage(message);
     });
   }
 
   function end(error: Error): void {
-    thread?.worker.terminate();
-    for (const { reject } of thread?.waiting.values() ?? []) reject(error);
+    if (!thread) return;
+    thread.worker.terminate();
+    thread.ended = error;
+    for (const { reject } of thread.waiting.values()) reject(error);
     thread = undefined;
   }
 
@@ -155,7 +161,7 @@ function follow(first: Mask, { stops, blanks, accept, dispose }: Following): Tok
     return mask;
   };
   return {
-    ready: async () => await next,
+    ready: () => next,
     allowed() {
       if (disposed) return null;
       const bits = now();
