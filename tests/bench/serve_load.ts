@@ -4,7 +4,7 @@
  * was wrong that is not the clients' own doing.
  *
  *   deno run -A tests/bench/serve_load.ts [--model smollm2-135m] [--clients 64] [--minutes 10] [--parallel 8]
- *     [--max-queue 40] [--int8]
+ *     [--max-queue 40]
  */
 import { parseArgs } from "node:util";
 import { type Look, runLoad } from "../helpers/load.ts";
@@ -17,13 +17,12 @@ const { values: flags } = parseArgs({
     minutes: { type: "string", default: "10" },
     parallel: { type: "string", default: "8" },
     "max-queue": { type: "string", default: "40" },
-    int8: { type: "boolean", default: false },
   },
 });
 const seconds = Number(flags.minutes) * 60, clients = Number(flags.clients);
 const server = await startServe([
   ...[flags.model, "--port", "0", "--engine", "onnx", "--context", "2048", "--parallel", flags.parallel],
-  ...["--max-queue", flags["max-queue"], ...flags.int8 ? ["--int8"] : []],
+  ...["--max-queue", flags["max-queue"]],
 ]);
 const { counts, problems, looks, tokens, left } = await runLoad({
   ...{ url: server.url, pid: server.process.pid, clients, seconds, every: Math.min(60, seconds / 10) },

@@ -2,7 +2,7 @@
  * Time to the first token that a client of `ftl serve` sees: of a prompt that the server has never seen, and of the same
  * prompt again, whose keys and values are still there.
  *
- *   deno run -A tests/bench/serve_ttft.ts [--model smollm2-135m] [--prompt 1000] [--times 5] [--int8]
+ *   deno run -A tests/bench/serve_ttft.ts [--model smollm2-135m] [--prompt 1000] [--times 5]
  */
 import { parseArgs } from "node:util";
 import { post } from "../helpers/http_server.ts";
@@ -13,13 +13,11 @@ const { values: flags } = parseArgs({
     model: { type: "string", default: "smollm2-135m" },
     prompt: { type: "string", default: "1000" },
     times: { type: "string", default: "5" },
-    int8: { type: "boolean", default: false },
   },
 });
 const length = Number(flags.prompt), times = Number(flags.times);
 const server = await startServe([
   ...[flags.model, "--port", "0", "--engine", "onnx", "--context", String(Math.max(2048, length + 64))],
-  ...flags.int8 ? ["--int8"] : [],
 ]);
 
 /** Milliseconds from the request to the first event with text, and the tokens that were in the cache. */
