@@ -15,7 +15,7 @@ export interface AdapterDoor {
   remove(id: string): Promise<void>;
 }
 
-/** A name goes into answers, lists and metrics, never into a path; these letters are those of models elsewhere. */
+/** A name goes into lists and answers, never into a path; these letters are those of models elsewhere. */
 const name = z.string().regex(/^[\w.:@/+-]{1,128}$/, "expected 1 to 128 letters, digits or any of . : @ / + - _");
 const loading = z.object({ lora_name: name, lora_path: z.string().min(1).max(4096) });
 const unloading = z.object({ lora_name: name });
