@@ -247,6 +247,11 @@ export const options = {
     default: [],
     placeholder: "name",
   }),
+  allow_adapters: text("let clients add and remove adapters from inside this folder while the server runs", {
+    ...serving,
+    default: null,
+    placeholder: "folder",
+  }),
   cors: texts("origin whose pages may ask, such as https://app.example, or *; may be given several times", {
     ...serving,
     default: [],

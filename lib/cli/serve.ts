@@ -10,6 +10,7 @@ import { chooseEngine } from "./engine.ts";
 import { loadOpenedModel, openNamedModel } from "./load.ts";
 import type { Settings } from "./options.ts";
 import { makeEngine } from "./serve_engine.ts";
+import { adapterDoor, adapterFolder } from "./serve_adapters.ts";
 import { planServing, promptFormOf, type ServePlan } from "./serve_plan.ts";
 import { apiKeyFromEnvironment, onInterrupt, printError } from "./terminal.ts";
 
@@ -41,6 +42,7 @@ export async function command(
       ["ftl serve runs/smollm2-135m-1", "base and tuned model side by side"],
       ["ftl serve model.gguf --adapter a/ --adapter b/", "one base, two adapters"],
       ["ftl serve --port 0 --alias gpt-4o", "any free port, under another name too"],
+      ["ftl serve --allow-adapters runs", "POST /v1/load_lora_adapter adds one of these runs"],
       ["FTL_API_KEY=... ftl serve --host 0.0.0.0", "for other machines"],
     ],
   }, args);
@@ -51,6 +53,7 @@ export async function command(
   const settings = settingsOf("serve", line);
   const apiKey = settings.api_key ?? apiKeyFromEnvironment();
   refuseOpenDoor(settings, apiKey);
+  const root = settings.allow_adapters === null ? null : adapterFolder(settings.allow_adapters);
   const plan = planServing(line.positional[0], settings);
   const listening = listen({ host: settings.host, port: settings.port });
   let backend: Backend | undefined;
@@ -68,6 +71,7 @@ export async function command(
       corsOrigins: settings.cors,
       hosts: [settings.host, Deno.hostname()],
       systemPrompt: settings.system,
+      adapters: root === null ? null : adapterDoor(plan, { engine: backend.engine, root }),
       page: chatPage(),
       report: (error) => void printError(error),
     });
@@ -105,9 +109,16 @@ async function openModels(plan: ServePlan, settings: ServeSettings): Promise<Bac
   }
 }
 
-/** Whoever can reach a public address could use the model. */
-function refuseOpenDoor({ host, force }: ServeSettings, apiKey: string | null): void {
-  if (apiKey !== null || force || /^(localhost|127\.\d+\.\d+\.\d+|::1|\[::1\])$/i.test(host)) return;
+/** Whoever can reach a public address could use the model, and what may be forced for that is too much for files. */
+function refuseOpenDoor({ host, force, allow_adapters }: ServeSettings, apiKey: string | null): void {
+  if (apiKey !== null || /^(localhost|127\.\d+\.\d+\.\d+|::1|\[::1\])$/i.test(host)) return;
+  if (allow_adapters !== null) {
+    throw new UserError(`Anyone who reaches ${host} could change what is served: --allow-adapters needs a key there`, {
+      hint: "set FTL_API_KEY or --api-key",
+      exitCode: 2,
+    });
+  }
+  if (force) return;
   throw new UserError(`Anyone who reaches ${host} could use the model: it has no key`, {
     hint: "set FTL_API_KEY or --api-key, or say --force",
     exitCode: 2,

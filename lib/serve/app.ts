@@ -3,6 +3,7 @@
  * are taken with and without /v1 and with doubled slashes, as clients send them.
  */
 import { Hono } from "hono";
+import { loadAdapter, unloadAdapter } from "./adapter_routes.ts";
 import { ApiError, asApiError, errorResponse, ollamaErrorResponse } from "./api_error.ts";
 import { chatCompletions } from "./chat.ts";
 import { completions } from "./completions.ts";
@@ -27,7 +28,7 @@ interface Route {
 
 const routes: Route[] = [
   { method: "GET", path: "/", answer: page },
-  { method: "GET", path: "/health", answer: () => Response.json({ status: "ok" }) },
+  ...withAndWithoutV1("GET", "/health", () => Response.json({ status: "ok" })),
   { method: "GET", path: "/metrics", answer: metrics },
   { method: "GET", path: "/ftl/info", answer: pageInfo },
   ...withAndWithoutV1("POST", "/chat/completions", chatCompletions),
@@ -36,6 +37,8 @@ const routes: Route[] = [
   ...withAndWithoutV1("POST", "/responses", responses),
   ...withAndWithoutV1("GET", "/models", listModels),
   ...withAndWithoutV1("GET", "/models/:id{.+}", (service, _, id) => oneModel(service, id)),
+  { method: "POST", path: "/v1/load_lora_adapter", answer: loadAdapter },
+  { method: "POST", path: "/v1/unload_lora_adapter", answer: unloadAdapter },
   { method: "POST", path: "/api/chat", answer: ollama.chat },
   { method: "POST", path: "/api/generate", answer: ollama.generate },
   { method: "GET", path: "/api/tags", answer: ollama.tags },
@@ -64,6 +67,7 @@ export function createApp(settings: ServiceSettings): App {
     ...settings,
     grammars: createGrammars(settings.tokenizer),
     metrics: createMetrics(),
+    removed: new Set(),
     stopping: stopping.signal,
   };
   const hono = new Hono<{ Bindings: Seen }>({ getPath: (request) => plainPath(new URL(request.url).pathname) });
@@ -107,13 +111,20 @@ export function createApp(settings: ServiceSettings): App {
       const error = asApiError(thrown, service.report);
       response = path.startsWith("/api/") ? ollamaErrorResponse(error) : errorResponse(error);
     }
-    service.metrics.request(seen.route, response.status, (performance.now() - began) / 1000);
+    // Whoever has left sees no status; they are counted under the one that nginx has for them.
+    const status = request.signal.aborted ? 499 : response.status;
+    service.metrics.request(seen.route, status, (performance.now() - began) / 1000);
     const always = { ...cors, "x-content-type-options": "nosniff", "x-request-id": crypto.randomUUID() };
     for (const [name, value] of Object.entries(always)) response.headers.set(name, value);
     return response;
   }
 
-  return { handle, stop: () => stopping.abort() };
+  function stop(): void {
+    stopping.abort();
+    service.grammars.close();
+  }
+
+  return { handle, stop };
 }
 
 function metrics(service: Service): Response {

@@ -11,7 +11,7 @@ import { promptText, promptTokens } from "./prompt.ts";
 import { promptAndEnd, type Sampling } from "./sampling.ts";
 import type { RequestTool } from "./schema.ts";
 import { boundedSchema } from "./schema_limits.ts";
-import type { Service } from "./service.ts";
+import { checkPlaces, type Service } from "./service.ts";
 import { type ToolFormat, toolFormatOf } from "./tool_formats.ts";
 import { parseToolCalls, type ToolEvent } from "./tool_parser.ts";
 
@@ -116,6 +116,7 @@ export async function startChat(
   { n, signal }: { n: number; signal: AbortSignal },
 ): Promise<AsyncGenerator<ChatEvent>[]> {
   const { task, tokens, grammar } = prepared;
+  checkPlaces(service, n, "n");
   const answers: AsyncGenerator<ChatEvent>[] = [];
   for (let i = 0; i < n; i++) {
     const constraint = grammar ? await service.grammars.constraint(grammar.spec, grammar.param) : undefined;

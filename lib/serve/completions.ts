@@ -6,7 +6,7 @@ import { headOf, usageOf } from "./chat_task.ts";
 import { promptTokens } from "./prompt.ts";
 import { promptAndEnd, samplingOf, stopsOf } from "./sampling.ts";
 import { type CompletionRequest, completionRequest } from "./schema.ts";
-import { findModel, type Service } from "./service.ts";
+import { checkPlaces, findModel, type Service } from "./service.ts";
 import { leaving, sseEvent, streamResponse, wholeResponse } from "./sse.ts";
 
 export async function completions(service: Service, request: Request): Promise<Response> {
@@ -16,6 +16,7 @@ export async function completions(service: Service, request: Request): Promise<R
   const prompts = await tokensOf(service, body.prompt, "prompt");
   const sampling = samplingOf(body, service.tokenizer.vocabSize);
   const n = body.n ?? 1, limit = body.max_tokens ?? -1;
+  checkPlaces(service, n * prompts.length, n > 1 ? "n" : "prompt");
   const leave = leaving(request, service.stopping);
   try {
     const answers = prompts.flatMap((tokens) =>

@@ -50,6 +50,11 @@ export interface TokenRequest {
 
 /** A grammar over tokens, one for each answer. The engine disposes of it when the request that it has taken ends. */
 export interface TokenConstraint {
+  /**
+   * Until it is known what may come next, which after each `accept` may take a while: nothing else may be asked before
+   * it resolves, and it never rejects. undefined: it is known.
+   */
+  ready(): Promise<void> | undefined;
   /** Tokens allowed next: bit t & 31 of word t >> 5; null: all. */
   allowed(): Uint32Array | null;
   /** Takes the token that was chosen. */
@@ -96,6 +101,8 @@ export class EngineStopped extends Error {}
 export interface Engine {
   /** Most tokens of a prompt and its answer together. */
   readonly contextLength: number;
+  /** Requests that it takes at most, those that it answers and those that wait. */
+  readonly places: number;
   models(): ServedModel[];
   /**
    * Queues a request. Throws QueueFull at once where there is no place. The routes have checked that the prompt is

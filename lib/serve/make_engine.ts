@@ -40,6 +40,19 @@ interface Request extends Job {
   end(error?: unknown): void;
 }
 
+/** Milliseconds that a turn waits for grammars: less than missing the next turn would cost. */
+const patience = 20;
+
+/** Resolves when the grammars of all these are ready, or soon. */
+async function soonReady(jobs: Request[]): Promise<void> {
+  const waits = jobs.flatMap(({ request }) => request.constraint?.ready() ?? []);
+  if (waits.length === 0) return;
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const late = new Promise<void>((resolve) => timer = setTimeout(resolve, patience));
+  await Promise.race([Promise.all(waits), late]);
+  clearTimeout(timer);
+}
+
 export function makeEngine(options: EngineOptions): Engine {
   const { base, slots, contextLength, queue = 64, chunk = 64, chunkAlone = 256 } = options;
   const { executor, config } = base;
@@ -62,10 +75,13 @@ export function makeEngine(options: EngineOptions): Engine {
   /** Woken when a request ends. */
   const onEnd: (() => void)[] = [];
   let stopped: EngineStopped | undefined, freed = false, loop: Promise<void> | undefined;
+  /** Answers that wait for their grammars, and what wakes a loop that has nothing else to do. */
+  let held = 0, rouse: (() => void) | undefined;
   /** Seconds that a request takes, lately. */
   let usual = 1;
 
   function wake(): void {
+    rouse?.();
     loop ??= work().finally(() => {
       loop = undefined;
       // What came after the loop's last look.
@@ -84,7 +100,10 @@ export function makeEngine(options: EngineOptions): Engine {
       }
       const turn = scheduler.next();
       if (turn) await run(turn);
-      else if (tasks.length === 0) return;
+      else if (tasks.length === 0) {
+        if (held === 0) return;
+        await new Promise<void>((resolve) => rouse = resolve);
+      }
       // Signals and readers have their turn too, also where the executor never waits for anything.
       await new Promise<void>((resolve) => setImmediate(resolve));
     }
@@ -108,7 +127,12 @@ export function makeEngine(options: EngineOptions): Engine {
         jobs.forEach((job, row) => take(job, () => ({ token: chosen[row] })));
       } else {
         const all = await executor.read(logits), V = config.vocabSize;
-        jobs.forEach((job, row) => take(job, () => chooseToken(all.subarray(row * V, (row + 1) * V), job)));
+        await soonReady(jobs);
+        jobs.forEach((job, row) => {
+          const own = all.subarray(row * V, (row + 1) * V), ready = job.request.constraint?.ready();
+          if (ready) hold(job, { ready, logits: own.slice() });
+          else take(job, () => chooseToken(own, job));
+        });
       }
       executor.release(logits);
     } catch (error) {
@@ -118,6 +142,16 @@ export function makeEngine(options: EngineOptions): Engine {
       for (const job of [...scheduler.waiting(), ...scheduler.running()]) job.end(stopped);
       scheduler.forget();
     }
+  }
+
+  /** An answer whose grammar takes longer than its turn goes on when that is ready, and holds up nobody. */
+  function hold(job: Request, { ready, logits }: { ready: Promise<void>; logits: Float32Array }): void {
+    held++;
+    ready.then(() => {
+      held--;
+      take(job, () => chooseToken(logits, job));
+      wake();
+    });
   }
 
   /** Adds the next token to an answer. An error in choosing it (a grammar's) ends this answer alone. */
@@ -159,6 +193,7 @@ export function makeEngine(options: EngineOptions): Engine {
 
   return {
     contextLength,
+    places: slots + queue,
     models: () => models.all().map(({ about }) => about),
     generate(request) {
       refuseWhenStopped();

@@ -80,14 +80,18 @@ export function makeScheduler<J extends Job>(options: SchedulerOptions): Schedul
     return count;
   }
 
-  /** The free slot that saves most; where none saves much, the one left longest ago, so that others keep what they hold. */
+  /**
+   * The free slot that saves most; where it saves little, or less than would be lost there (another conversation with the
+   * same beginning), the one left longest ago, so that others keep what they hold.
+   */
   function slotFor(job: J): Slot<J> | undefined {
     const free = slots.filter((slot) => !slot.job);
     const best = free.reduce<{ slot?: Slot<J>; count: number }>((best, slot) => {
       const count = shared(slot, job);
       return count > best.count ? { slot, count } : best;
     }, { count: 0 });
-    if (best.slot && best.count * 4 >= job.tokens.length) return best.slot;
+    const { slot, count } = best;
+    if (slot && count * 4 >= job.tokens.length && slot.tokens.length - count <= count) return slot;
     return free.reduce<Slot<J> | undefined>(
       (oldest, slot) => oldest && oldest.left <= slot.left ? oldest : slot,
       undefined,

@@ -4,6 +4,7 @@
  */
 import type { Message } from "../text/chat_template.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
+import type { AdapterDoor } from "./adapter_routes.ts";
 import { ApiError } from "./api_error.ts";
 import type { Engine, ServedModel } from "./engine.ts";
 import type { Grammars } from "./grammars.ts";
@@ -40,6 +41,8 @@ export interface ServiceSettings {
   keepAlive: number;
   /** System message of the page's conversations; null: none. */
   systemPrompt: string | null;
+  /** By which adapters come and go; null: they do not. */
+  adapters: AdapterDoor | null;
   /** The chat page; null: none is served. */
   page: string | null;
   /** Gets the errors that clients are not told. */
@@ -49,6 +52,8 @@ export interface ServiceSettings {
 export interface Service extends ServiceSettings {
   grammars: Grammars;
   metrics: Metrics;
+  /** Names of adapters that were taken away. */
+  removed: Set<string>;
   /** Ends every answer that is under way. */
   stopping: AbortSignal;
 }
@@ -56,9 +61,9 @@ export interface Service extends ServiceSettings {
 /**
  * The served model that a request means. A foreign name gets the default model, since clients come with names of their
  * own, and the answer says which model it is from. A name that nearly is one of several served ones is a mistake that
- * would compare a model with itself: 404.
+ * would compare a model with itself: 404, and so is that of an adapter that was taken away.
  */
-export function findModel({ engine, defaultModel }: Service, name: string | null | undefined): ServedModel {
+export function findModel({ engine, defaultModel, removed }: Service, name: string | null | undefined): ServedModel {
   const models = engine.models();
   const wanted = (name ?? "").trim();
   const found = lookUpModel(models, wanted);
@@ -66,8 +71,21 @@ export function findModel({ engine, defaultModel }: Service, name: string | null
   const near = models.length > 1 && wanted !== ""
     ? models.find(({ id, aliases }) => [id, ...aliases].some((known) => resembles(known, wanted)))
     : undefined;
-  if (near) throw modelNotFound(models, wanted);
+  if (near || removed.has(wanted)) throw modelNotFound(models, wanted);
   return firstOf(models, defaultModel);
+}
+
+/** So many answers to one request. Errors: ApiError where there will never be a place for all of them. */
+export function checkPlaces({ engine }: Pick<Service, "engine">, wanted: number, param: string): void {
+  if (wanted <= engine.places) return;
+  throw new ApiError(
+    400,
+    `${param}: ${wanted} answers are wanted at once, this server has places for ${engine.places}`,
+    {
+      param,
+      code: "invalid_value",
+    },
+  );
 }
 
 /** The model that is meant where none is named. */
@@ -81,10 +99,10 @@ export function lookUpModel(models: ServedModel[], name: string): ServedModel | 
   return models.find(({ id, aliases }) => names.some((wanted) => id === wanted || aliases.includes(wanted)));
 }
 
-export function modelNotFound(models: ServedModel[], name: string): ApiError {
+export function modelNotFound(models: ServedModel[], name: string, param = "model"): ApiError {
   const served = models.map(({ id }) => id).join(", ");
   return new ApiError(404, `The model ${JSON.stringify(name.slice(0, 200))} does not exist. Served: ${served}.`, {
-    param: "model",
+    param,
     code: "model_not_found",
   });
 }

@@ -1,58 +1,35 @@
 /** `ftl serve` as a person starts and stops it: what is served under which names, how it is asked, how it ends. */
 import assert from "node:assert/strict";
+import { type ServeOptions, spawnServe, startServe } from "../helpers/served.ts";
 import { inTempFolder } from "../helpers/temp_folder.ts";
 
 const program = new URL("../helpers/serve_process.ts", import.meta.url).pathname;
 const main = new URL("../../main.ts", import.meta.url).pathname;
 
-function start(args: string[], { cwd, env = {}, script = program }: {
-  cwd: string;
-  env?: Record<string, string>;
-  script?: string;
-}) {
-  return new Deno.Command(Deno.execPath(), {
-    args: ["run", "--allow-all", "--quiet", script, ...args],
-    cwd,
-    env: { NO_COLOR: "1", FTL_CACHE: `${cwd}/cache`, FTL_API_KEY: "", ...env },
-    stdin: "null",
-    stdout: "piped",
-    stderr: "piped",
-  }).spawn();
-}
+type Options = ServeOptions & { cwd: string };
 
-async function failure(args: string[], options: Parameters<typeof start>[1]) {
-  const { code, stderr, stdout } = await start(args, options).output();
+const inFolder = ({ cwd, env, script = program }: Options) => (
+  { cwd, script, env: { FTL_CACHE: `${cwd}/cache`, ...env } }
+);
+
+async function failure(args: string[], options: Options) {
+  const { code, stderr, stdout } = await spawnServe(args, inFolder(options)).output();
   return { code, stdout: new TextDecoder().decode(stdout), stderr: new TextDecoder().decode(stderr) };
 }
 
 /** Starts a server and hands over its address; afterwards it is told to end, and its output comes back. */
 async function served(
   args: string[],
-  options: Parameters<typeof start>[1],
+  options: Options,
   body: (url: string, process: Deno.ChildProcess) => Promise<void>,
 ): Promise<{ code: number; stdout: string }> {
-  const process = start(args, options);
-  const reader = process.stdout.pipeThrough(new TextDecoderStream()).getReader();
-  let stdout = "";
-  const read = async () => {
-    const { value, done } = await reader.read();
-    stdout += value ?? "";
-    return !done;
-  };
+  const server = await startServe(args, inFolder(options));
   try {
-    while (!/^try .*\n/m.test(stdout)) {
-      if (await read()) continue;
-      assert.fail(`it ended: ${stdout}${await new Response(process.stderr).text()}`);
-    }
-    await body(/^page +(\S+)/m.exec(stdout)![1], process);
+    await body(server.url, server.process);
   } finally {
-    try {
-      process.kill("SIGTERM");
-    } catch { /* It has ended. */ }
-    while (await read());
-    if (!process.stderr.locked) await process.stderr.cancel();
+    await server.stop();
   }
-  return { code: (await process.status).code, stdout };
+  return await server.stop();
 }
 
 function makeRun(folder: string, config = "model: some-model\n"): void {
@@ -179,6 +156,12 @@ Deno.test("mistakes are one line each, with what to do", () =>
       ],
       [["runs/a-1", "--alias", "a-1"], 2, /--alias a-1: the name is taken/],
       [["m", "--adapter", "nothing"], 2, /^ftl: --adapter nothing holds no adapter/],
+      [["m", "--allow-adapters", "nothing"], 2, /^ftl: --allow-adapters nothing is no folder/],
+      [
+        ["m", "--allow-adapters", "runs", "--host", "0.0.0.0", "--force"],
+        2,
+        /^ftl: Anyone who reaches 0\.0\.0\.0 could change what is served: --allow-adapters needs a key there\n {2}try: set FTL/,
+      ],
       [["unfinished"], 1, /^ftl: unfinished has no trained adapter yet/],
       [["m", "n"], 2, /n: unexpected argument/],
     ];
@@ -198,7 +181,17 @@ Deno.test("ftl serve --help names its settings, and ftl lists the command", () =
   inTempFolder(async (cwd) => {
     const { stdout } = await failure(["serve", "--help"], { cwd, script: main });
     for (
-      const flag of ["--host", "--port", "--api-key", "--alias", "--cors", "--max-queue", "--context", "--parallel"]
+      const flag of [
+        "--host",
+        "--port",
+        "--api-key",
+        "--alias",
+        "--cors",
+        "--max-queue",
+        "--context",
+        "--parallel",
+        "--allow-adapters",
+      ]
     ) {
       assert.ok(stdout.includes(flag), flag);
     }

@@ -51,6 +51,7 @@ export function fakeEngine(options: {
         await pause(pace, request.signal);
         if (request.signal.aborted) return;
         if (step === rest.failAt) throw new Error("the device was lost: /secret/path");
+        await request.constraint?.ready();
         const token = choose(tokenizer, request, { token: wanted[step] ?? tokenizer.eosIds[0], random });
         engine.made++;
         totals.answerTokens++;
@@ -69,6 +70,7 @@ export function fakeEngine(options: {
 
   const engine: FakeEngine = {
     contextLength,
+    places: 100,
     requests: [],
     aborted: 0,
     made: 0,

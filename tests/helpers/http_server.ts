@@ -48,6 +48,7 @@ export async function serving(options: ServingOptions, test: (serving: Serving) 
     bodyTimeout: 1000,
     keepAlive: 10_000,
     systemPrompt: null,
+    adapters: null,
     page: null,
     report: (error) => reported.push(error),
     ...settings,

@@ -29,6 +29,8 @@ for (const stream of [true, false]) {
       await until(() => engine.aborted === 2 && engine.stats().running === 0);
       assert.ok(engine.made < 200, `${engine.made} tokens were made`);
       assert.ok(engine.requests.every(({ signal }) => signal.aborted));
+      const metrics = await (await fetch(`${url}/metrics`)).text();
+      assert.match(metrics, new RegExp(`"/v1/chat/completions",status="${stream ? 200 : 499}"} 1$`, "m"));
     }));
 }
 

@@ -41,6 +41,7 @@ function scripted(script: number[][]): TokenConstraint & { accepted: number[]; d
   const accepted: number[] = [];
   return {
     ...{ accepted, disposed: 0 },
+    ready: () => undefined,
     allowed() {
       const words = new Uint32Array(16);
       for (const token of script[accepted.length] ?? []) words[token >> 5] |= 1 << (token & 31);
@@ -87,6 +88,28 @@ Deno.test("an answer under a grammar follows it, drawn or not, and gives it back
   const beside = answerOf(engine.generate(request(prompts[1])));
   await assert.rejects(answerOf(engine.generate(request(prompts[0], { constraint: broken }))), /a broken grammar/);
   assert.equal((await beside).tokens.length, 9);
+  await engine.close(0);
+});
+
+Deno.test("a grammar that takes its time holds up its own answer alone, and nobody when its client leaves", async () => {
+  const { engine } = await serveGolden("llama3", executorFloat64(), { slots: 3 });
+  const script = [[7, 500], [8], [300, 301, 302]], stopIds = new Set([2]);
+  for (const leaves of [false, true]) {
+    const known = Promise.withResolvers<void>(), leave = new AbortController();
+    let slow: Promise<void> | undefined = known.promise;
+    known.promise.then(() => slow = undefined);
+    const constraint = { ...scripted(script), ready: () => slow };
+    const waiting = answerOf(engine.generate(request(prompts[0], { constraint, stopIds, signal: leave.signal })));
+    assert.equal((await answerOf(engine.generate(request(prompts[1])))).tokens.length, 9);
+    assert.deepEqual([engine.stats().running, constraint.accepted], [1, []]);
+    // One that comes when nobody but the waiting one is there.
+    assert.equal((await answerOf(engine.generate(request(prompts[2])))).tokens.length, 9);
+    if (leaves) leave.abort();
+    assert.equal(engine.stats().running, leaves ? 0 : 1);
+    known.resolve();
+    const { tokens, finish } = await waiting;
+    assert.deepEqual([tokens.length, finish], leaves ? [0, undefined] : [4, "stop"]);
+  }
   await engine.close(0);
 });
 

@@ -287,6 +287,17 @@ Deno.test("a full queue is 429 with a time to wait", () =>
     await stillServes(url);
   }));
 
+Deno.test("more answers than there are places for are 400: waiting would not help", () =>
+  serving({}, async ({ url, engine }) => {
+    const n = await errorOf(await post(url + path, { messages: question, n: 101 }), 400);
+    assert.equal(n.param, "n");
+    assert.match(n.message, /101 .* 100/);
+    const many = { prompt: Array(60).fill("Hi"), n: 2, max_tokens: 1 };
+    assert.equal((await errorOf(await post(`${url}/v1/completions`, many), 400)).param, "n");
+    assert.equal(engine.requests.length, 0);
+    await stillServes(url);
+  }));
+
 Deno.test("health and metrics", () =>
   serving({}, async ({ url }) => {
     assert.deepEqual(await (await fetch(`${url}/health`)).json(), { status: "ok" });

@@ -126,6 +126,19 @@ Deno.test("a schema that cannot be used is 400 with its reason, and the next one
     }
   }));
 
+Deno.test("what stands behind a vocabulary in a model's logits is never allowed", async () => {
+  const tokenizer = { ...smollm2Tokenizer(), vocabSize: 49_000 }, grammars = createGrammars(tokenizer);
+  const constraint = await grammars.constraint({ kind: "json", schema: { type: "string" } }, "x");
+  constraint.accept(tokenizer.encode('"')[0]);
+  await constraint.ready();
+  const mask = constraint.allowed()!;
+  const allowed = Array.from({ length: mask.length * 32 }, (_, id) => id).filter((id) =>
+    mask[id >> 5] >>> (id & 31) & 1
+  );
+  assert.ok(allowed.length > 10_000 && allowed.at(-1)! < 49_000, String(allowed.at(-1)));
+  grammars.close();
+});
+
 Deno.test("a constraint forbids, accepts, ends, and survives being used after its end", async () => {
   const tokenizer = smollm2Tokenizer(), grammars = createGrammars(tokenizer);
   const constraint = await grammars.constraint({ kind: "json", schema: { enum: ["é😀"] } }, "x");
@@ -139,13 +152,16 @@ Deno.test("a constraint forbids, accepts, ends, and survives being used after it
     assert.ok(!allows(end) && !constraint.done());
     assert.ok(!allows(tokenizer.idOf("<|im_start|>")!));
     constraint.accept(id);
+    await constraint.ready();
   }
   assert.ok(allows(end) && constraint.done());
   assert.throws(() => constraint.accept(tokenizer.encode("x")[0]), /not in the grammar/);
   constraint.accept(end);
+  await constraint.ready();
   assert.equal(constraint.allowed(), null);
   assert.ok(constraint.done());
   constraint.dispose();
   constraint.dispose();
   assert.equal(constraint.allowed(), null);
+  grammars.close();
 });

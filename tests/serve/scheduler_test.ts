@@ -102,6 +102,18 @@ Deno.test("a request that shares little takes the slot left longest ago", () => 
   assert.deepEqual([c.slot, c.stored], [0, 0]);
 });
 
+Deno.test("a conversation that only begins as another does leaves that one what it holds", () => {
+  const scheduler = make({ slots: 2 });
+  const long = [1, 2, 3, 10, 11, 12, 13, 14, 15], other = [1, 2, 3, 20, 21];
+  assert.equal(through(scheduler, "a", long).slot, 0);
+  assert.equal(through(scheduler, "b", other).slot, 1);
+  // Each goes on where it was, and one that would lose little takes the place of what it shares.
+  const again = [job("c", [...long, 16]), job("d", [1, 2, 3, 20, 22])];
+  again.forEach((each) => scheduler.add(each));
+  scheduler.admit();
+  assert.deepEqual(again.map(({ slot, stored }) => [slot, stored]), [[0, 9], [1, 4]]);
+});
+
 Deno.test("what was cut off is cached as far as it was read, and nothing of a forgotten model", () => {
   const scheduler = make({ slots: 1, chunkAlone: 4 });
   const a = job("a", 10);

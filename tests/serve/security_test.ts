@@ -32,7 +32,7 @@ Deno.test("with a key, everything but the page and /health needs it", () =>
       assert.equal(response.headers.get("www-authenticate"), "Bearer");
       await response.body!.cancel();
     }
-    for (const each of ["/", "/health"]) {
+    for (const each of ["/", "/health", "/v1/health"]) {
       const response = await fetch(url + each);
       assert.equal(response.status, 200, each);
       await response.body!.cancel();
