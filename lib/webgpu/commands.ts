@@ -44,7 +44,7 @@ export function makeCommands(gpu: Gpu, { profile }: { profile?: Profile } = {}) 
   const { device } = gpu, pipelines = makePipelines(device);
   const usage = GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST;
   const paramBuffer = device.createBuffer({ label: "params", size: slotStride * slotCount, usage });
-  /** What stands in bindings that a variant does not use: each its own, since one for writing may be bound once only. */
+  /** What stands in bindings that are there unused: each its own, since one for writing may be bound once only. */
   const spares: GpuTensor[] = [];
   const slots = new Map<string, number>();
   let epoch = 0;
@@ -89,8 +89,8 @@ export function makeCommands(gpu: Gpu, { profile }: { profile?: Profile } = {}) 
   }
 
   /** The bind group of a dispatch on these tensors. */
-  function groupOf({ pipeline: { id, layout } }: Encoded, given: (GpuTensor | null)[]): GPUBindGroup {
-    const tensors = given.map((tensor, i) => tensor ?? spareOf(i));
+  function groupOf({ pipeline: { id, layout, bindings } }: Encoded, given: (GpuTensor | null)[]): GPUBindGroup {
+    const tensors = bindings.map((binding) => given[binding - 1] ?? spareOf(binding));
     let key = `${id}`;
     for (const { buffer, offset, bytes } of tensors) key += `,${buffer.id ??= --unnumbered}:${offset}:${bytes}`;
     let group = bindGroups.get(key);
@@ -101,7 +101,7 @@ export function makeCommands(gpu: Gpu, { profile }: { profile?: Profile } = {}) 
         entries: [
           { binding: 0, resource: { buffer: paramBuffer, size: paramBytes } },
           ...tensors.map(({ buffer, offset, bytes }, i) => {
-            return { binding: i + 1, resource: { buffer, offset, size: bytes } };
+            return { binding: bindings[i], resource: { buffer, offset, size: bytes } };
           }),
         ],
       });
