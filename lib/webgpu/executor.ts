@@ -117,7 +117,7 @@ export function createWebgpuExecutor(gpu: Gpu, options: WebgpuOptions = {}): Web
     }
     const outputs = segment.build(recordingOps(nodes), recorded);
     const lowered = lower(neededNodes(nodes, Object.values(outputs)), { target, inputs, outputs });
-    const dispatches = joinDispatches(lowered.dispatches);
+    const dispatches = joinDispatches(lowered.dispatches, gpu.limits.maxStorageBuffersPerShaderStage);
     const { slots, slotOf } = planTemporaries(dispatches, ({ shape, dtype }) => tensorBytes(shape, dtype));
     const halves = new Set<string>(), kind = `${segment.key}|${Object.keys(values)}`;
     for (const { tensors } of dispatches) {

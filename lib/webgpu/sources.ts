@@ -32,6 +32,7 @@ import gemmThinMatrixSource from "../../kernels/gemm_thin_matrix.wgsl" with { ty
 import gemmTokensMatrixSource from "../../kernels/gemm_tokens_matrix.wgsl" with { type: "text" };
 import gemmThinSource from "../../kernels/gemm_thin.wgsl" with { type: "text" };
 import ropeSource from "../../kernels/rope.wgsl" with { type: "text" };
+import ropeStoreInPlaceSource from "../../kernels/rope_store_in_place.wgsl" with { type: "text" };
 import gatedSource from "../../kernels/gated.wgsl" with { type: "text" };
 import gatedBackwardSource from "../../kernels/gated_backward.wgsl" with { type: "text" };
 import softmaxLossSource from "../../kernels/softmax_loss.wgsl" with { type: "text" };
@@ -77,6 +78,7 @@ export const sources: Record<string, string> = {
   gemm_thin_matrix: gemmThinMatrixSource,
   gemm_tokens_matrix: gemmTokensMatrixSource,
   rope: ropeSource,
+  rope_store_in_place: ropeStoreInPlaceSource,
   gated: gatedSource,
   gated_backward: gatedBackwardSource,
   softmax_loss: softmaxLossSource,
