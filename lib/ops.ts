@@ -190,6 +190,8 @@ export interface SampleOptions {
 export interface Segment {
   /** Unique for everything `build` bakes in (shapes of weights, flags, scalar constants). */
   key: string;
+  /** Inputs that are the same in every run of this segment, beside those that a run is given: they are looked at once. */
+  fixed?: Readonly<Record<string, Value>>;
   build<V extends Value>(ops: Ops<V>, inputs: Record<string, V>): Record<string, V>;
 }
 

@@ -73,7 +73,7 @@ export function makePipelines(device: GPUDevice) {
       const visibility = GPUShaderStage.COMPUTE;
       layout = device.createBindGroupLayout({
         entries: [
-          { binding: 0, visibility, buffer: { type: "uniform", hasDynamicOffset: true, minBindingSize: paramBytes } },
+          { binding: 0, visibility, buffer: { type: "uniform", minBindingSize: paramBytes } },
           ...bindings.map(([binding, type]) => ({ binding, visibility, buffer: { type } })),
         ],
       });
