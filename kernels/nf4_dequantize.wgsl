@@ -5,9 +5,8 @@
 // to a word of `absmax_codes`, and
 //   absmax[j] = nested[absmax_codes[j]] * nested[256 + j / 256] + p.offset
 // (nested f32: the map of the codes, then the maxima of 256 blocks each), every operation rounded by itself, as the
-// processor does it. Bindings a variant does not use take any other tensor that is only read. A thread turns a word of
-// 8 codes at a time, its neighbours the words beside it. p.count: words of codes, p.vectors: vectors of four in y,
-// p.zero: 0. Grid: spread(ceil(count / (4 * 256))).
+// processor does it. A thread turns a word of 8 codes at a time, its neighbours the words beside it. p.count: words of
+// codes, p.vectors: vectors of four in y, p.zero: 0. Grid: spread(ceil(count / (4 * 256))).
 
 const double: bool = false;
 const half: bool = false; // y is f16

@@ -10,6 +10,7 @@ import { type Commands, type Encoded, type GpuTensor, makeCommands, tensorBytes 
 import { type Gpu, kernelTarget } from "./device.ts";
 import { type Dispatch, type Dtype, elements, type KernelTarget } from "./dispatch.ts";
 import { addInPlace, cast, dropoutMask, scatterRows } from "./elementwise_kernels.ts";
+import { type FixedInputs, makeFixedInputs } from "./fixed_inputs.ts";
 import { joinDispatches } from "./join.ts";
 import { type InputInfo, lower, type Virtual } from "./lower.ts";
 import { packedShape, packRows, unpackRows } from "./pack_kernels.ts";
@@ -72,14 +73,6 @@ interface Compiled {
   groups: Map<string, GPUBindGroup[]>;
 }
 
-/** Inputs that all runs of a segment share. */
-interface Fixed {
-  id: number;
-  /** Number of their names and signatures: those of other layers may have the same. */
-  signature: number;
-  values: Record<string, GpuValue>;
-}
-
 /** Runs of a segment whose bind groups are kept: two batches of a large model, and more of a small one. */
 const mostGroups = 256;
 
@@ -98,8 +91,7 @@ export function createWebgpuExecutor(gpu: Gpu, options: WebgpuOptions = {}): Web
     maxBinding: Math.min(options.maxBinding ?? Infinity, most.maxBinding),
   };
   const compiled = new Map<string, Promise<Compiled>>();
-  const fixedInputs = new WeakMap<Record<string, Value>, Fixed>(), signatures = new Map<string, number>();
-  let fixedCount = 0;
+  const fixedOf = makeFixedInputs<GpuValue>();
   let scratch: GpuTensor | undefined, largestWeight = 0;
 
   /** `purpose`: see buffers.ts. */
@@ -119,18 +111,6 @@ export function createWebgpuExecutor(gpu: Gpu, options: WebgpuOptions = {}): Web
     value.signature = `${shape}:${dtype}${value.persistent ? "p" : ""}` +
       (weight ? `${weight.kind}${weight.rows}${weight.kind === "nf4" ? `${weight.double}${weight.offset}` : ""}` : "");
     return value;
-  }
-
-  /** What is to be known of a segment's fixed inputs, found once. */
-  function fixedOf(inputs: Record<string, Value>): Fixed {
-    let found = fixedInputs.get(inputs);
-    if (!found) {
-      const values = inputs as Record<string, GpuValue>;
-      const text = Object.entries(values).map(([name, { signature }]) => `${name}:${signature}`).join("|");
-      const signature = signatures.get(text) ?? signatures.set(text, signatures.size).size - 1;
-      fixedInputs.set(inputs, found = { id: ++fixedCount, signature, values });
-    }
-    return found;
   }
 
   async function compile(segment: Segment, values: Record<string, GpuValue>, key: string): Promise<Compiled> {
@@ -218,7 +198,7 @@ export function createWebgpuExecutor(gpu: Gpu, options: WebgpuOptions = {}): Web
   function groupsOf(
     found: Compiled,
     run: Parameters<typeof locate>[1],
-    { fixed, own }: { fixed?: Fixed; own: Record<string, GpuValue> },
+    { fixed, own }: { fixed?: FixedInputs<GpuValue>; own: Record<string, GpuValue> },
   ): GPUBindGroup[] {
     const encoded = prepared(found);
     let key = fixed ? `${fixed.id}|` : "";
