@@ -100,8 +100,9 @@ export function gemvTogether<T extends TensorLike>(
   const place = places[kernel], own = ["outputs", "width", "share"].map((name) => place[name as "outputs"]);
   const starts = (list: number[], i: number) => list.find((start) => i >= start && i < start + 3);
   const alike = (other: Dispatch<T>) =>
+    same(other.tensors[0]!, tensors[0]!) &&
     JSON.stringify([other.kernel, other.constants]) === JSON.stringify([kernel, constants]) &&
-    same(other.tensors[0]!, tensors[0]!) && other.params[place.width] === other.params[place.outputs] &&
+    other.params[place.width] === other.params[place.outputs] &&
     other.params.every((value, i) =>
       own.includes(i) || starts(place.params, i) !== undefined || JSON.stringify(value) === JSON.stringify(params[i])
     );

@@ -26,8 +26,13 @@ const joined: Record<string, Joined> = {
   ...{ gemv: fewRows, gemv_nf4: fewRows },
 };
 
+/** Places as text, once each: they are compared very often. */
+const texts = new WeakMap<Virtual["place"], string>();
+
 function placeOf({ place }: Pick<Virtual, "place">): string {
-  return JSON.stringify(place);
+  let text = texts.get(place);
+  if (text === undefined) texts.set(place, text = JSON.stringify(place));
+  return text;
 }
 
 function same(a: Virtual, b: Virtual): boolean {
