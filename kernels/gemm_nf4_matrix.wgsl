@@ -2,12 +2,13 @@
 //   y[m, start + o] = scale * (sum over i of x[m, i] * W[o, i])
 //                     + lowScale * sum over r of low_a[m, r] * low_b[o, r] + plus[m, start + o]
 //   W[o, i] = f16(value[code[o, i]] * absmax[(o * I + i) / 64])
-// x f16 [M, I], M at most 16 * fragments. packed: two codes a byte, the even one in the high half, row-major [O, I], I
-// divisible by 32. maxima: absmax f32 [O * I / 64]; where `double` the absmax are 8-bit codes themselves, four to a word of
-// `absmax_codes`, and
-//   absmax[j] = maxima[absmax_codes[j]] * maxima[256 + j / 256] + offset
-// with `maxima` as nf4_dequantize.wgsl's `nested`. Where `low`: low_a [M, R], low_b [O, R]. plus: none (0), a vector
-// [width] (1) or y's shape (2). y [M, width] with width >= start + O; columns outside of the product are left alone.
+// x f16 [M, I], M at most 16 * fragments, I divisible by 32. whole: the matrix as lib/webgpu/nf4_kernels.ts lays it out,
+// codes first, two a byte, the even one in the high half, row-major [O, I]. From word p.maxima on: absmax f32 [O * I / 64];
+// where `double` 8-bit codes of them, four to a word, and from word p.nested on what the 256 codes stand for, then the
+// maximum of each 256 blocks:
+//   absmax[j] = nested[absmax_codes[j]] * nested[256 + j / 256] + offset
+// Where `low`: low_a [M, R], low_b [O, R]. plus: none (0), a vector [width] (1) or y's shape (2). y [M, width] with
+// width >= start + O; columns outside of the product are left alone.
 //
 // A workgroup of 8 * outputs threads makes `outputs` columns of y in steps of 256 along I: a thread writes 32 codes out, 8 of
 // them a row, and each subgroup multiplies its share of the columns. At the end the subgroups' sums are added up in a
@@ -29,17 +30,18 @@ alias LowB = f32;
 alias Plus = f32;
 alias Y = f32;
 
-struct Params { M: u32, O: u32, vectors: u32, R: u32, width: u32, start: u32, scale: f32, lowScale: f32, offset: f32 }
+struct Params {
+  M: u32, O: u32, vectors: u32, R: u32, width: u32, start: u32, scale: f32, lowScale: f32,
+  offset: f32, maxima: u32, nested: u32,
+}
 
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read_write> x: array<vec4<u32>>; // 8 numbers each
-@group(0) @binding(2) var<storage, read_write> packed: array<vec4<u32>>; // 32 codes each, p.vectors of them a row
-@group(0) @binding(3) var<storage, read_write> maxima: array<f32>;
-@group(0) @binding(4) var<storage, read_write> absmax_codes: array<u32>;
-@group(0) @binding(5) var<storage, read> low_a: array<LowA>;
-@group(0) @binding(6) var<storage, read> low_b: array<LowB>;
-@group(0) @binding(7) var<storage, read> plus: array<Plus>;
-@group(0) @binding(8) var<storage, read_write> y: array<Y>;
+@group(0) @binding(2) var<storage, read_write> whole: array<vec4<u32>>; // p.vectors of 32 codes a row
+@group(0) @binding(3) var<storage, read> low_a: array<LowA>;
+@group(0) @binding(4) var<storage, read> low_b: array<LowB>;
+@group(0) @binding(5) var<storage, read> plus: array<Plus>;
+@group(0) @binding(6) var<storage, read_write> y: array<Y>;
 
 alias Left = subgroup_matrix_left<f16, 16, 16>;
 alias Right = subgroup_matrix_right<f16, 16, 16>;
@@ -81,12 +83,16 @@ struct Rows {
   x4: vec4<u32>, x5: vec4<u32>, x6: vec4<u32>, x7: vec4<u32>,
 }
 
+fn word(i: u32) -> u32 { return whole[i >> 2u][i & 3u]; }
+
 /** `vector`: of 32 codes within a row. Behind the last one, that again. */
 fn fetch_codes(row: u32, vector: u32) -> Codes {
   let place = row * p.vectors + min(vector, p.vectors - 1u);
   let j = place >> 1u;
-  if (double) { return Codes(packed[place], absmax_codes[j >> 2u], maxima[256u + (j >> 8u)]); }
-  return Codes(packed[place], 0u, maxima[j]);
+  if (double) {
+    return Codes(whole[place], word(p.maxima + (j >> 2u)), bitcast<f32>(word(p.nested + 256u + (j >> 8u))));
+  }
+  return Codes(whole[place], 0u, bitcast<f32>(word(p.maxima + j)));
 }
 
 /** Rows that the threads bring at once, 32 vectors of 8 numbers each. */
@@ -213,7 +219,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   let own = subgroup * share;
   for (var i = t; i < 512u; i += threads) { table[i] = values[i >> 5u]; }
   if (double) {
-    for (var i = t; i < 256u; i += threads) { map[i] = maxima[i]; }
+    for (var i = t; i < 256u; i += threads) { map[i] = bitcast<f32>(word(p.nested + i)); }
   }
 
   var c: Sums;

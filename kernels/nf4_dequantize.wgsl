@@ -5,9 +5,8 @@
 // to a word of `absmax_codes`, and
 //   absmax[j] = nested[absmax_codes[j]] * nested[256 + j / 256] + p.offset
 // (nested f32: the map of the codes, then the maxima of 256 blocks each), every operation rounded by itself, as the
-// processor does it. A thread turns four words of 8 codes, its neighbours the words beside them. What it reads is on its way
-// before anything is used: those bindings are only read, see gemm_matrix.wgsl. p.count: words of codes, p.vectors: vectors
-// of four in y, p.zero: 0. Grid: spread(ceil(count / (4 * 256))).
+// processor does it. A thread turns a word of 8 codes at a time, its neighbours the words beside it. p.count: words of
+// codes, p.vectors: vectors of four in y, p.zero: 0. Grid: spread(ceil(count / (4 * 256))).
 
 const double: bool = false;
 const half: bool = false; // y is f16
@@ -16,10 +15,10 @@ alias Y = vec4<f32>; // vec4<u32> where half: eight numbers
 struct Params { count: u32, offset: f32, zero: u32, vectors: u32 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read_write> packed: array<u32>;
-@group(0) @binding(2) var<storage, read_write> absmax: array<f32>;
-@group(0) @binding(3) var<storage, read_write> absmax_codes: array<u32>;
-@group(0) @binding(4) var<storage, read_write> nested: array<f32>;
+@group(0) @binding(1) var<storage, read> packed: array<u32>;
+@group(0) @binding(2) var<storage, read> absmax: array<f32>;
+@group(0) @binding(3) var<storage, read> absmax_codes: array<u32>;
+@group(0) @binding(4) var<storage, read> nested: array<f32>;
 @group(0) @binding(5) var<storage, read_write> y: array<Y>;
 
 /** The two values of a byte: of its high half, which comes first, and of its low half. */
@@ -32,33 +31,21 @@ const values = array<f32, 16>(
   0.44070982933044434, 0.5626170039176941, 0.7229568362236023, 1.0,
 );
 
-/** The map of the maxima's codes. */
-var<workgroup> map: array<f32, 256>;
-
-/** A word of codes, and of what its maximum is made. */
-struct Word { codes: u32, absmax_codes: u32, maximum: f32 }
-
-fn fetch(i: u32) -> Word {
-  let j = i >> 3u;
-  if (double) { return Word(packed[i], absmax_codes[j >> 2u], nested[256u + (j >> 8u)]); }
-  return Word(packed[i], 0u, absmax[j]);
-}
-
-/** The maximum of word i. The product is kept from being fused with the sum by passing through its bits. */
-fn maximum(i: u32, word: Word) -> f32 {
-  if (!double) { return word.maximum; }
-  let product = map[(word.absmax_codes >> (i & 24u)) & 255u] * word.maximum;
+/** Maximum of block j. The product is kept from being fused with the sum by passing through its bits. */
+fn maximum(j: u32) -> f32 {
+  if (!double) { return absmax[j]; }
+  let code = (absmax_codes[j >> 2u] >> (8u * (j & 3u))) & 255u;
+  let product = nested[code] * nested[256u + (j >> 8u)];
   return bitcast<f32>(bitcast<u32>(product) + p.zero) + p.offset;
 }
 
 /** Writes the numbers of word i. */
-fn put(i: u32, word: Word) {
-  if (i >= p.count) { return; }
-  let scale = maximum(i, word);
-  let first = pairs[word.codes & 255u] * scale;
-  let second = pairs[(word.codes >> 8u) & 255u] * scale;
-  let third = pairs[(word.codes >> 16u) & 255u] * scale;
-  let fourth = pairs[word.codes >> 24u] * scale;
+fn put(i: u32, word: u32) {
+  let scale = maximum(i >> 3u);
+  let first = pairs[word & 255u] * scale;
+  let second = pairs[(word >> 8u) & 255u] * scale;
+  let third = pairs[(word >> 16u) & 255u] * scale;
+  let fourth = pairs[word >> 24u] * scale;
   if (half) {
     y[i] = bitcast<Y>(vec4<u32>(
       pack2x16float(first),
@@ -82,15 +69,14 @@ fn main(
   pairs[lane] = vec2<f32>(table[lane >> 4u], table[lane & 15u]);
   let i = (group.y * groups.x + group.x) * 1024u + lane;
   let last = p.count - 1u;
-  let word0 = fetch(min(i, last));
-  let word1 = fetch(min(i + 256u, last));
-  let word2 = fetch(min(i + 512u, last));
-  let word3 = fetch(min(i + 768u, last));
-  if (double) { map[lane] = nested[lane]; }
-  storageBarrier();
+  // All four on their way before the first is used.
+  let word0 = packed[min(i, last)];
+  let word1 = packed[min(i + 256u, last)];
+  let word2 = packed[min(i + 512u, last)];
+  let word3 = packed[min(i + 768u, last)];
   workgroupBarrier();
-  put(i, word0);
-  put(i + 256u, word1);
-  put(i + 512u, word2);
-  put(i + 768u, word3);
+  if (i < p.count) { put(i, word0); }
+  if (i + 256u < p.count) { put(i + 256u, word1); }
+  if (i + 512u < p.count) { put(i + 512u, word2); }
+  if (i + 768u < p.count) { put(i + 768u, word3); }
 }

@@ -192,6 +192,8 @@ export interface Segment {
   key: string;
   /** Inputs that are never read again: an executor may write results over them. */
   consumes?: readonly string[];
+  /** Inputs that are the same in every run of this segment, beside those that a run is given: they are looked at once. */
+  fixed?: Readonly<Record<string, Value>>;
   build<V extends Value>(ops: Ops<V>, inputs: Record<string, V>): Record<string, V>;
 }
 

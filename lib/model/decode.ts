@@ -74,17 +74,25 @@ function stretchSegment(
 export function makeDecoder(generator: Generator, cache: KvCache): Decoder {
   const { executor, config, weights } = generator;
   const slides = config.layerTypes.includes("sliding");
-  const atOnce = executor.largeSegments ? config.layers : 1;
-  const stretches = Array.from({ length: Math.ceil(config.layers / atOnce) }, (_, s) => {
-    const from = s * atOnce, to = Math.min(from + atOnce, config.layers);
-    const own = Object.assign(
-      {},
-      ...Array.from({ length: to - from }, (_, i) => prefixed(`${i}.`, layerWeights(generator, from + i))),
-      from === 0 && { embed_tokens: weights.embed_tokens },
-    );
-    const of = (logits: boolean) => stretchSegment(generator, { from, to, logits });
-    return { from, to, own, silent: of(false), spoken: of(true) };
-  });
+  const stretchesOf = (atOnce: number) =>
+    Array.from({ length: Math.ceil(config.layers / atOnce) }, (_, s) => {
+      const from = s * atOnce, to = Math.min(from + atOnce, config.layers);
+      const fixed = Object.assign(
+        {},
+        ...Array.from(
+          { length: to - from },
+          (_, i) => prefixed(`${i}.`, { ...layerWeights(generator, from + i), ...cache.fixed(from + i) }),
+        ),
+        from === 0 && { embed_tokens: weights.embed_tokens },
+      );
+      const head = to === config.layers && { norm: weights.norm, lm_head: weights.lm_head };
+      const silent: Segment = { ...stretchSegment(generator, { from, to, logits: false }), fixed };
+      const spoken = { ...stretchSegment(generator, { from, to, logits: true }), fixed: { ...fixed, ...head } };
+      return { from, to, silent, spoken };
+    });
+  const long = stretchesOf(executor.largeSegments ? config.layers : 1);
+  // A pass of a token each comes again in the same shape: what is made ready once for more layers serves it often.
+  const short = executor.largeSegments ? long : stretchesOf(8);
 
   return async (given, pieces, options) => {
     if (!(given instanceof Int32Array)) return await run(given, pieces, options);
@@ -129,13 +137,13 @@ export function makeDecoder(generator: Generator, cache: KvCache): Decoder {
     const both = { ...shared("full"), ...slides ? shared("sliding") : {} };
     const { index } = own({ index: executor.tensor(last, [last.length]) });
     let x: Value | undefined;
-    for (const { from, to, own, silent, spoken } of stretches) {
-      const inputs: Record<string, Value> = { ...own, ...both };
+    for (const { from, to, silent, spoken } of pieces.every(({ count }) => count === 1) ? short : long) {
+      const inputs: Record<string, Value> = { ...both };
       for (let l = from; l < to; l++) Object.assign(inputs, prefixed(`${l - from}.`, cache.values(l, pieces)));
       if (from === 0) inputs.tokens = tokens;
       else inputs.x = x!;
       const ends = logits && to === config.layers;
-      if (ends) Object.assign(inputs, { index, norm: weights.norm, lm_head: weights.lm_head });
+      if (ends) inputs.index = index;
       const outputs = await executor.run(ends ? spoken : silent, inputs);
       if (x) executor.release(x);
       x = outputs.x ?? outputs.logits;

@@ -20,7 +20,8 @@ export interface KvCache {
    * `window`. To be released.
    */
   places(pieces: Piece[], window: number): Record<string, Value>;
-  /** Keys and values of one layer, inputs beside these. */
+  /** Keys and values of one layer, inputs beside these: those that every pass has, and those of the pieces' slots. */
+  fixed(layer: number): Record<string, Value>;
   values(layer: number, pieces: Piece[]): Record<string, Value>;
   /** i32 [N]: rows of the table for store(), of all tokens of all pieces. */
   rows(pieces: Piece[]): Int32Array<ArrayBuffer>;
@@ -88,7 +89,8 @@ function tableCache(executor: Executor, { layers, slots, capacity, kvHeads, head
         "cache.spans": executor.tensor(spans, [index.length, 2]),
       };
     },
-    values: (layer) => ({ "cache.keys": held[layer].keys, "cache.values": held[layer].values }),
+    fixed: (layer) => ({ "cache.keys": held[layer].keys, "cache.values": held[layer].values }),
+    values: () => ({}),
     store(layer, { k, v, index }) {
       executor.storeRows(held[layer].keys, k, index);
       executor.storeRows(held[layer].values, v, index);
@@ -137,6 +139,7 @@ function slotCache(executor: Executor, { layers, slots, capacity, kvHeads, headD
       });
       return places;
     },
+    fixed: () => ({}),
     values: (layer, pieces) =>
       Object.fromEntries(pieces.flatMap(({ slot }, i) => {
         const { keys, values } = held[layer][slot];

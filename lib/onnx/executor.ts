@@ -128,7 +128,7 @@ export function createOnnxExecutor(options: OnnxOptions = {}): Executor {
       } as Held;
     },
     async run(segment, inputs, into = {}) {
-      const values = inputs as Record<string, Held>;
+      const values = { ...segment.fixed, ...inputs } as Record<string, Held>;
       let signature = "", key = segment.key;
       for (const name in values) {
         const { shape, absmax, int8 } = values[name];

@@ -6,6 +6,7 @@
 import { setImmediate } from "node:timers";
 import { type Generator, makeDecoder } from "../model/decode.ts";
 import { makeKvCache } from "../model/kv_cache.ts";
+import type { Value } from "../ops.ts";
 import { type Answering, makeRegister, readAdapter, releaseAdapter } from "./adapters.ts";
 import { chooseToken, deviceChoice } from "./choose.ts";
 import { embedPrompt } from "./embed.ts";
@@ -116,25 +117,9 @@ export function makeEngine(options: EngineOptions): Engine {
     const complete = pieces.every(({ job, start, count }) => start + count === job.tokens.length);
     try {
       const places = pieces.map(({ slot, start, count }) => ({ slot, start, count }));
-      const logits = await decode(Int32Array.from(tokens), places, { logits: complete });
+      let logits = await decode(Int32Array.from(tokens), places, { logits: complete });
       scheduler.done(turn);
-      if (!logits) return;
-      const jobs = pieces.map(({ job }) => job), choice = deviceChoice(executor, jobs);
-      if (choice) {
-        const { tokens, numbers } = executor.chooseTokens!(logits, choice);
-        const chosen = await numbers;
-        executor.release(tokens);
-        jobs.forEach((job, row) => take(job, () => ({ token: chosen[row] })));
-      } else {
-        const all = await executor.read(logits), V = config.vocabSize;
-        await soonReady(jobs);
-        jobs.forEach((job, row) => {
-          const own = all.subarray(row * V, (row + 1) * V), ready = job.request.constraint?.ready();
-          if (ready) hold(job, { ready, logits: own.slice() });
-          else take(job, () => chooseToken(own, job));
-        });
-      }
-      executor.release(logits);
+      while (logits) logits = await answer(turn, logits);
     } catch (error) {
       // The executor's own failure: its memory may hold anything now, or the device is gone.
       stopped ??= new EngineStopped("The engine has failed", { cause: error });
@@ -154,6 +139,45 @@ export function makeEngine(options: EngineOptions): Engine {
     });
   }
 
+  /**
+   * Adds a token to the answer of every piece. Where the device chooses them and all go on, their next pass is on its way
+   * before anybody has seen them: then what follows it. Where an answer ends with this token its part was in vain.
+   */
+  async function answer({ model, pieces }: Turn<Request>, logits: Value): Promise<Value | undefined> {
+    const jobs = pieces.map(({ job }) => job), choice = deviceChoice(executor, jobs);
+    if (!choice) {
+      const all = await executor.read(logits), V = config.vocabSize;
+      await soonReady(jobs);
+      jobs.forEach((job, row) => {
+        const own = all.subarray(row * V, (row + 1) * V), ready = job.request.constraint?.ready();
+        if (ready) hold(job, { ready, logits: own.slice() });
+        else take(job, () => chooseToken(own, job));
+      });
+      executor.release(logits);
+      return undefined;
+    }
+    const { tokens, numbers } = executor.chooseTokens!(logits, choice);
+    const next = jobs.map((job, i) => ({ job, slot: pieces[i].slot, start: job.tokens.length, count: 1 }));
+    const alone = tasks.length + scheduler.waiting().length === 0 && scheduler.running().length === jobs.length;
+    const goesOn = alone && jobs.every((job) => !job.ended && !isFull(job, 1));
+    const [chosen, following] = await Promise.all([
+      numbers,
+      goesOn ? (model as Answering).decode(tokens, next, { logits: true }) : undefined,
+    ]);
+    executor.release(tokens, logits);
+    jobs.forEach((job, row) => take(job, () => ({ token: chosen[row] })));
+    if (!following) return undefined;
+    scheduler.done({ model, pieces: next });
+    if (jobs.some(({ ended }) => !ended)) return following;
+    executor.release(following);
+  }
+
+  /** Whether an answer ends with so many tokens more. */
+  function isFull({ request, tokens }: Request, more: number): boolean {
+    const length = tokens.length + more;
+    return length - request.tokens.length >= request.maxTokens || length >= contextLength;
+  }
+
   /** Adds the next token to an answer. An error in choosing it (a grammar's) ends this answer alone. */
   function take(job: Request, choose: () => TokenEvent): void {
     if (job.ended) return;
@@ -164,8 +188,7 @@ export function makeEngine(options: EngineOptions): Engine {
       if (!stop) request.constraint?.accept(token);
       tokens.push(token);
       counts.answerTokens++;
-      const full = tokens.length - request.tokens.length >= request.maxTokens || tokens.length >= contextLength;
-      const finish = stop ? "stop" : full ? "length" : undefined;
+      const finish = stop ? "stop" : isFull(job, 0) ? "length" : undefined;
       output.push(finish ? { ...event, finish } : event);
       if (finish) job.end();
     } catch (error) {

@@ -104,10 +104,14 @@ export function attentionBackward<T extends TensorLike>(
 /** Query heads of a workgroup of attention_cached. */
 const headsAtOnce = 8;
 
-/** Parts of the context: enough workgroups for a large GPU, four a processor, none smaller than two tiles when the cache is full. */
+/**
+ * Parts of the context: enough workgroups for a large GPU, four a processor; of one tile of 32 when the cache is full, and
+ * of two where that would be more than 32 parts, which have to be put together again. At most 64: see the combining kernel.
+ */
 function splitsOf(q: TensorLike, keys: TensorLike, { heads, kvHeads }: { heads: number; kvHeads: number }): number {
   const workgroups = q.shape[0] * kvHeads * Math.ceil(heads / kvHeads / headsAtOnce);
-  return Math.max(1, Math.min(64, Math.ceil(512 / workgroups), Math.ceil(keys.shape[1] / 64)));
+  const tiles = Math.ceil(keys.shape[1] / 32), parts = Math.max(Math.min(32, tiles), Math.ceil(tiles / 2));
+  return Math.max(1, Math.min(64, Math.ceil(512 / workgroups), parts));
 }
 
 /** Shape of `partial`, f32 scratch of attentionCached; undefined where it needs none. */

@@ -31,7 +31,12 @@ function roundedUp(bytes: number): number {
 }
 
 /** A buffer and its number, counted from the first that was made. */
-type Numbered = GPUBuffer & { id?: number };
+type Numbered = GPUBuffer & { id?: number; room?: number };
+
+/** Bytes of a buffer that was made here: its own `size` is a call into the driver's library. */
+export function roomOf(buffer: Numbered): number {
+  return buffer.room!;
+}
 
 /** `flush` submits what was encoded: buffers in it must not be destroyed. */
 export function makeBuffers(gpu: Gpu, { flush }: { flush: () => void }): Buffers {
@@ -51,6 +56,7 @@ export function makeBuffers(gpu: Gpu, { flush }: { flush: () => void }): Buffers
     }
     const buffer: Numbered = gpu.device.createBuffer({ size, usage: usage() });
     buffer.id = ++count;
+    buffer.room = size;
     total += size;
     peak = Math.max(peak, total);
     return buffer;
@@ -60,8 +66,11 @@ export function makeBuffers(gpu: Gpu, { flush }: { flush: () => void }): Buffers
     // What is asked for is rounded first: a buffer made for it must be found again, however much was added.
     const wanted = roundedUp(bytes);
     let best = Infinity;
-    for (const [size, { length }] of free) {
-      if (length > 0 && size >= wanted && size * 0.75 <= wanted && size < best) best = size;
+    if (free.get(wanted)?.length) best = wanted;
+    else {
+      for (const [size, { length }] of free) {
+        if (length > 0 && size >= wanted && size * 0.75 <= wanted && size < best) best = size;
+      }
     }
     // Of one size the first: a step that takes and gives as the one before gets the same buffers, and so finds its
     // bind groups again.
@@ -73,7 +82,7 @@ export function makeBuffers(gpu: Gpu, { flush }: { flush: () => void }): Buffers
   function freeUnused(): void {
     flush();
     for (const buffer of [...free.values()].flat()) {
-      total -= buffer.size;
+      total -= roomOf(buffer);
       buffer.destroy();
     }
     free.clear();
@@ -90,8 +99,9 @@ export function makeBuffers(gpu: Gpu, { flush }: { flush: () => void }): Buffers
     },
     give(given) {
       if (!used.delete(given)) return;
-      const buffer: Numbered = given, list = free.get(buffer.size) ?? [];
-      free.set(buffer.size, list);
+      const buffer: Numbered = given, size = roomOf(buffer);
+      let list = free.get(size);
+      if (!list) free.set(size, list = []);
       let at = list.length;
       while (at > 0 && list[at - 1].id! > buffer.id!) at--;
       list.splice(at, 0, buffer);

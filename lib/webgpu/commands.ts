@@ -21,9 +21,8 @@ export interface GpuTensor {
 /** What can be found for a dispatch before its tensors are known. */
 export interface Encoded {
   pipeline: Pipeline;
+  /** Where its parameters lie, until the next epoch. */
   slot: number;
-  /** Which generation of slots that is one of. */
-  epoch: number;
 }
 
 /** Uniform offsets must be multiples of this on every device. */
@@ -44,13 +43,12 @@ export function makeCommands(gpu: Gpu, { profile }: { profile?: Profile } = {}) 
   const { device } = gpu, pipelines = makePipelines(device);
   const usage = GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST;
   const paramBuffer = device.createBuffer({ label: "params", size: slotStride * slotCount, usage });
-  /** What stands in bindings that a variant does not use: each its own, since one for writing may be bound once only. */
+  /** What stands in bindings that are there unused: each its own, since one for writing may be bound once only. */
   const spares: GpuTensor[] = [];
   const slots = new Map<string, number>();
   let epoch = 0;
   /** Buffers that buffers.ts did not make get numbers below 0. */
   let unnumbered = 0;
-  const offsets = [0];
   let bindGroups = new Map<string, GPUBindGroup>();
   let encoder: GPUCommandEncoder | undefined, pass: GPUComputePassEncoder | undefined, pending = 0;
   /** What the pass is set to: neighbours often share it. */
@@ -88,10 +86,16 @@ export function makeCommands(gpu: Gpu, { profile }: { profile?: Profile } = {}) 
     };
   }
 
-  /** The bind group of a dispatch on these tensors. */
-  function groupOf({ pipeline: { id, layout } }: Encoded, given: (GpuTensor | null)[]): GPUBindGroup {
-    const tensors = given.map((tensor, i) => tensor ?? spareOf(i));
-    let key = `${id}`;
+  /**
+   * The bind group of a dispatch on these tensors. Parameters lie at a place of their own in it: an offset that is given
+   * with every dispatch takes longer to encode.
+   */
+  function groupOf(
+    { pipeline: { id, layout, bindings }, slot }: Encoded,
+    given: (GpuTensor | null)[],
+  ): GPUBindGroup {
+    const tensors = bindings.map((binding) => given[binding - 1] ?? spareOf(binding));
+    let key = `${id}|${slot}`;
     for (const { buffer, offset, bytes } of tensors) key += `,${buffer.id ??= --unnumbered}:${offset}:${bytes}`;
     let group = bindGroups.get(key);
     if (!group) {
@@ -99,9 +103,9 @@ export function makeCommands(gpu: Gpu, { profile }: { profile?: Profile } = {}) 
       group = device.createBindGroup({
         layout,
         entries: [
-          { binding: 0, resource: { buffer: paramBuffer, size: paramBytes } },
+          { binding: 0, resource: { buffer: paramBuffer, offset: slot, size: paramBytes } },
           ...tensors.map(({ buffer, offset, bytes }, i) => {
-            return { binding: i + 1, resource: { buffer, offset, size: bytes } };
+            return { binding: bindings[i], resource: { buffer, offset, size: bytes } };
           }),
         ],
       });
@@ -127,21 +131,16 @@ export function makeCommands(gpu: Gpu, { profile }: { profile?: Profile } = {}) 
   }
 
   function prepare(dispatch: Dispatch): Encoded {
-    return { pipeline: pipelines.get(dispatch), slot: slotOf(dispatch.params), epoch };
+    return { pipeline: pipelines.get(dispatch), slot: slotOf(dispatch.params) };
   }
 
   function encode(encoded: Encoded, dispatch: Dispatch, group: GPUBindGroup): void {
-    if (encoded.epoch !== epoch) {
-      encoded.slot = slotOf(dispatch.params);
-      encoded.epoch = epoch;
-    }
     const { grid: [x, y, z] } = dispatch;
     if (profile) pass = endPass().beginComputePass({ timestampWrites: profile.next(dispatch) });
     pass ??= endPass().beginComputePass();
     const { pipeline } = encoded.pipeline;
     if (pipeline !== current) pass.setPipeline(current = pipeline);
-    offsets[0] = encoded.slot;
-    pass.setBindGroup(0, group, offsets);
+    pass.setBindGroup(0, group);
     pass.dispatchWorkgroups(x, y, z);
     if (profile) endPass();
     if (++pending >= flushAfter) {
@@ -153,6 +152,8 @@ export function makeCommands(gpu: Gpu, { profile }: { profile?: Profile } = {}) 
   return {
     pipelines,
     prepare,
+    /** Counts how often slots were given up: what was prepared before has to be prepared anew, with its bind groups. */
+    epoch: () => epoch,
     groupOf,
     /** Encodes a dispatch that was prepared, with its bind group. */
     encode,

@@ -5,11 +5,12 @@
  */
 import { UserError } from "../errors.ts";
 import type { Executor, Segment, Value, WeightData } from "../ops.ts";
-import { type Buffers, makeBuffers } from "./buffers.ts";
+import { type Buffers, makeBuffers, roomOf } from "./buffers.ts";
 import { type Commands, type Encoded, type GpuTensor, makeCommands, tensorBytes } from "./commands.ts";
 import { type Gpu, kernelTarget } from "./device.ts";
 import { type Dispatch, type Dtype, elements, type KernelTarget } from "./dispatch.ts";
 import { addInPlace, cast, dropoutMask, scatterRows } from "./elementwise_kernels.ts";
+import { type FixedInputs, makeFixedInputs } from "./fixed_inputs.ts";
 import { joinDispatches } from "./join.ts";
 import { type InputInfo, lower, type Virtual } from "./lower.ts";
 import { packedShape, packRows, unpackRows } from "./pack_kernels.ts";
@@ -59,12 +60,14 @@ export interface WebgpuExecutor extends Executor {
 
 interface Compiled {
   dispatches: Dispatch<Virtual>[];
+  /** Made anew where the commands' epoch is another. */
   encoded: Encoded[];
+  epoch: number;
   outputs: { name: string; tensor: Virtual; bytes: number; purpose: string }[];
   slots: { bytes: number; purpose: string }[];
   /** Slot of each temporary. */
   slotOf: Map<number, number>;
-  /** Inputs of which the f16 copy is read. */
+  /** Inputs, besides fixed ones, of which the f16 copy is read. */
   halves: string[];
   /** Bind groups of all dispatches, by the buffers of a run. */
   groups: Map<string, GPUBindGroup[]>;
@@ -89,6 +92,7 @@ export function createWebgpuExecutor(gpu: Gpu, options: WebgpuOptions = {}): Web
     maxBinding: Math.min(options.maxBinding ?? Infinity, most.maxBinding),
   };
   const compiled = new Map<string, Promise<Compiled>>();
+  const fixedOf = makeFixedInputs<GpuValue>();
   let scratch: GpuTensor | undefined, largestWeight = 0;
 
   /** `purpose`: see buffers.ts. */
@@ -98,7 +102,7 @@ export function createWebgpuExecutor(gpu: Gpu, options: WebgpuOptions = {}): Web
     { bytes = tensorBytes(shape, dtype), purpose }: { bytes?: number; purpose?: string } = {},
   ): GpuTensor {
     const buffer = purpose === undefined ? buffers.take(bytes) : buffers.takeFor(purpose, bytes);
-    return { shape, dtype, buffer, offset: 0, bytes: buffer.size };
+    return { shape, dtype, buffer, offset: 0, bytes: roomOf(buffer) };
   }
 
   function hold(tensor: GpuTensor, rest: Partial<GpuValue> = {}): GpuValue {
@@ -120,7 +124,7 @@ export function createWebgpuExecutor(gpu: Gpu, options: WebgpuOptions = {}): Web
     const lowered = lower(neededNodes(nodes, Object.values(outputs)), {
       ...{ target, inputs, outputs, consumes: segment.consumes },
     });
-    const dispatches = joinDispatches(lowered.dispatches);
+    const dispatches = joinDispatches(lowered.dispatches, gpu.limits.maxStorageBuffersPerShaderStage);
     const { slots, slotOf } = planTemporaries(dispatches, ({ shape, dtype }) => tensorBytes(shape, dtype));
     const halves = new Set<string>(), kind = `${segment.key}|${Object.keys(values)}`;
     for (const { tensors } of dispatches) {
@@ -139,13 +143,13 @@ export function createWebgpuExecutor(gpu: Gpu, options: WebgpuOptions = {}): Web
     }
     return {
       dispatches,
-      encoded: dispatches.map((dispatch) => commands.prepare(dispatch)),
+      ...{ encoded: [], epoch: -1 },
       outputs: Array.from(lowered.outputs, ([name, tensor]) => {
         return { name, tensor, bytes: tensorBytes(tensor.shape, tensor.dtype), purpose: `${kind}|${name}` };
       }),
       slots: slots.map((bytes, i) => ({ bytes, purpose: `${kind}|${i}` })),
       slotOf,
-      halves: [...halves],
+      halves: [...halves].filter((name) => !segment.fixed || !(name in segment.fixed)),
       groups: new Map(),
     };
   }
@@ -169,7 +173,7 @@ export function createWebgpuExecutor(gpu: Gpu, options: WebgpuOptions = {}): Web
   }
 
   function locate(place: Virtual["place"], run: {
-    values: Record<string, GpuValue>;
+    input: (name: string) => GpuValue;
     outputs: Record<string, GpuValue>;
     temps: GpuTensor[];
     compiled: Compiled;
@@ -177,17 +181,32 @@ export function createWebgpuExecutor(gpu: Gpu, options: WebgpuOptions = {}): Web
     if ("temp" in place) return run.temps[run.compiled.slotOf.get(place.temp)!];
     if ("output" in place) return run.outputs[place.output].tensor;
     if ("shared" in place) return scratchForWeights();
-    const value = run.values[place.input];
+    const value = run.input(place.input);
     if (place.field === undefined) return value.tensor;
     if (place.field === "half") return halfOf(value);
     return value.parts!.get(`${place.field}.${place.part}`)!;
   }
 
-  /** Bind groups of a run's dispatches, found by the buffers that the run works on. */
-  function groupsOf(found: Compiled, run: Parameters<typeof locate>[1]): GPUBindGroup[] {
-    let key = "";
-    for (const name in run.values) key += `${placeOf(run.values[name].tensor)},`;
-    for (const name of found.halves) key += `${placeOf(halfOf(run.values[name]))},`;
+  /** Places of parameters, which commands may have given to others. */
+  function prepared(found: Compiled): Encoded[] {
+    while (found.epoch !== commands.epoch()) {
+      found.epoch = commands.epoch();
+      found.encoded = found.dispatches.map((dispatch) => commands.prepare(dispatch));
+      found.groups.clear();
+    }
+    return found.encoded;
+  }
+
+  /** Bind groups of a run's dispatches, found by the buffers that the run works on: fixed ones by one number. */
+  function groupsOf(
+    found: Compiled,
+    run: Parameters<typeof locate>[1],
+    { fixed, own }: { fixed?: FixedInputs<GpuValue>; own: Record<string, GpuValue> },
+  ): GPUBindGroup[] {
+    const encoded = prepared(found);
+    let key = fixed ? `${fixed.id}|` : "";
+    for (const name in own) key += `${placeOf(own[name].tensor)},`;
+    for (const name of found.halves) key += `${placeOf(halfOf(own[name]))},`;
     for (const name in run.outputs) key += `${placeOf(run.outputs[name].tensor)},`;
     for (const temp of run.temps) key += `${placeOf(temp)},`;
     // Scratch for weights may have been made anew, larger.
@@ -195,7 +214,7 @@ export function createWebgpuExecutor(gpu: Gpu, options: WebgpuOptions = {}): Web
     let groups = found.groups.get(key);
     if (!groups) {
       groups = found.dispatches.map(({ tensors }, i) =>
-        commands.groupOf(found.encoded[i], tensors.map((tensor) => tensor && locate(tensor.place, run)))
+        commands.groupOf(encoded[i], tensors.map((tensor) => tensor && locate(tensor.place, run)))
       );
       if (found.groups.size >= mostGroups) found.groups.clear();
       found.groups.set(key, groups);
@@ -208,18 +227,20 @@ export function createWebgpuExecutor(gpu: Gpu, options: WebgpuOptions = {}): Web
     inputs: Record<string, Value>,
     into: Record<string, Value> = {},
   ): Promise<Record<string, Value>> {
-    const values = inputs as Record<string, GpuValue>;
+    const own = inputs as Record<string, GpuValue>, fixed = segment.fixed && fixedOf(segment.fixed);
     let key = segment.key;
-    for (const name in values) key += `|${name}:${values[name].signature}`;
+    if (fixed) key += `|${fixed.signature}`;
+    for (const name in own) key += `|${name}:${own[name].signature}`;
     let promise = compiled.get(key);
-    if (!promise) compiled.set(key, promise = compile(segment, values, segment.key));
+    if (!promise) compiled.set(key, promise = compile(segment, { ...fixed?.values, ...own }, segment.key));
     const found = await promise;
     const outputs: Record<string, GpuValue> = {};
     for (const { name, tensor: { shape, dtype }, bytes, purpose } of found.outputs) {
       outputs[name] = into[name] as GpuValue ?? hold(allocate(shape, dtype, { bytes, purpose }), { pooled: true });
     }
     const temps = found.slots.map(({ bytes, purpose }) => allocate([bytes / 4], "f32", { bytes, purpose }));
-    const groups = groupsOf(found, { values, outputs, temps, compiled: found });
+    const input = (name: string) => own[name] ?? fixed!.values[name];
+    const groups = groupsOf(found, { input, outputs, temps, compiled: found }, { fixed, own });
     found.dispatches.forEach((dispatch, i) => commands.encode(found.encoded[i], dispatch, groups[i]));
     // Given back at once: what is encoded later runs later.
     for (const { buffer } of temps) buffers.give(buffer);

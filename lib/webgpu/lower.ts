@@ -4,7 +4,8 @@
  * Types: with f16, what only products and their neighbours read is f16; the residual stream, norms' gradients, losses
  * and parameters' gradients stay f32.
  * Fusing: a product whose only reader adds something to it (a residual, a bias, the other half of a gradient, LoRA's
- * second product) takes the addition into its epilogue; so does the gradient of a norm.
+ * second product) takes the addition into its epilogue; so does the gradient of a norm. Attention against a cache turns
+ * queries and keys itself, and the queries where they are.
  * Memory: results that do not leave the segment are temporaries, placed by temporaries.ts; a kernel that works in place
  * writes over what is read for the last time.
  */
@@ -14,6 +15,7 @@ import { lowerNode } from "./lower_node.ts";
 import { rmsNormBackward } from "./norm_kernels.ts";
 import { makeProducts, type Product, type Products, type Weight } from "./products.ts";
 import type { Node, Op, Recorded } from "./record.ts";
+import { rope } from "./rope_kernels.ts";
 
 /** A tensor of a recording, by where it will be found when the segment runs. */
 export interface Virtual extends TensorLike {
@@ -71,12 +73,27 @@ export interface Lowering extends LowerOptions {
   temp(shape: readonly number[], dtype: Dtype): Virtual;
   /** Whether anything depends on a result. */
   reads(value: Recorded): boolean;
-  /** Puts a product off until its reader comes. */
+  /** Puts work off until its reader comes. */
   defer(value: Recorded, product: Deferred): void;
+  /** A rotation that was put off, if what it turns is nobody else's and may be overwritten. */
+  turning(value: Recorded): Turning | undefined;
+  /** Says where a value is that its reader computes instead. */
+  settle(value: Recorded, tensor: Virtual): void;
 }
 
-/** Work put off until it is known what is added to it. */
+/** A rotation that is put off. */
+export interface Turning {
+  kind: "rope";
+  x: Virtual;
+  cos: Virtual;
+  sin: Virtual;
+  heads: number;
+  inverse?: boolean;
+}
+
+/** Work put off until it is known what is added to it, or who reads it. */
 export type Deferred =
+  | Turning
   | { kind: "gemm"; gemm: Omit<Product, "y">; weight?: string; backward?: boolean }
   | { kind: "norm"; dy: Virtual; x: Virtual; weight: Virtual; eps: number; plus?: Virtual };
 
@@ -88,7 +105,7 @@ const narrowOps = new Set(
   ),
 );
 /** Operations that may run later than they stand. */
-const lateOps = new Set(["linear", "linearBackward", "matmul", "rmsNormBackward"]);
+const lateOps = new Set(["linear", "linearBackward", "matmul", "rmsNormBackward", "rope"]);
 const wideReaders = new Set(["add", "mul", "div", "scale", "sumRows"]);
 
 export function lower(nodes: Node[], options: LowerOptions): Lowered {
@@ -163,21 +180,35 @@ export function lower(nodes: Node[], options: LowerOptions): Lowered {
         : undefined;
       emit(rmsNormBackward(late.dy, late.x, late.weight, y, { ...late, half }));
       if (half) casts.set(y, half);
-    } else products.emit({ ...late.gemm, y }, late);
+    } else if (late.kind === "rope") emit(rope(late.x, late.cos, late.sin, y, late));
+    else products.emit({ ...late.gemm, y }, late);
   }
 
   /** Whether a value's only reader may take it into its own computation. */
   function defer(value: Recorded, product: Deferred): void {
     const found = readers.get(value) ?? [];
-    if (found.length === 1 && !outputNames.has(value) && (found[0].op === "add" || isLowRank(found[0], value))) {
-      deferred.set(value, product);
-    } else compute(value, product);
+    const takes = product.kind === "rope"
+      ? found[0]?.op === "attentionCached"
+      : found[0]?.op === "add" || found[0] && isLowRank(found[0], value);
+    if (found.length === 1 && !outputNames.has(value) && takes) deferred.set(value, product);
+    else compute(value, product);
+  }
+
+  function turning(value: Recorded): Turning | undefined {
+    const late = deferred.get(value);
+    if (late?.kind !== "rope" || late.inverse) return undefined;
+    return "temp" in late.x.place && readers.get(value.node!.args[0])!.length === 1 ? late : undefined;
+  }
+
+  function settle(value: Recorded, found: Virtual): void {
+    deferred.delete(value);
+    places.set(value, found);
   }
 
   /** plus + value, with the value's own computation doing it; false when it cannot. */
   function absorb(node: Node, value: Recorded, plus: Recorded): boolean {
     const late = deferred.get(value);
-    if (!late || (late.kind === "gemm" ? late.gemm.plus : late.plus)) return false;
+    if (!late || late.kind === "rope" || (late.kind === "gemm" ? late.gemm.plus : late.plus)) return false;
     const vector = plus.shape.length < value.shape.length;
     if (late.kind === "norm" && vector) return false;
     const added = tensor(plus);
@@ -209,7 +240,9 @@ export function lower(nodes: Node[], options: LowerOptions): Lowered {
 
   const reads = (value: Recorded) => readers.has(value) || outputNames.has(value);
   const products = makeProducts({ target, emit, temp, inputs });
-  const lowering: Lowering = { ...options, products, emit, tensor, operand, result, over, temp, reads, defer };
+  const lowering: Lowering = {
+    ...{ ...options, products, emit, tensor, operand, result, over, temp, reads, defer, turning, settle },
+  };
 
   for (const node of nodes) {
     const { op, args, results } = node;

@@ -13,7 +13,7 @@ import { gemm } from "./gemm_kernels.ts";
 import type { Lowering, Virtual } from "./lower.ts";
 import { rmsNorm, rowNorm } from "./norm_kernels.ts";
 import type { Node, Recorded } from "./record.ts";
-import { rope } from "./rope_kernels.ts";
+import { ropeStore } from "./rope_kernels.ts";
 
 /**
  * Gradients of logits are probabilities: times this they use f16's whole range, and the product that follows divides
@@ -84,7 +84,7 @@ export function lowerNode(node: Node, lowering: Lowering): void {
     case "adaptedRowNorm":
       return lowerAdaptedRowNorm(node, lowering);
     case "rope":
-      return emit(rope(tensor(args[0]), tensor(args[1]), tensor(args[2]), result(y), options));
+      return defer(y, { kind: "rope", x: tensor(args[0]), cos: tensor(args[1]), sin: tensor(args[2]), ...options });
     case "attention": {
       const [q, k, v] = args.slice(0, 3).map(operand), spans = tensor(args[3]);
       const lse = result(results[1], "f32");
@@ -96,16 +96,8 @@ export function lowerNode(node: Node, lowering: Lowering): void {
       const delta = temp(attentionDeltaShape(q, options), "f32");
       return emit(...attentionBackward(target, { dy, q, k, v, y, lse, spans, delta, dq, dk, dv }, options));
     }
-    case "attentionCached": {
-      const [asked, k, v, keys, values, index, spans] = args.map(tensor);
-      const table = (cache: Virtual) => ({ ...cache, shape: [cache.shape[0] * cache.shape[1], cache.shape[2]] });
-      emit(scatterRows(k, index, table(keys)), scatterRows(v, index, table(values)));
-      const q = asked.dtype === keys.dtype ? asked : temp(asked.shape, keys.dtype);
-      if (q !== asked) emit(cast(asked, q));
-      const shape = attentionCachedPartialShape({ q, keys }, options);
-      const partial = shape && temp(shape, "f32");
-      return emit(...attentionCached(target, { q, keys, values, spans, y: result(y), partial }, options));
-    }
+    case "attentionCached":
+      return lowerAttentionCached(node, lowering);
     case "gated":
       return emit(gated(tensor(args[0]), tensor(args[1]), result(y), options.activation));
     case "gatedBackward": {
@@ -117,6 +109,26 @@ export function lowerNode(node: Node, lowering: Lowering): void {
     default:
       throw new Error(`${op} is not lowered here`);
   }
+}
+
+/** Stores keys and values, where it can be in one go with the rotations before it, and attends. */
+function lowerAttentionCached({ args, results: [y], options }: Node, lowering: Lowering): void {
+  const { emit, tensor, result, temp, target, turning, settle } = lowering;
+  const [v, keys, values, index, spans] = args.slice(2).map(tensor);
+  const [q, k] = [turning(args[0]), turning(args[1])];
+  if (q && k && q.cos === k.cos && q.sin === k.sin) {
+    emit(ropeStore({ q: q.x, k: k.x, v, cos: q.cos, sin: q.sin, index, keys, values }, options));
+    settle(args[0], q.x);
+  } else {
+    const table = (cache: Virtual) => ({ ...cache, shape: [cache.shape[0] * cache.shape[1], cache.shape[2]] });
+    emit(scatterRows(tensor(args[1]), index, table(keys)), scatterRows(v, index, table(values)));
+  }
+  const asked = tensor(args[0]), same = asked.dtype === keys.dtype;
+  const queries = same ? asked : temp(asked.shape, keys.dtype);
+  if (!same) emit(cast(asked, queries));
+  const shape = attentionCachedPartialShape({ q: queries, keys }, options);
+  const partial = shape && temp(shape, "f32");
+  emit(...attentionCached(target, { q: queries, keys, values, spans, y: result(y), partial }, options));
 }
 
 /** Norms of the rows of W + scale*B*A, by parts where W is in several. */

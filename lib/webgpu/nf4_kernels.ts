@@ -1,4 +1,6 @@
-/** NF4 codes to numbers as a kernel call. */
+/** NF4 codes to numbers as a kernel call, and how the parts of an NF4 matrix lie in memory. */
+import { nestedBlock } from "../quant/double_quant.ts";
+import { nf4Block } from "../quant/nf4.ts";
 import { type Dispatch, elements, spread, type TensorLike } from "./dispatch.ts";
 import { bytesMoved } from "./vectors.ts";
 
@@ -13,6 +15,31 @@ export interface Nf4Codes<T> {
    * blocks; and the maxima's mean.
    */
   double?: { codes: T; nested: T; offset: number };
+}
+
+/** Bytes of a part, and where it starts. */
+interface Part {
+  offset: number;
+  bytes: number;
+}
+
+/**
+ * The parts of a matrix of `count` numbers in one buffer, each from a multiple of 256 bytes on: codes, then the maxima, or
+ * their codes and what these stand for. gemv_nf4.wgsl finds them by the same arithmetic.
+ */
+export function nf4Layout(count: number, double: boolean) {
+  const blocks = Math.ceil(count / nf4Block);
+  let end = 0;
+  const next = (bytes: number): Part => {
+    const offset = end;
+    end += Math.ceil(bytes / 256) * 256;
+    return { offset, bytes };
+  };
+  const packed = next(Math.ceil(count / 2));
+  const parts: Record<string, Part> = double
+    ? { packed, codes: next(blocks), nested: next(4 * (256 + Math.ceil(blocks / nestedBlock))) }
+    : { packed, absmax: next(4 * blocks) };
+  return { parts, bytes: end };
 }
 
 /** y = the numbers of the codes, f32 or f16. */

@@ -3,15 +3,13 @@
  * rows. For few tokens the product reads the codes themselves; for many the weight is written out once into scratch that
  * all weights share, and an ordinary product follows.
  */
-import { nestedBlock } from "../quant/double_quant.ts";
-import { nf4Block } from "../quant/nf4.ts";
-import type { Dispatch, Dtype, KernelTarget, TensorLike } from "./dispatch.ts";
+import { bytesOf, type Dispatch, type Dtype, type KernelTarget, type TensorLike } from "./dispatch.ts";
 import { cast, copyWindow } from "./elementwise_kernels.ts";
 import { type Gemm, gemm, type Sizes, sizesOf } from "./gemm_kernels.ts";
 import { gemmNf4Matrix } from "./gemm_nf4_kernels.ts";
 import { gemvNf4 } from "./gemv_kernels.ts";
 import type { InputInfo, Virtual } from "./lower.ts";
-import { dequantizeNf4 } from "./nf4_kernels.ts";
+import { dequantizeNf4, nf4Layout } from "./nf4_kernels.ts";
 
 /** A frozen weight [O, I] in GPU memory. */
 export type Weight =
@@ -62,19 +60,13 @@ export function makeProducts({ target, emit, temp, inputs }: {
   function codesOf(input: string, index: number) {
     const { weight, shape: [, I] } = inputs[input];
     if (weight?.kind !== "nf4") throw new Error(`${input} is not NF4`);
-    const count = weight.rows[index] * I, blocks = Math.ceil(count / nf4Block);
-    const words = (n: number) => ({ shape: [Math.ceil(n / 4)], dtype: "u32" as const });
-    const floats = (n: number) => ({ shape: [n], dtype: "f32" as const });
-    const packed = part(input, "packed", index, words(Math.ceil(count / 2)));
-    if (!weight.double) return { packed, absmax: part(input, "absmax", index, floats(blocks)) };
-    return {
-      packed,
-      double: {
-        codes: part(input, "codes", index, words(blocks)),
-        nested: part(input, "nested", index, floats(256 + Math.ceil(blocks / nestedBlock))),
-        offset: weight.offset,
-      },
-    };
+    const { parts, bytes } = nf4Layout(weight.rows[index] * I, weight.double);
+    const field = (name: string, dtype: Dtype) =>
+      part(input, name, index, { shape: [Math.ceil(parts[name].bytes / bytesOf[dtype])], dtype });
+    const whole = part(input, "whole", index, { shape: [bytes / 4], dtype: "u32" }), packed = field("packed", "u32");
+    if (!weight.double) return { whole, packed, absmax: field("absmax", "f32") };
+    const double = { codes: field("codes", "u32"), nested: field("nested", "f32"), offset: weight.offset };
+    return { whole, packed, double };
   }
 
   /** A part of a weight as a dense tensor [rows, I]. */

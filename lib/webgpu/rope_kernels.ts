@@ -1,4 +1,4 @@
-/** Kernel call of the rotary embedding. */
+/** Kernel calls of the rotary embedding. */
 import { type Dispatch, elements, spread, type TensorLike } from "./dispatch.ts";
 import { bytesMoved, vectorsOf, widthOf } from "./vectors.ts";
 
@@ -22,6 +22,27 @@ export function rope<T extends TensorLike>(
     params: [count, heads, half / size, { f32: inverse ? -1 : 1 }, count, 0],
     grid: spread(Math.ceil(count / 256)),
     work: { bytes: bytesMoved(x, cos, sin, y), flop: 3 * elements(x.shape) },
+  };
+}
+
+/**
+ * What attention against a cache begins with: q [T, H*S] is turned in place; k, turned, and v [T, G*S] are stored in rows
+ * `index`, i32 [T], of keys and values [..., G*S], which have one element type.
+ */
+export function ropeStore<T extends TensorLike>(
+  { q, k, v, cos, sin, index, keys, values }: Record<"q" | "k" | "v" | "cos" | "sin" | "index" | "keys" | "values", T>,
+  { heads, kvHeads }: { heads: number; kvHeads: number },
+): Dispatch<T> {
+  const { size, of, Float } = vectorsOf(widthOf(cos)), width = widthOf(cos) / size;
+  if (keys.dtype !== values.dtype) throw new Error("ropeStore: element types differ");
+  const [T] = q.shape, queries = T * heads * width, stored = T * kvHeads * width;
+  return {
+    kernel: "rope_store_in_place",
+    constants: { Q: of(q), K: of(k), V: of(v), Cos: of(cos), Sin: of(sin), Cache: of(keys), Float },
+    tensors: [q, k, v, cos, sin, index, keys, values],
+    params: [queries, stored, heads, kvHeads, width, elements(keys.shape) / widthOf(k)],
+    grid: spread(Math.ceil((queries + 2 * stored) / 256)),
+    work: { bytes: bytesMoved(q, q, k, k, v, v, cos, sin), flop: 3 * (elements(q.shape) + elements(k.shape)) },
   };
 }
 

@@ -34,6 +34,7 @@ import gemmThinMatrixSource from "../../kernels/gemm_thin_matrix.wgsl" with { ty
 import gemmTokensMatrixSource from "../../kernels/gemm_tokens_matrix.wgsl" with { type: "text" };
 import gemmThinSource from "../../kernels/gemm_thin.wgsl" with { type: "text" };
 import ropeSource from "../../kernels/rope.wgsl" with { type: "text" };
+import ropeStoreInPlaceSource from "../../kernels/rope_store_in_place.wgsl" with { type: "text" };
 import gatedSource from "../../kernels/gated.wgsl" with { type: "text" };
 import gatedBackwardInPlaceSource from "../../kernels/gated_backward_in_place.wgsl" with { type: "text" };
 import softmaxLossSource from "../../kernels/softmax_loss.wgsl" with { type: "text" };
@@ -81,6 +82,7 @@ export const sources: Record<string, string> = {
   gemm_thin_matrix: gemmThinMatrixSource,
   gemm_tokens_matrix: gemmTokensMatrixSource,
   rope: ropeSource,
+  rope_store_in_place: ropeStoreInPlaceSource,
   gated: gatedSource,
   gated_backward_in_place: gatedBackwardInPlaceSource,
   softmax_loss: softmaxLossSource,

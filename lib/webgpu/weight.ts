@@ -1,18 +1,19 @@
 /**
- * Frozen weights into GPU memory: dense ones in the type that products read, NF4 ones as codes with 8-bit block maxima.
- * A weight larger than one binding may be is split into parts of whole rows.
+ * Frozen weights into GPU memory: dense ones in the type that products read, NF4 ones as codes with 8-bit block maxima
+ * in one buffer. * A weight larger than one binding may be is split into parts of whole rows.
  */
 import type { WeightData } from "../ops.ts";
 import { nestedBlock } from "../quant/double_quant.ts";
 import { dynamicMap } from "../quant/dynamic_map.ts";
 import { nf4Block } from "../quant/nf4.ts";
-import type { Commands, GpuTensor } from "./commands.ts";
+import { type Commands, type GpuTensor, tensorBytes } from "./commands.ts";
 import { bytesOf, type Dtype, type KernelTarget } from "./dispatch.ts";
+import { nf4Layout } from "./nf4_kernels.ts";
 import type { Weight } from "./products.ts";
 
 export interface PlacedWeight {
   weight: Weight;
-  /** By "field.part": dense; packed with absmax, or with codes and nested. */
+  /** By "field.part": dense; or whole, and in it packed with absmax, or with codes and nested. */
   parts: Map<string, GpuTensor>;
   /** Element type of dense parts; of NF4 what they are written out in. */
   dtype: Dtype;
@@ -49,13 +50,21 @@ export function placeWeight(data: WeightData, { target, allocate, commands }: {
   for (const [part, count] of rows.entries()) {
     const from = start * I, to = (start + count) * I;
     const blocks = [from / nf4Block, Math.ceil(to / nf4Block)];
-    put(`packed.${part}`, packed.subarray(from / 2, Math.ceil(to / 2)), "u32");
+    const { parts: places, bytes } = nf4Layout(to - from, double), whole = allocate([bytes / 4], "u32");
+    parts.set(`whole.${part}`, whole);
+    const place = (name: string, data: ArrayBufferView, dtype: Dtype) => {
+      const { offset, bytes } = places[name], shape = [Math.ceil(bytes / bytesOf[dtype])];
+      const tensor = { ...whole, shape, dtype, offset, bytes: tensorBytes(shape, dtype) };
+      commands.write(tensor, data);
+      parts.set(`${name}.${part}`, tensor);
+    };
+    place("packed", packed.subarray(from / 2, Math.ceil(to / 2)), "u32");
     if (double) {
-      put(`codes.${part}`, absmax.codes.subarray(...blocks), "u32");
+      place("codes", absmax.codes.subarray(...blocks), "u32");
       const nested = absmax.nestedAbsmax.subarray(blocks[0] / nestedBlock, Math.ceil(blocks[1] / nestedBlock));
       // The map of the codes stands in front: kernels have few bindings.
-      put(`nested.${part}`, Float32Array.of(...dynamicMap(true), ...nested), "f32");
-    } else put(`absmax.${part}`, absmax.subarray(...blocks), "f32");
+      place("nested", Float32Array.of(...dynamicMap(true), ...nested), "f32");
+    } else place("absmax", absmax.subarray(...blocks), "f32");
     start += count;
   }
   const weight: Weight = { kind: "nf4", rows, double, offset: double ? absmax.offset : 0 };

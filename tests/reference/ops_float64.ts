@@ -231,7 +231,7 @@ export function executorFloat64(): Executor {
     weight: (data) => host(data.kind === "f32" ? data.data : dequantized(data), data.shape),
     // deno-lint-ignore require-await
     async run(segment: Segment, inputs, into = {}) {
-      const outputs = segment.build(opsFloat64, inputs as Record<string, HostValue>);
+      const outputs = segment.build(opsFloat64, { ...segment.fixed, ...inputs } as Record<string, HostValue>);
       for (const [name, target] of Object.entries(into)) {
         expectShape(`${segment.key}: ${name}`, outputs[name], [...target.shape]);
         (target as HostValue).data.set(outputs[name].data);

@@ -5,7 +5,7 @@ import { randomFloats } from "../helpers/random.ts";
 import { gpuTest, halved, input, output, runDispatches, type TestTensor } from "../helpers/webgpu.ts";
 import { type Gpu, kernelTarget } from "../../lib/webgpu/device.ts";
 import { type Gemm, gemm, type GemmKind } from "../../lib/webgpu/gemm_kernels.ts";
-import { joinThinProducts } from "../../lib/webgpu/join.ts";
+import { joinDispatches } from "../../lib/webgpu/join.ts";
 
 type Float = "f32" | "f16";
 
@@ -208,7 +208,7 @@ gpuTest("gemm() on tensor cores, where there are any, and the same products with
   }
 });
 
-gpuTest("joinThinProducts() computes the same in one dispatch", async (gpu) => {
+gpuTest("joinDispatches() computes the same in one dispatch", async (gpu) => {
   if (!gpu.matrix) return;
   let temps = 0;
   const half = (shape: [number, number]) => ({
@@ -229,7 +229,7 @@ gpuTest("joinThinProducts() computes the same in one dispatch", async (gpu) => {
   for (const group of groups) {
     const dispatches = group.flatMap((g) => gemm(kernelTarget(gpu), g)), wanted = group.map(({ y }) => y);
     const apart = await runDispatches(gpu, dispatches, wanted);
-    const joined = joinThinProducts(dispatches);
+    const joined = joinDispatches(dispatches);
     assert.equal(joined.length, 1);
     assert.deepEqual(await runDispatches(gpu, joined, wanted), apart, dispatches[0].kernel);
   }

@@ -3,12 +3,14 @@ import assert from "node:assert/strict";
 import { quantizeAbsmax, recoverAbsmax } from "../../lib/quant/double_quant.ts";
 import { dynamicMap } from "../../lib/quant/dynamic_map.ts";
 import { dequantizeNf4, quantizeNf4 } from "../../lib/quant/nf4.ts";
+import type { Activation } from "../../lib/ops.ts";
 import type { Gpu } from "../../lib/webgpu/device.ts";
 import type { Dispatch } from "../../lib/webgpu/dispatch.ts";
 import { type Gemm, gemm, sizesOf } from "../../lib/webgpu/gemm_kernels.ts";
+import { gated } from "../../lib/webgpu/gated_kernels.ts";
 import { gemmNf4Matrix } from "../../lib/webgpu/gemm_nf4_kernels.ts";
-import { gemvNf4, mostGemvRows } from "../../lib/webgpu/gemv_kernels.ts";
-import type { Nf4Codes } from "../../lib/webgpu/nf4_kernels.ts";
+import { gemvGated, gemvNf4, gemvTogether, mostGemvRows, type Nf4Matrix } from "../../lib/webgpu/gemv_kernels.ts";
+import { nf4Layout } from "../../lib/webgpu/nf4_kernels.ts";
 import { assertClose } from "../helpers/close.ts";
 import { type FloatType, type Operand, operand, rounding } from "../helpers/operand.ts";
 import { gpuTest, halved, input, output, runDispatches, type TestTensor } from "../helpers/webgpu.ts";
@@ -31,25 +33,23 @@ interface Case {
 
 const target = { f16: true, matrix: false, maxBinding: 2 ** 31 };
 
-function words(bytes: Uint8Array): TestTensor {
-  const padded = new Uint8Array(Math.ceil(bytes.length / 4) * 4);
-  padded.set(bytes);
-  return input([padded.length / 4], new Uint32Array(padded.buffer));
-}
-
 /** Codes of random numbers, and the numbers that they stand for. */
-function nf4(count: number, double: boolean): { codes: Nf4Codes<TestTensor>; values: Float32Array } {
-  const { packed, absmax } = quantizeNf4(operand([count], count).tensor.data as Float32Array);
-  const f32 = (data: Float32Array) => input([data.length], data);
+function nf4(count: number, double: boolean, seed = count): { codes: Nf4Matrix<TestTensor>; values: Float32Array } {
+  const { packed, absmax } = quantizeNf4(operand([count], seed).tensor.data as Float32Array);
+  const { parts, bytes } = nf4Layout(count, double), memory = new Uint8Array(bytes).fill(0x7f);
+  const put = (name: string, data: Uint8Array | Float32Array) =>
+    memory.set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength), parts[name].offset);
+  const whole = input([bytes / 4], new Uint32Array(memory.buffer));
+  put("packed", packed);
   if (!double) {
-    return { codes: { packed: words(packed), absmax: f32(absmax) }, values: dequantizeNf4(packed, absmax, count) };
+    put("absmax", absmax);
+    return { codes: { whole }, values: dequantizeNf4(packed, absmax, count) };
   }
   const { codes, nestedAbsmax, offset } = quantizeAbsmax(absmax);
-  const nested = f32(Float32Array.of(...dynamicMap(true), ...nestedAbsmax));
-  return {
-    codes: { packed: words(packed), double: { codes: words(codes), nested, offset } },
-    values: dequantizeNf4(packed, recoverAbsmax({ codes, nestedAbsmax, offset }), count),
-  };
+  put("codes", codes);
+  put("nested", Float32Array.of(...dynamicMap(true), ...nestedAbsmax));
+  const recovered = recoverAbsmax({ codes, nestedAbsmax, offset });
+  return { codes: { whole, double: { offset } }, values: dequantizeNf4(packed, recovered, count) };
 }
 
 /**
@@ -153,10 +153,97 @@ gpuTest("gemm_nf4_matrix multiplies up to 32 rows, with everything added", async
   }
 });
 
+/** Products of one x with matrices of other sizes, each by itself, and what is to be had of them together. */
+function several(
+  { M, I, sizes, weight, type, R = 0, plus = false }: Pick<Case, "M" | "I" | "weight" | "R"> & {
+    sizes: number[];
+    type: FloatType;
+    plus?: boolean;
+  },
+) {
+  const x = operand([M, I], M + I, { dtype: type }).tensor, scale = 0.5;
+  return sizes.map((O, i) => {
+    const y = output([M, O], type), shape: TestTensor = { shape: [O, I], dtype: "f32" };
+    const low = R > 0
+      ? { a: operand([M, R], i, { dtype: type }).tensor, b: operand([O, R], 3 + i, { dtype: type }).tensor, scale: 2 }
+      : undefined;
+    const rest = { a: x, y, transB: true, scale, low, plus: plus ? operand([O], 20 + i).tensor : undefined };
+    const dispatch = weight === "nf4" || weight === "double"
+      ? gemvNf4({ ...rest, codes: nf4(O * I, weight === "double", 7 + i).codes }, sizesOf({ ...rest, b: shape }))!
+      : gemm(target, { ...rest, b: operand([O, I], 10 + i, { dtype: weight }).tensor })[0];
+    return { dispatch, y };
+  });
+}
+
+const same = (a: TestTensor, b: TestTensor) => a === b;
+
+/** Dawn on a processor takes many seconds to compile one of these: there the first case has to do. */
+const casesFor = <C>(gpu: Gpu, cases: C[]) => gpu.software && gpu.engine === "dawn" ? cases.slice(0, 1) : cases;
+
+gpuTest("gemvTogether() multiplies by two and three matrices as single products do", async (gpu) => {
+  const cases: Parameters<typeof several>[0][] = [
+    { M: 1, I: 1120, sizes: [37, 9, 6], weight: "double", type: "f16" },
+    { M: 3, I: 96, sizes: [5, 33, 18], weight: "double", type: "f32", R: 3, plus: true },
+    { M: 8, I: 1056, sizes: [1, 130], weight: "nf4", type: "f32", R: 1 },
+    { M: 1, I: 2048, sizes: [16, 8, 5], weight: "f16", type: "f16" },
+    { M: 5, I: 264, sizes: [3, 3], weight: "f32", type: "f32" },
+  ];
+  for (const each of casesFor(gpu, cases)) {
+    const apart = several(each), what = JSON.stringify(each), made = apart.map(({ y }) => y);
+    const together = gemvTogether(apart.map(({ dispatch }) => dispatch), same);
+    const expected = await runDispatches(gpu, apart.map(({ dispatch }) => dispatch), made);
+    const found = await runDispatches(gpu, [together!], made);
+    // The same terms, and the neighbours that share x may be more.
+    const { rtol, atol } = rounding[each.type];
+    found.forEach((values, i) =>
+      assertClose(values as Float32Array, expected[i], { rtol, atol: atol + 4 * each.I * 2 ** -24, what })
+    );
+  }
+});
+
+gpuTest("gemvGated() gives the gated activation of both products", async (gpu) => {
+  const cases: [M: number, O: number, I: number, R: number, Activation][] = [
+    [1, 37, 1120, 3, "silu"],
+    [2, 9, 96, 8, "gelu_tanh"],
+    [8, 130, 1056, 1, "silu"],
+    [1, 5, 64, 0, "gelu_tanh"],
+  ];
+  for (const [M, O, I, R, activation] of casesFor(gpu, cases)) {
+    const [gate, up] = several({ M, I, sizes: [O, O], weight: "double", type: "f32", R });
+    const y = output([M, O]), last = gated(gate.y, up.y, y, activation);
+    const apart = [gate.dispatch, up.dispatch, last];
+    const [expected] = await runDispatches(gpu, apart, [y]);
+    const [found] = await runDispatches(gpu, [gemvGated([gate.dispatch, up.dispatch], last, same)!], [y]);
+    // Operands off by what sums of I terms round to, each times a factor as large as the other.
+    const largest = (expected as Float32Array).reduce((a, b) => Math.max(a, Math.abs(b)), 1);
+    const what = `${M} ${O} ${I} ${R} ${activation}`;
+    assertClose(found as Float32Array, expected as Float32Array, {
+      rtol: 1e-5,
+      atol: 4 * (I + R) * 2 ** -24 * largest,
+      what,
+    });
+  }
+});
+
+Deno.test("gemvTogether() leaves apart what differs in more than the matrix", () => {
+  const shape = { M: 2, I: 256, weight: "double", type: "f32" } as const;
+  const [first, second] = several({ ...shape, sizes: [8, 4] }).map(({ dispatch }) => dispatch);
+  const [other] = several({ ...shape, sizes: [4] }), [low] = several({ ...shape, sizes: [4], R: 2 });
+  const [dense, biased] = [false, true].map((plus) =>
+    several({ ...shape, weight: "f32", sizes: [4, 4], plus }).map(({ dispatch }) => dispatch)
+  );
+  const scaled = { ...second, params: second.params.map((value, i) => i === 5 ? { f32: 3 } : value) };
+  assert.ok(gemvTogether([first, second], same));
+  assert.ok(gemvTogether(dense, same));
+  for (const [a, b] of [[first, other.dispatch], [first, low.dispatch], [first, scaled], [first, dense[0]], biased]) {
+    assert.equal(gemvTogether([a, b], same), undefined);
+  }
+});
+
 gpuTest("gemvNf4() and gemm() leave what is not theirs to other kernels", (gpu) => {
   assert.ok(gpu.device);
   const float = (...shape: number[]): TestTensor => ({ shape, dtype: "f32" });
-  const codes = { packed: float(1), absmax: float(1) };
+  const codes = { whole: float(1) };
   const coded = (M: number, O: number, I: number, more: Partial<Gemm<TestTensor>> = {}) => {
     const g = { a: float(M, I), y: float(M, O), transB: true, ...more };
     return gemvNf4({ ...g, codes }, { M, N: O, K: I, R: 0 })?.kernel;

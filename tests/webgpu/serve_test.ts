@@ -25,6 +25,12 @@ gpuTest("the engine answers as the reference does, and gives its memory back", a
       ),
     );
   assert.deepEqual((await drawn([prompts[1]]))[0].tokens, (await drawn([]))[0].tokens);
+  // One ends while the next pass is on its way, in vain for it alone.
+  const stopIds = new Set([expected[1][3]]), ends = expected[1].indexOf(expected[1][3]) + 1;
+  const apart = await Promise.all(
+    [request(prompts[1], { stopIds }), request(prompts[0])].map((each) => answerOf(engine.generate(each))),
+  );
+  assert.deepEqual(apart.map(({ tokens }) => tokens), [expected[1].slice(0, ends), expected[0]]);
   await engine.close(0);
   executor.trim();
   const before = executor.buffers.bytes();
