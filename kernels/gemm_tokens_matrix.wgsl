@@ -3,18 +3,19 @@
 // wide [T, C], thin [T, R]; y [C, R], or [R, C] where turned, f32 or f16. C and R multiples of 8; R <= 16 * fragments.
 // Up to three sums that do not depend on each other are one dispatch, as in gemm_thin_matrix.wgsl; they share T, R, scale.
 //
-// A workgroup makes 64 columns of `wide` in steps of 128 tokens; each of its 8 subgroups takes 16 of them and half of the
-// tokens. What a step reads is fetched while the one before is multiplied; wide and thin are bound for writing for the
-// reason given in gemm_matrix.wgsl. Grid: [ceil(largest C / 64), products].
+// A workgroup makes `columns` columns of `wide`, 64 in steps of 128 tokens or 32 in steps of 256; each of its 8 subgroups
+// takes 16 of them and 64 of the tokens. What a step reads is fetched while the one before is multiplied; wide and thin are
+// bound for writing for the reason given in gemm_matrix.wgsl. Grid: [ceil(largest C / columns), products].
 
 enable f16;
 enable subgroups;
 enable chromium_experimental_subgroup_matrix;
 diagnostic(off, chromium.subgroup_matrix_uniformity);
 
+const columns = 64u; // 64, or 32 with 1 or 2 fragments
 const fragments = 1u; // 1, 2 or 4
 const turned: bool = false;
-const ragged: bool = false; // whether T is no multiple of 128 or R none of 16 * fragments
+const ragged: bool = false; // whether T is no multiple of a step or R none of 16 * fragments
 const products = 1u;
 const same_first: bool = false; // whether wide0 is the wide of all
 alias Y = f32;
@@ -38,17 +39,26 @@ alias Sum = subgroup_matrix_result<f32, 16, 16>;
 alias Sums = array<Sum, 4>;
 alias Matrix = ptr<storage, array<vec4<u32>>, read_write>;
 
-/** Vectors of 8 in a row of a tile, one more than it needs, so that rows start in other banks. */
-const stride_wide = 9u;
+/** Tokens of a step. */
+const tokens = 8192u / columns;
+/** Vectors of 8 in a row of wide's tile. */
+const row_vectors = columns / 8u;
+/** The same, one more than it needs, so that rows start in other banks. */
+const stride_wide = row_vectors + 1u;
 const stride_thin = 2u * fragments + 1u;
-const tile_thin = 128u * stride_wide;
-/** Rows of thin that the threads bring at once. */
+const tile_thin = tokens * stride_wide;
+/** Rows of wide and of thin that the threads bring at once, and how often those of thin. */
+const wide_step = 256u / row_vectors;
 const thin_step = 128u / fragments;
+const thin_times = tokens / thin_step;
+/** Subgroups beside each other, and of those that add up other tokens. */
+const beside = columns / 16u;
+const halves = 8u / beside;
 
-/** 128 rows of wide, then of thin; at the end the subgroups' sums, one block of 16 x 16 each, as f32. */
-var<workgroup> tile: array<vec4<u32>, tile_thin + 128u * stride_thin>;
+/** Rows of wide, then of thin; at the end the subgroups' sums, one block of 16 x 16 each, as f32. */
+var<workgroup> tile: array<vec4<u32>, tile_thin + tokens * stride_thin>;
 
-/** What a thread brings of a step: four rows of wide 32 apart, and of thin as many as there are fragments. */
+/** What a thread brings of a step: four rows of wide, and of thin up to four. */
 struct Vectors {
   w0: vec4<u32>, w1: vec4<u32>, w2: vec4<u32>, w3: vec4<u32>,
   n0: vec4<u32>, n1: vec4<u32>, n2: vec4<u32>, n3: vec4<u32>,
@@ -61,9 +71,9 @@ fn fetch_thin(thin: Matrix, row: u32, column: u32) -> vec4<u32> {
 }
 
 fn fetch(wide: Matrix, thin: Matrix, C: u32, column: u32, s: u32, t: u32) -> Vectors {
-  let rows = s * 128u + (t >> 3u) + vec4<u32>(0u, 32u, 64u, 96u);
+  let rows = s * tokens + t / row_vectors + wide_step * vec4<u32>(0u, 1u, 2u, 3u);
   let i = select(rows, min(rows, vec4<u32>(p.T - 1u)), ragged) * (C >> 3u) + column;
-  let row = s * 128u + t / (2u * fragments);
+  let row = s * tokens + t / (2u * fragments);
   let thin_column = t % (2u * fragments);
   var v: Vectors;
   v.w0 = wide[i.x];
@@ -71,8 +81,8 @@ fn fetch(wide: Matrix, thin: Matrix, C: u32, column: u32, s: u32, t: u32) -> Vec
   v.w2 = wide[i.z];
   v.w3 = wide[i.w];
   v.n0 = fetch_thin(thin, row, thin_column);
-  if (fragments > 1u) { v.n1 = fetch_thin(thin, row + thin_step, thin_column); }
-  if (fragments > 2u) {
+  if (thin_times > 1u) { v.n1 = fetch_thin(thin, row + thin_step, thin_column); }
+  if (thin_times > 2u) {
     v.n2 = fetch_thin(thin, row + 2u * thin_step, thin_column);
     v.n3 = fetch_thin(thin, row + 3u * thin_step, thin_column);
   }
@@ -85,18 +95,19 @@ fn inside(v: vec4<u32>, row: u32, column: u32) -> vec4<u32> {
 }
 
 fn keep(v: Vectors, s: u32, t: u32) {
-  let to = (t >> 3u) * stride_wide + (t & 7u);
+  const next = wide_step * stride_wide;
+  let to = (t / row_vectors) * stride_wide + t % row_vectors;
   tile[to] = v.w0;
-  tile[to + 32u * stride_wide] = v.w1;
-  tile[to + 64u * stride_wide] = v.w2;
-  tile[to + 96u * stride_wide] = v.w3;
+  tile[to + next] = v.w1;
+  tile[to + 2u * next] = v.w2;
+  tile[to + 3u * next] = v.w3;
   let row = t / (2u * fragments);
   let column = t % (2u * fragments);
-  let token = s * 128u + row;
+  let token = s * tokens + row;
   let to_thin = tile_thin + row * stride_thin + column;
   tile[to_thin] = inside(v.n0, token, column);
-  if (fragments > 1u) { tile[to_thin + thin_step * stride_thin] = inside(v.n1, token + thin_step, column); }
-  if (fragments > 2u) {
+  if (thin_times > 1u) { tile[to_thin + thin_step * stride_thin] = inside(v.n1, token + thin_step, column); }
+  if (thin_times > 2u) {
     tile[to_thin + 2u * thin_step * stride_thin] = inside(v.n2, token + 2u * thin_step, column);
     tile[to_thin + 3u * thin_step * stride_thin] = inside(v.n3, token + 3u * thin_step, column);
   }
@@ -118,32 +129,33 @@ fn add_block(c: ptr<function, Sums>, row: u32, column: u32) {
 
 fn partial(block: u32, i: u32) -> f32 { return bitcast<f32>(tile[block * 64u + (i >> 2u)][i & 3u]); }
 
-/** Adds both halves of the tokens and writes 64 columns by 16 rows of thin. */
+/** Adds up what the subgroups have of the same columns and writes these, by 16 rows of thin. */
 fn put(y: ptr<storage, array<Y>, read_write>, C: u32, sum: Sum, f: u32, c0: u32, t: u32) {
   workgroupBarrier();
   subgroupMatrixStore<row_major>(&tile, (t >> 5u) * 64u, sum, 4u);
   workgroupBarrier();
-  for (var i = t; i < 1024u; i += 256u) {
+  for (var i = t; i < columns * 16u; i += 256u) {
     // Neighbouring threads write neighbouring elements.
-    let column = select(i >> 4u, i & 63u, turned);
-    let row = select(i & 15u, i >> 6u, turned);
+    let column = select(i >> 4u, i % columns, turned);
+    let row = select(i & 15u, i / columns, turned);
     let c = c0 + column;
     let r = f * 16u + row;
     if (c < C && r < p.R) {
       let element = (column & 15u) * 16u + row;
-      let total = (partial(column >> 4u, element) + partial(4u + (column >> 4u), element)) * p.scale;
-      y[select(c * p.R + r, r * C + c, turned)] = Y(total);
+      var total = 0.0;
+      for (var half = 0u; half < halves; half++) { total += partial(half * beside + (column >> 4u), element); }
+      y[select(c * p.R + r, r * C + c, turned)] = Y(total * p.scale);
     }
   }
 }
 
 fn sum_tokens(wide: Matrix, thin: Matrix, y: ptr<storage, array<Y>, read_write>, C: u32, c0: u32, t: u32) {
   if (c0 >= C) { return; }
-  let column = min((c0 >> 3u) + (t & 7u), (C >> 3u) - 1u);
+  let column = min((c0 >> 3u) + t % row_vectors, (C >> 3u) - 1u);
   let subgroup = t >> 5u;
-  let own = (subgroup & 3u) * 2u;
-  let row = (subgroup >> 2u) * 64u;
-  let steps = (p.T + 127u) >> 7u;
+  let own = (subgroup % beside) * 2u;
+  let row = (subgroup / beside) * 64u;
+  let steps = (p.T + tokens - 1u) / tokens;
   var c: Sums;
   var v = fetch(wide, thin, C, column, 0u, t);
   for (var s = 0u; s < steps; s++) {
@@ -167,7 +179,7 @@ fn sum_tokens(wide: Matrix, thin: Matrix, y: ptr<storage, array<Y>, read_write>,
 
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) t: u32) {
-  let c0 = group.x * 64u;
+  let c0 = group.x * columns;
   if (products == 1u || group.y == 0u) {
     sum_tokens(&wide0, &thin0, &y0, p.C0, c0, t);
   } else if (products == 2u || group.y == 1u) {

@@ -11,6 +11,8 @@ const fewTiles = 80;
 
 /** Largest rank that continues K; a larger one is a product of its own. */
 const largestRank = 256;
+/** From this width on sums over tokens have enough workgroups of 64 columns for a large GPU. */
+const wideSum = 8192;
 /** Most columns of a thin operand: four fragments. */
 const thinnest = 64;
 
@@ -46,7 +48,8 @@ function tokenSum<T extends TensorLike>(g: Gemm<T>, { M, N, K }: Sizes): Dispatc
   const turned = M < N, [wide, thin] = turned ? [b, a] : [a, b], [C, R] = turned ? [N, M] : [M, N];
   const fits = R <= thinnest && C % 8 === 0 && R % 8 === 0 && a.dtype === "f16" && b.dtype === "f16" && a !== b;
   if (!fits || !transA || transB || g.low || g.plus || g.accumulate || g.columns) return undefined;
-  const fragments = R <= 16 ? 1 : R <= 32 ? 2 : 4, ragged = K % 128 !== 0 || R !== 16 * fragments;
+  const fragments = R <= 16 ? 1 : R <= 32 ? 2 : 4, columns = C < wideSum && fragments < 4 ? 32 : 64;
+  const ragged = K % (8192 / columns) !== 0 || R !== 16 * fragments;
   return {
     kernel: "gemm_tokens_matrix",
     constants: {
@@ -54,10 +57,11 @@ function tokenSum<T extends TensorLike>(g: Gemm<T>, { M, N, K }: Sizes): Dispatc
       Y: y.dtype,
       ...turned ? { turned: "true" } : {},
       ...ragged ? { ragged: "true" } : {},
+      ...columns === 32 ? { columns: "32u" } : {},
     },
     tensors: [wide, thin, y, ...noOthers],
     params: [K, R, { f32: scale }, C, 0, 0],
-    grid: [Math.ceil(C / 64), 1, 1],
+    grid: [Math.ceil(C / columns), 1, 1],
     work: { flop: 2 * M * N * K, bytes: bytesMoved(a, b, y) },
   };
 }
