@@ -223,6 +223,11 @@ export interface Executor {
   /** Whether segments are best large: every run of one costs something, however little it does. */
   readonly largeSegments: boolean;
   /**
+   * Whether attention over a cache is good for many tokens at a time: else whole prompts run without one, and their keys and
+   * values are stored afterwards.
+   */
+  readonly promptsThroughCache: boolean;
+  /**
    * Makes a value of host data. On the CPU it shares the memory: later writes to `data` are seen. `purpose` names what
    * comes with every batch in another length: its memory is then as large as the largest needed, and serves all.
    */

@@ -115,6 +115,7 @@ export function createOnnxExecutor(options: OnnxOptions = {}): Executor {
     description: `ONNX Runtime ${runtime.version}, ${threads > 0 ? `threads: ${threads}` : "a thread on every core"}`,
     paddedAttention: true,
     largeSegments: true,
+    promptsThroughCache: true,
     tensor: (data, shape) => hold(data, shape, false),
     weight(data: WeightData): Value {
       const int8 = options.int8 && fitsInt8(data.shape) ? { id: weights++ } : undefined;

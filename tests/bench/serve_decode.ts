@@ -18,6 +18,7 @@ import { fetchModel } from "../../lib/cli/pull.ts";
 import { openModel } from "../../lib/model/source.ts";
 import { type LoadOptions, loadWeights } from "../../lib/model/weights.ts";
 import { createOnnxExecutor } from "../../lib/onnx/executor.ts";
+import { createWasmExecutor } from "../../lib/wasm/executor.ts";
 import { makeEngine } from "../../lib/serve/make_engine.ts";
 import { request } from "../helpers/serving.ts";
 
@@ -27,14 +28,17 @@ const { values: flags } = parseArgs({
     streams: { type: "string", default: "1,8" },
     tokens: { type: "string", default: "64" },
     prompt: { type: "string", default: "512" },
-    linear: { type: "string", default: "int8" },
+    engine: { type: "string", default: "wasm" },
+    linear: { type: "string", default: "nf4" },
     profile: { type: "string" },
     threads: { type: "string", default: "0" },
   },
 });
 const source = openModel(await fetchModel(flags.model)), { config } = source;
-const int8 = flags.linear === "int8";
-const executor = createOnnxExecutor({ threads: Number(flags.threads), int8, profilePrefix: flags.profile });
+const int8 = flags.linear === "int8", threads = Number(flags.threads);
+const executor = flags.engine === "wasm"
+  ? await createWasmExecutor({ threads })
+  : createOnnxExecutor({ threads, int8, profilePrefix: flags.profile });
 const linear = int8 ? "nf4" : flags.linear as LoadOptions["linear"];
 const weights = loadWeights(source, executor, { linear, cacheDir: `${cacheFolder()}/weights` });
 source.close();
