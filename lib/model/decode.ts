@@ -105,7 +105,9 @@ export function makeDecoder(generator: Generator, cache: KvCache): Decoder {
     pieces: Piece[],
     { logits, index: last = lastOf(pieces) }: DecodeOptions & { index?: Int32Array<ArrayBuffer> },
   ): Promise<Value | undefined> {
-    if (!executor.promptsThroughCache && tokens.shape[0] > 2 * pieces.length && pieces.every(({ start }) => start === 0)) {
+    if (
+      !executor.promptsThroughCache && tokens.shape[0] > 2 * pieces.length && pieces.every(({ start }) => start === 0)
+    ) {
       return await prefill(generator, cache, tokens, pieces, { logits });
     }
     const made: Value[] = [];

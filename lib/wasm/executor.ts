@@ -4,11 +4,11 @@
  * of inputs and kept. A token's result depends neither on the tokens beside it nor on the number of threads.
  */
 import type { Executor, Segment, Value } from "../ops.ts";
-import { type List, makeList, type Temporaries } from "./list.ts";
+import { type List, makeList, type Place, type Temporaries } from "./list.ts";
 import { sharedMemory } from "./memory.ts";
 import { type Call, type Node, recordingOps } from "./record.ts";
 import { startThreads } from "./threads.ts";
-import { nf4Tables, wasmWeight } from "./weight.ts";
+import { nf4Tables, wasmWeight, writtenOut } from "./weight.ts";
 
 interface Held extends Value {
   address: number;
@@ -17,6 +17,9 @@ interface Held extends Value {
   /** What a list depends on: form and shape. */
   signature: string;
   form?: Node["form"];
+  /** Of weights in NF4: they in f32, made when many rows meet them first. */
+  written?: () => Float32Array;
+  many?: unknown;
 }
 
 interface Kept extends List {
@@ -29,7 +32,24 @@ interface Kept extends List {
 export interface WasmOptions {
   /** Default: as many as the machine has cores. */
   threads?: number;
+  /** Multiplies many rows, where somebody does it faster (lib/onnx/product.ts); weights are then held in f32 as well. */
+  manyRows?: ManyRows<unknown>;
 }
+
+interface Floats {
+  data: Float32Array;
+  shape: readonly number[];
+}
+
+/** y = x * W^T for many rows, W being what `weight` has made. */
+export interface ManyRows<W> {
+  weight(data: Float32Array, shape: readonly number[]): W;
+  multiply(x: Floats, weight: W, y: Floats): Promise<void>;
+  close(): void;
+}
+
+/** Rows of a product that are many: fewer are multiplied faster by the kernels. */
+const many = 32;
 
 /** Lists kept: those of the last so many shapes. */
 const mostLists = 64;
@@ -57,14 +77,17 @@ export async function createWasmExecutor(options: WasmOptions = {}): Promise<Exe
     for (const [input, { shape, form }] of Object.entries(inputs)) {
       nodes[input] = { input, shape, form, bytes: 4 * size(shape) };
     }
-    const made = segment.build(recordingOps(calls), nodes), outputs = new Map<Node, string>();
+    const ops = recordingOps(calls, { manyRows: options.manyRows && many });
+    const made = segment.build(ops, nodes), outputs = new Map<Node, string>();
     const shapes: Kept["shapes"] = {};
     for (const [name, node] of Object.entries(made)) {
-      if (node.input !== undefined || outputs.has(node)) throw new Error(`${segment.key}: ${name} has no place of its own`);
+      if (node.input !== undefined || outputs.has(node)) {
+        throw new Error(`${segment.key}: ${name} has no place of its own`);
+      }
       outputs.set(node, name);
       shapes[name] = node.shape;
     }
-    const words = calls.reduce((sum, { words }) => sum + words.length + 4, 3), address = shared.allocate(4 * words);
+    const words = calls.reduce((sum, { words }) => sum + words.length + 7, 3), address = shared.allocate(4 * words);
     const list = makeList(calls, { at: address, outputs, temporaries });
     const live = shared.integers(address, list.words.length);
     live.set(list.words);
@@ -96,9 +119,11 @@ export async function createWasmExecutor(options: WasmOptions = {}): Promise<Exe
     weight(data) {
       const made = wasmWeight(data), { shape } = data, form = made.kind;
       if (form === "f32") return hold(copied(made.data), shape, { form });
-      return hold(copied(made.codes), shape, { form, scales: copied(made.scales) });
+      const held = hold(copied(made.codes), shape, { form, scales: copied(made.scales) });
+      if (data.kind === "nf4" && options.manyRows) held.written = () => writtenOut(data);
+      return held;
     },
-    run(segment, inputs, into = {}) {
+    async run(segment, inputs, into = {}) {
       const values = inputs as Record<string, Held>, list = listFor(segment, values);
       const outputs: Record<string, Held> = {};
       for (const name in list.shapes) {
@@ -106,10 +131,27 @@ export async function createWasmExecutor(options: WasmOptions = {}): Promise<Exe
         outputs[name] = into[name] as Held | undefined ?? hold(shared.allocate(4 * size(shape)), shape);
       }
       const { live } = list;
-      for (const { word, name, scales } of list.inputs) live[word] = scales ? values[name].scales! : values[name].address;
+      for (const { word, name, scales } of list.inputs) {
+        live[word] = scales ? values[name].scales! : values[name].address;
+      }
       for (const { word, name } of list.outputs) live[word] = outputs[name].address;
-      threads.run(list.address);
-      return Promise.resolve(outputs);
+      const floatsAt = (place: Place, shape: readonly number[]): Floats => {
+        const address = "address" in place
+          ? place.address
+          : "input" in place
+          ? values[place.input].address
+          : outputs[place.output].address;
+        return { data: shared.floats(address, size(shape)), shape };
+      };
+      for (const step of list.steps) {
+        if ("from" in step) threads.run(list.address + 4 * step.from);
+        else {
+          const weight = values[step.weight], [O, I] = weight.shape, { rows } = step;
+          weight.many ??= options.manyRows!.weight(weight.written!(), weight.shape);
+          await options.manyRows!.multiply(floatsAt(step.x, [rows, I]), weight.many, floatsAt(step.y, [rows, O]));
+        }
+      }
+      return outputs;
     },
     read: (value) => Promise.resolve(floats(value)),
     readAll: (values) => Promise.resolve(values.map(floats)),
@@ -137,6 +179,7 @@ export async function createWasmExecutor(options: WasmOptions = {}): Promise<Exe
     },
     dispose() {
       threads.stop();
+      options.manyRows?.close();
       return Promise.resolve();
     },
   };

@@ -1,24 +1,29 @@
 /**
- * f32 weights that came from 8-bit blocks, as Q8_0's, found out by their values: then a quarter of the memory holds the
- * same numbers.
+ * f32 weights that came from Q8_0's blocks of 32, found out by their values: a quarter of the memory then holds the same
+ * numbers. lib/model/source.ts gives such numbers rounded to f16, so that each is a multiple of its block's scale within
+ * half a unit of f16's last place.
  */
+import { f32ToF16, halfToFloat } from "../formats/float16.ts";
 
 export const int8Block = 32;
 
 export interface Int8Blocks {
   /** i8 [O, I]. */
   codes: Int8Array;
-  /** f32 [O, I/32]. */
+  /** f32 [O, I/32], all of them f16 numbers. */
   scales: Float32Array;
 }
 
+/** Half a unit of f16's last place, relative; and of its smallest number. */
+const relative = 2 ** -11, absolute = 2 ** -25;
+
 /**
- * data = codes * scales, to the bit, by blocks of 32 with codes from -127 to 127; undefined where that cannot be. The
- * largest of a block is taken for 127 steps, and else for fewer (a block whose scale was rounded up, or that was cut
- * short, has no 127).
+ * data = codes * scales within f16's rounding, in blocks of 32 with the largest number at 127 or -127, as ggml's quantiser
+ * makes them; undefined where one block is not like that.
  */
 export function int8Blocks(data: Float32Array): Int8Blocks | undefined {
   const codes = new Int8Array(data.length), scales = new Float32Array(data.length / int8Block);
+  const exact = new Float32Array(1), half = new Uint16Array(1);
   for (let block = 0; block < scales.length; block++) {
     const start = block * int8Block;
     let max = 0;
@@ -27,19 +32,23 @@ export function int8Blocks(data: Float32Array): Int8Blocks | undefined {
       if (size > max) max = size;
     }
     if (max === 0) continue;
-    let most = 127;
-    while (most > 0 && !holds(max / most, start)) most--;
-    if (most === 0) return undefined;
-    scales[block] = max / most;
+    exact[0] = max / 127;
+    f32ToF16(exact, half);
+    const scale = [half[0], half[0] - 1, half[0] + 1].map((bits) => halfToFloat[bits]).find((scale) =>
+      holds(scale, start)
+    );
+    if (scale === undefined) return undefined;
+    scales[block] = scale;
   }
   return { codes, scales };
 
-  /** Whether the block is whole multiples of a scale, which are then its codes. */
-  function holds(exact: number, start: number): boolean {
-    const scale = Math.fround(exact);
+  /** Whether the block is multiples of a scale, which are then its codes. */
+  function holds(scale: number, start: number): boolean {
     for (let i = start; i < start + int8Block; i++) {
       const code = Math.round(data[i] / scale);
-      if (Math.fround(code * scale) !== data[i]) return false;
+      if (!(Math.abs(code) <= 127 && Math.abs(code * scale - data[i]) <= relative * Math.abs(data[i]) + absolute)) {
+        return false;
+      }
       codes[i] = code;
     }
     return true;

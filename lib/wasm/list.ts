@@ -2,8 +2,8 @@
  * Recorded calls as the words of a list that the threads work through (run.wat): where every value lies, and where the
  * threads have to wait for each other.
  */
-import { kernels } from "./module.ts";
-import type { Call, Node } from "./record.ts";
+import { type Kernel, kernels } from "./module.ts";
+import type { Call, Node, Word } from "./record.ts";
 
 /** A word to be filled in before a run: the address of an input or output, or of a weight's scales. */
 export interface Hole {
@@ -12,8 +12,15 @@ export interface Hole {
   scales: boolean;
 }
 
+/** Where a value lies: an address, or that of an input or output by name. */
+export type Place = { address: number } | { input: string } | { output: string };
+
+/** What is done in turn: the threads work through the list from a word on, or others multiply (record.ts, many_rows). */
+export type Step = { from: number } | { x: Place; weight: string; y: Place; rows: number };
+
 export interface List {
   words: Int32Array;
+  steps: Step[];
   inputs: Hole[];
   outputs: Hole[];
 }
@@ -31,7 +38,10 @@ export function makeList(
   calls: Call[],
   { at, outputs, temporaries }: { at: number; outputs: Map<Node, string>; temporaries: Temporaries },
 ): List {
-  const words: number[] = [], holes: List = { words: new Int32Array(), inputs: [], outputs: [] };
+  const words: number[] = [], holes: Pick<List, "inputs" | "outputs"> = { inputs: [], outputs: [] };
+  const steps: Step[] = [];
+  /** Where the words of the list that is being written begin. */
+  let begun = 0;
   const lastUse = new Map<Node, number>(), placed = new Map<Node, number>();
   calls.forEach(({ reads, writes }, i) => [...reads, ...writes].forEach((node) => lastUse.set(node, i)));
   const since = makeHazards(), barrier = [kernels.indexOf("barrier"), 2];
@@ -40,8 +50,28 @@ export function makeList(
     for (const node of writes) {
       if (node.input === undefined && !outputs.has(node)) placed.set(node, temporaries.take(node.bytes));
     }
+    const placeOf = (node: Node): Place =>
+      node.input !== undefined
+        ? { input: node.input }
+        : placed.has(node)
+        ? { address: placed.get(node)! }
+        : { output: outputs.get(node)! };
     const place = (node: Node): number | string => node.input ?? placed.get(node) ?? `output ${outputs.get(node)}`;
-    if (since.conflict(reads.map(place), writes.map(place))) words.push(...barrier);
+    const waits = since.conflict(reads.map(place), writes.map(place));
+    if (kernel === "many_rows") {
+      finish();
+      const [x, weight, y] = args.map((arg) => (arg as { of: Node }).of);
+      steps.push({ x: placeOf(x), weight: weight.input!, y: placeOf(y), rows: x.shape[0] });
+    } else write(kernel, args, waits);
+    for (const node of new Set([...reads, ...writes])) {
+      if (lastUse.get(node) === i && placed.has(node)) temporaries.give(placed.get(node)!);
+    }
+  }
+  finish();
+  return { ...holes, words: Int32Array.from(words), steps };
+
+  function write(kernel: Kernel, args: Word[], waits: boolean): void {
+    if (waits && words.length > begun) words.push(...barrier);
     words.push(kernels.indexOf(kernel), args.length + 2);
     const first = words.length;
     for (const arg of args) {
@@ -57,12 +87,16 @@ export function makeList(
         words.push(placed.get(of) ?? 0);
       }
     }
-    for (const node of new Set([...reads, ...writes])) {
-      if (lastUse.get(node) === i && placed.has(node)) temporaries.give(placed.get(node)!);
-    }
   }
-  words.push(...barrier, -1);
-  return { ...holes, words: Int32Array.from(words) };
+
+  /** Ends the list that is being written: all threads are done with it then. */
+  function finish(): void {
+    if (words.length > begun) {
+      words.push(...barrier, -1);
+      steps.push({ from: begun });
+    }
+    begun = words.length;
+  }
 }
 
 /** What was read and written since the last barrier: a call that would meet it must wait. */

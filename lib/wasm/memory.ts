@@ -47,7 +47,9 @@ export function sharedMemory(threads: number): SharedMemory {
     }
     const missing = top + size - memory.buffer.byteLength;
     if (top + size > mostBytes) {
-      throw new RangeError(`${size} bytes are more than ${mostBytes - top}, which are left of the WASM engine's memory`);
+      throw new RangeError(
+        `${size} bytes are more than ${mostBytes - top}, which are left of the WASM engine's memory`,
+      );
     }
     if (missing > 0) memory.grow(Math.ceil(missing / page));
     top += size;

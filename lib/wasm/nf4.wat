@@ -27,7 +27,7 @@
 
 ;; Outputs $o to before $end of a single row.
 (func $nf4_outputs (param $p i32) (param $o i32) (param $end i32)
-  (local $codes i32) (local $scales i32) (local $x i32) (local $s i32) (local $stop i32)
+  (local $y i32) (local $codes i32) (local $scales i32) (local $x i32) (local $s i32) (local $stop i32)
   (local $c v128) (local $i v128) (local $l v128) (local $h v128) (local $sum v128) (local $acc v128)
   (local $low v128) (local $high v128) (local $mask v128)
   (local.set $low (v128.load (i32.const 192)))
@@ -38,6 +38,7 @@
   (local.set $scales (i32.add (i32.load offset=12 (local.get $p))
     (i32.mul (local.get $o) (i32.shl (i32.load offset=28 (local.get $p)) (i32.const 2)))))
   (local.set $stop (i32.add (i32.load (local.get $p)) (i32.shl (i32.load offset=28 (local.get $p)) (i32.const 7))))
+  (local.set $y (i32.add (i32.load offset=16 (local.get $p)) (i32.shl (local.get $o) (i32.const 2))))
   (block $done (loop $output
     (br_if $done (i32.ge_u (local.get $o) (local.get $end)))
     (local.set $x (i32.load (local.get $p)))
@@ -88,8 +89,11 @@
       (local.set $scales (i32.add (local.get $scales) (i32.const 4)))
       (local.set $s (i32.add (local.get $s) (i32.const 8)))
       (br_if $block (i32.lt_u (local.tee $x (i32.add (local.get $x) (i32.const 128))) (local.get $stop))))
-    (f32.store (i32.add (i32.load offset=16 (local.get $p)) (i32.shl (local.get $o) (i32.const 2)))
-      (call $sum (local.get $acc)))
+    ;; $sum, but a call would keep the tables out of registers.
+    (f32.store (local.get $y) (f32.add
+      (f32.add (f32x4.extract_lane 0 (local.get $acc)) (f32x4.extract_lane 1 (local.get $acc)))
+      (f32.add (f32x4.extract_lane 2 (local.get $acc)) (f32x4.extract_lane 3 (local.get $acc)))))
+    (local.set $y (i32.add (local.get $y) (i32.const 4)))
     (local.set $o (i32.add (local.get $o) (i32.const 1)))
     (br $output))))
 

@@ -14,12 +14,13 @@
 
 ;; Outputs $o to before $end of a single row.
 (func $q8_outputs (param $p i32) (param $o i32) (param $end i32)
-  (local $codes i32) (local $scales i32) (local $x i32) (local $s i32) (local $stop i32) (local $acc v128)
+  (local $y i32) (local $codes i32) (local $scales i32) (local $x i32) (local $s i32) (local $stop i32) (local $acc v128)
   (local.set $codes (i32.add (i32.load offset=8 (local.get $p))
     (i32.mul (local.get $o) (i32.shl (i32.load offset=28 (local.get $p)) (i32.const 5)))))
   (local.set $scales (i32.add (i32.load offset=12 (local.get $p))
     (i32.mul (local.get $o) (i32.shl (i32.load offset=28 (local.get $p)) (i32.const 2)))))
   (local.set $stop (i32.add (i32.load (local.get $p)) (i32.shl (i32.load offset=28 (local.get $p)) (i32.const 6))))
+  (local.set $y (i32.add (i32.load offset=16 (local.get $p)) (i32.shl (local.get $o) (i32.const 2))))
   (block $done (loop $output
     (br_if $done (i32.ge_u (local.get $o) (local.get $end)))
     (local.set $x (i32.load (local.get $p)))
@@ -39,8 +40,11 @@
       (local.set $scales (i32.add (local.get $scales) (i32.const 4)))
       (local.set $s (i32.add (local.get $s) (i32.const 4)))
       (br_if $block (i32.lt_u (local.tee $x (i32.add (local.get $x) (i32.const 64))) (local.get $stop))))
-    (f32.store (i32.add (i32.load offset=16 (local.get $p)) (i32.shl (local.get $o) (i32.const 2)))
-      (call $sum (local.get $acc)))
+    ;; $sum without a call.
+    (f32.store (local.get $y) (f32.add
+      (f32.add (f32x4.extract_lane 0 (local.get $acc)) (f32x4.extract_lane 1 (local.get $acc)))
+      (f32.add (f32x4.extract_lane 2 (local.get $acc)) (f32x4.extract_lane 3 (local.get $acc)))))
+    (local.set $y (i32.add (local.get $y) (i32.const 4)))
     (local.set $o (i32.add (local.get $o) (i32.const 1)))
     (br $output))))
 
@@ -84,7 +88,7 @@
     (local.set $w (i32.add (local.get $w) (i32.const 256)))
     (br_if $block (local.tee $blocks (i32.sub (local.get $blocks) (i32.const 1))))))
 
-;; y[n] = W[index[n]], exact. Arguments: codes i8 [M, I], scales f32 [M, I/32], index i32 [N], y f32 [N, I], N, I/32. Rows are
+;; y[n] = W[index[n]], rounded to f16's 11 bits as these numbers are elsewhere (int8_blocks.ts): x*8193 - (x*8193 - x). Arguments: codes i8 [M, I], scales f32 [M, I/32], index i32 [N], y f32 [N, I], N, I/32. Rows are
 ;; shared out.
 (func $gather_q8 (param $p i32) (param $thread i32) (param $threads i32)
   (local $n i32) (local $last i32) (local $row i32) (local $codes i32) (local $scales i32) (local $y i32) (local $end i32)
@@ -104,10 +108,10 @@
     (loop $eight
       (local.set $scale (v128.load32_splat (local.get $scales)))
       (local.set $c (v128.load8x8_s (local.get $codes)))
-      (v128.store (local.get $y)
-        (f32x4.mul (local.get $scale) (f32x4.convert_i32x4_s (i32x4.extend_low_i16x8_s (local.get $c)))))
-      (v128.store offset=16 (local.get $y)
-        (f32x4.mul (local.get $scale) (f32x4.convert_i32x4_s (i32x4.extend_high_i16x8_s (local.get $c)))))
+      (v128.store (local.get $y) (call $rounded
+        (f32x4.mul (local.get $scale) (f32x4.convert_i32x4_s (i32x4.extend_low_i16x8_s (local.get $c))))))
+      (v128.store offset=16 (local.get $y) (call $rounded
+        (f32x4.mul (local.get $scale) (f32x4.convert_i32x4_s (i32x4.extend_high_i16x8_s (local.get $c))))))
       (local.set $y (i32.add (local.get $y) (i32.const 32)))
       (local.set $codes (i32.add (local.get $codes) (i32.const 8)))
       ;; A scale for every four eights.
@@ -116,3 +120,7 @@
       (br_if $eight (i32.lt_u (local.get $codes) (local.get $end))))
     (local.set $n (i32.add (local.get $n) (i32.const 1)))
     (br $next))))
+
+(func $rounded (param $x v128) (result v128) (local $c v128)
+  (local.set $c (f32x4.mul (local.get $x) (v128.const f32x4 8193 8193 8193 8193)))
+  (f32x4.sub (local.get $c) (f32x4.sub (local.get $c) (local.get $x))))

@@ -22,7 +22,8 @@ export interface Node extends Value {
 export type Word = number | { float: number } | { of: Node; scales?: boolean } | { word: number };
 
 export interface Call {
-  kernel: Kernel;
+  /** "many_rows": y = x * W^T of the nodes in `words`, in that order, which others than the kernels compute. */
+  kernel: Kernel | "many_rows";
   words: Word[];
   reads: Node[];
   writes: Node[];
@@ -31,12 +32,13 @@ export interface Call {
 const count = (shape: readonly number[]) => shape.reduce((a, b) => a * b, 1);
 const last = (shape: readonly number[]) => shape[shape.length - 1];
 
-export function recordingOps(calls: Call[]): Ops<Node> {
+/** `manyRows`: from how many rows on products with weights in NF4 are left to others. */
+export function recordingOps(calls: Call[], { manyRows = Infinity }: { manyRows?: number } = {}): Ops<Node> {
   /** Rows as integers, made once for all products that read them. */
   const integers = new Map<Node, { q: Node; scales: Node }>();
 
   const node = (shape: readonly number[], bytes = 4 * count(shape)): Node => ({ shape, bytes });
-  function call(kernel: Kernel, words: Word[], { reads, writes }: Pick<Call, "reads" | "writes">): void {
+  function call(kernel: Call["kernel"], words: Word[], { reads, writes }: Pick<Call, "reads" | "writes">): void {
     calls.push({ kernel, words, reads, writes });
   }
   function elementwise(op: 0 | 1 | 2, a: Node, b: Node): Node {
@@ -110,7 +112,12 @@ export function recordingOps(calls: Call[]): Ops<Node> {
     },
     linear(x, weight) {
       if (weight.form !== "nf4" && weight.form !== "q8") return linearF32(x, weight);
-      const { q, scales } = quantized(x), [T, I] = x.shape, [O] = weight.shape, y = node([T, O]);
+      const [T, I] = x.shape, [O] = weight.shape, y = node([T, O]);
+      if (T >= manyRows && weight.form === "nf4") {
+        call("many_rows", [{ of: x }, { of: weight }, { of: y }], { reads: [x, weight], writes: [y] });
+        return y;
+      }
+      const { q, scales } = quantized(x);
       const words: Word[] = [{ of: q }, { of: scales }, { of: weight }, { of: weight, scales: true }, { of: y }, T, O];
       call(`linear_${weight.form}`, [...words, I / (weight.form === "nf4" ? 64 : 32)], {
         reads: [q, scales, weight],
@@ -119,18 +126,25 @@ export function recordingOps(calls: Call[]): Ops<Node> {
       return y;
     },
     matmul(a, b, { transA, transB, scale, plus } = {}) {
-      if (transA || !transB) return answersOnly("a product of another form");
+      if (transA || !transB) return answersOnly("other product than x * W^T");
       return linearF32(a, b, { factor: scale, plus });
     },
     rope(x, cos, sin, { heads, inverse }) {
       if (inverse) return answersOnly("rope's inverse");
       const y = node(x.shape), [T] = x.shape;
-      const words: Word[] = [{ of: x }, { of: cos }, { of: sin }, { of: y }, T * heads, heads, last(x.shape) / heads / 2];
+      const words: Word[] = [
+        { of: x },
+        { of: cos },
+        { of: sin },
+        { of: y },
+        T * heads,
+        heads,
+        last(x.shape) / heads / 2,
+      ];
       call("rope", words, { reads: [x, cos, sin], writes: [y] });
       return y;
     },
-    attention: (q, k, v, { spans }, options) =>
-      attend(q, { keys: k, values: v, spans, ends: false }, options),
+    attention: (q, k, v, { spans }, options) => attend(q, { keys: k, values: v, spans, ends: false }, options),
     attentionCached(q, k, v, { table }, options) {
       const { keys, values, index, spans } = table!, [N, D] = k.shape;
       for (const [to, from] of [[keys, k], [values, v]]) {

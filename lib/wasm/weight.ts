@@ -47,10 +47,19 @@ export function wasmWeight(weight: WeightData): WasmWeight {
     const blocks = fits ? int8Blocks(weight.data) : undefined;
     return blocks ? { kind: "q8", ...blocks } : { kind: "f32", data: weight.data };
   }
+  if (!fits) return { kind: "f32", data: writtenOut(weight) };
+  const scales = maxima(weight).map((max) => max / nf4Factor);
+  return { kind: "nf4", codes: interleaved(weight.packed), scales };
+}
+
+type Nf4Weight = Extract<WeightData, { kind: "nf4" }>;
+
+const maxima = ({ absmax }: Nf4Weight) => absmax instanceof Float32Array ? absmax : recoverAbsmax(absmax);
+
+/** The weight in f32, [O, I]. */
+export function writtenOut(weight: Nf4Weight): Float32Array {
   const { packed, shape: [O, I] } = weight;
-  const absmax = weight.absmax instanceof Float32Array ? weight.absmax : recoverAbsmax(weight.absmax);
-  if (!fits) return { kind: "f32", data: dequantizeNf4(packed, absmax, O * I) };
-  return { kind: "nf4", codes: interleaved(packed), scales: absmax.map((max) => max / nf4Factor) };
+  return dequantizeNf4(packed, maxima(weight), O * I);
 }
 
 /**
