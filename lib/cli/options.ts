@@ -285,14 +285,6 @@ export const options = {
     choices: ["auto", "dawn", "webgpu", "onnx"],
     default: "auto",
   }),
-  int8: yesNo(
-    "answer on the CPU with weights in 8 bits: up to three times as fast, but no longer exactly what was trained",
-    {
-      ...machine,
-      commands: ["run", "serve"],
-      default: false,
-    },
-  ),
   threads: integer("CPU threads; 0: all cores", { ...machine, default: 0, min: 0, max: 1024 }),
   profile: yesNo("time of every GPU kernel, shown at the end; each step takes somewhat longer", {
     ...machine,

@@ -54,7 +54,12 @@ const many = 32;
 /** Lists kept: those of the last so many shapes. */
 const mostLists = 64;
 
-export async function createWasmExecutor(options: WasmOptions = {}): Promise<Executor> {
+export interface WasmExecutor extends Executor {
+  /** Bytes that are left of its memory. */
+  room(): number;
+}
+
+export async function createWasmExecutor(options: WasmOptions = {}): Promise<WasmExecutor> {
   const count = options.threads || navigator.hardwareConcurrency;
   const shared = sharedMemory(count);
   shared.bytes(192, 32).set(nf4Tables());
@@ -177,6 +182,7 @@ export async function createWasmExecutor(options: WasmOptions = {}): Promise<Exe
       lists.clear();
       temporaries.trim();
     },
+    room: shared.room,
     dispose() {
       threads.stop();
       options.manyRows?.close();

@@ -17,6 +17,8 @@ export interface SharedMemory {
   /** The address of a new part. RangeError where memory is used up. */
   allocate(bytes: number): number;
   free(address: number): void;
+  /** Bytes that were never given out. */
+  room(): number;
   floats(address: number, count: number): Float32Array;
   integers(address: number, count: number): Int32Array;
   bytes(address: number, count: number): Uint8Array;
@@ -76,6 +78,7 @@ export function sharedMemory(threads: number): SharedMemory {
       } else if (after?.start === end) after.start = start;
       else gaps.splice(at, 0, { start, end });
     },
+    room: () => mostBytes - top,
     floats: (address, count) => new Float32Array(memory.buffer, address, count),
     integers: (address, count) => new Int32Array(memory.buffer, address, count),
     bytes: (address, count) => new Uint8Array(memory.buffer, address, count),

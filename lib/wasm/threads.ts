@@ -2,6 +2,8 @@
  * The threads that run lists of kernel calls: this one and workers beside it, each with its own instance of the module over
  * one shared memory. A run comes back when the list is done; in between the others sleep.
  */
+import { once } from "node:events";
+import { Worker } from "node:worker_threads";
 import { type Exports, kernelModule } from "./module.ts";
 import workerSource from "./worker.js" with { type: "text" };
 
@@ -14,21 +16,15 @@ export interface Threads {
 }
 
 export async function startThreads(memory: WebAssembly.Memory, count: number): Promise<Threads> {
-  const module = kernelModule();
-  const { run } = new WebAssembly.Instance(module, { env: { memory } }).exports as unknown as Exports;
-  const url = `data:text/javascript,${encodeURIComponent(workerSource)}`;
+  const kernels = kernelModule();
+  const { run } = new WebAssembly.Instance(kernels, { env: { memory } }).exports as unknown as Exports;
   const job = Atomics.load(new Int32Array(memory.buffer, 0, 1), 0);
-  await Promise.all(Array.from({ length: count - 1 }, (_, i) => {
-    const worker = new Worker(url, { type: "module" });
-    const ready = new Promise<void>((resolve, reject) => {
-      worker.onmessage = () => resolve();
-      worker.onerror = (event) => {
-        event.preventDefault();
-        reject(new Error(`A thread of the WASM engine has failed: ${event.message}`));
-      };
-    });
-    worker.postMessage({ module, memory, thread: i + 1, threads: count, job });
-    return ready;
+  await Promise.all(Array.from({ length: count - 1 }, async (_, i) => {
+    const workerData = { kernels, memory, thread: i + 1, threads: count, job };
+    const worker = new Worker(workerSource, { eval: true, workerData });
+    await once(worker, "message");
+    // The program's end does not wait for a thread that sleeps.
+    worker.unref();
   }));
   return { count, run: (list) => run(list, count), stop: () => run(0, count) };
 }

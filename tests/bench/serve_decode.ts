@@ -3,9 +3,10 @@
  * requests at once, and the time that a prompt takes.
  *
  *   deno run -A tests/bench/serve_decode.ts [--model smollm2-135m] [--streams 1,8] [--tokens 64] [--prompt 512]
- *     [--linear int8] [--threads 0] [--profile PREFIX]
+ *     [--engine wasm] [--kernels] [--linear nf4] [--threads 0] [--profile PREFIX]
  *
- * --linear: int8, or as lib/model/weights.ts keeps weights: dequantised, nf4. --profile: ONNX Runtime's, beside PREFIX.
+ * --engine: wasm, as `ftl serve` takes it, --kernels without ONNX Runtime for prompts; or onnx, with its profile beside
+ * PREFIX. --linear: as lib/model/weights.ts keeps weights: nf4, dequantised.
  *
  * Prints, for each number of streams, the milliseconds of a token of all of them (median, least) and tokens a second, then
  * the prompt's; and beside both the milliseconds of CPU that they took on all cores, which tell something on a busy
@@ -18,6 +19,7 @@ import { fetchModel } from "../../lib/cli/pull.ts";
 import { openModel } from "../../lib/model/source.ts";
 import { type LoadOptions, loadWeights } from "../../lib/model/weights.ts";
 import { createOnnxExecutor } from "../../lib/onnx/executor.ts";
+import { createManyRows } from "../../lib/onnx/product.ts";
 import { createWasmExecutor } from "../../lib/wasm/executor.ts";
 import { makeEngine } from "../../lib/serve/make_engine.ts";
 import { request } from "../helpers/serving.ts";
@@ -28,6 +30,7 @@ const { values: flags } = parseArgs({
     streams: { type: "string", default: "1,8" },
     tokens: { type: "string", default: "64" },
     prompt: { type: "string", default: "512" },
+    kernels: { type: "boolean", default: false },
     engine: { type: "string", default: "wasm" },
     linear: { type: "string", default: "nf4" },
     profile: { type: "string" },
@@ -35,11 +38,11 @@ const { values: flags } = parseArgs({
   },
 });
 const source = openModel(await fetchModel(flags.model)), { config } = source;
-const int8 = flags.linear === "int8", threads = Number(flags.threads);
+const threads = Number(flags.threads);
 const executor = flags.engine === "wasm"
-  ? await createWasmExecutor({ threads })
-  : createOnnxExecutor({ threads, int8, profilePrefix: flags.profile });
-const linear = int8 ? "nf4" : flags.linear as LoadOptions["linear"];
+  ? await createWasmExecutor({ threads, manyRows: flags.kernels ? undefined : createManyRows({ threads }) })
+  : createOnnxExecutor({ threads, profilePrefix: flags.profile });
+const linear = flags.linear as LoadOptions["linear"];
 const weights = loadWeights(source, executor, { linear, cacheDir: `${cacheFolder()}/weights` });
 source.close();
 const slots = Math.max(...flags.streams.split(",").map(Number));
