@@ -6,9 +6,10 @@
 import type { Executor, Segment, Value } from "../ops.ts";
 import { type List, makeList, type Place, type Temporaries } from "./list.ts";
 import { sharedMemory } from "./memory.ts";
+import { numbers, numbersAt } from "./module.ts";
 import { type Call, type Node, recordingOps } from "./record.ts";
 import { startThreads } from "./threads.ts";
-import { nf4Tables, wasmWeight, writtenOut } from "./weight.ts";
+import { nf4Tables, nf4TablesAt, wasmWeight, writtenOut } from "./weight.ts";
 
 interface Held extends Value {
   address: number;
@@ -62,7 +63,8 @@ export interface WasmExecutor extends Executor {
 export async function createWasmExecutor(options: WasmOptions = {}): Promise<WasmExecutor> {
   const count = options.threads || navigator.hardwareConcurrency;
   const shared = sharedMemory(count);
-  shared.bytes(192, 32).set(nf4Tables());
+  shared.bytes(nf4TablesAt, 32).set(nf4Tables());
+  shared.floats(numbersAt, numbers.length).set(numbers);
   const threads = await startThreads(shared.memory, count);
   const lists = new Map<string, Kept>();
   const temporaries = makeTemporaries(shared);

@@ -14,7 +14,7 @@
     (br_if $done (i32.ge_u (local.get $i) (local.get $end)))
     (local.set $x (v128.load (i32.add (i32.load (local.get $p)) (local.get $i))))
     (v128.store (i32.add (i32.load offset=8 (local.get $p)) (local.get $i)) (f32x4.mul
-      (f32x4.div (local.get $x) (f32x4.add (v128.const f32x4 1 1 1 1) (call $exp (f32x4.neg (f32x4.mul (local.get $x)
+      (f32x4.div (local.get $x) (f32x4.add (v128.load32_splat (i32.const 300)) (call $exp (f32x4.neg (f32x4.mul (local.get $x)
         (f32x4.add (local.get $c) (f32x4.mul (local.get $d) (f32x4.mul (local.get $x) (local.get $x)))))))))
       (v128.load (i32.add (i32.load offset=4 (local.get $p)) (local.get $i)))))
     (local.set $i (i32.add (local.get $i) (i32.const 16)))

@@ -36,6 +36,14 @@ export const kernels = [
 
 export type Kernel = typeof kernels[number];
 
+/** f32 numbers that the kernels read at 256: of $exp, its range, 1/ln 2, ln 2 in two parts, the polynomial, and 1. */
+export const numbersAt = 256;
+export const numbers = [
+  ...[88, -87, Math.LOG2E, 0.693359375, -2.1219444e-4],
+  ...[1.98756915e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 0.5],
+  1,
+];
+
 /** The first thread's part of run.wat. */
 export interface Exports {
   run(list: number, threads: number): void;

@@ -29,6 +29,9 @@ export interface Call {
   writes: Node[];
 }
 
+/** f32 numbers that a thread's own memory holds. */
+const mostScores = 2 ** 18;
+
 const count = (shape: readonly number[]) => shape.reduce((a, b) => a * b, 1);
 const last = (shape: readonly number[]) => shape[shape.length - 1];
 
@@ -77,9 +80,13 @@ export function recordingOps(calls: Call[], { manyRows = Infinity }: { manyRows?
     kvHeads: number;
     scale: number;
   }): Node {
-    const y = node(q.shape), { heads: H, kvHeads, scale } = options, { keys, values, spans } = table;
+    const y = node(q.shape), [T] = q.shape, { heads: H, kvHeads, scale } = options, { keys, values, spans } = table;
+    const S = last(q.shape) / H, most = keys.shape[keys.shape.length - 2], group = H / kvHeads;
+    // For few tokens heads alone share out better; and all scores must have room.
+    const together = T >= 8 && group * (most + 8) <= mostScores ? group : 1;
+    if (most + 8 > mostScores) throw new RangeError(`A context of ${most} tokens is longer than ${mostScores}`);
     const words: Word[] = [{ of: q }, { of: keys }, { of: values }, { of: spans }, { of: y }];
-    words.push(q.shape[0] * H, H, kvHeads, last(q.shape) / H, { float: scale }, Number(table.ends));
+    words.push(T * H, H, kvHeads, S, { float: scale }, Number(table.ends), together);
     call("attention", words, { reads: [q, keys, values, spans], writes: [y] });
     return y;
   }

@@ -39,25 +39,22 @@
   (call $sum (local.get $acc)))
 
 ;; e^x within 2 units of the last place; below -87 what it is there. x = n*ln 2 + r, the polynomial for r of Cephes' expf.
+;; Its numbers (module.ts) are read from memory: a constant of a vector takes several instructions wherever it is used.
 (func $exp (param $x v128) (result v128) (local $n v128) (local $r v128) (local $y v128)
-  (local.set $x (f32x4.max (f32x4.min (local.get $x) (v128.const f32x4 88 88 88 88)) (v128.const f32x4 -87 -87 -87 -87)))
-  (local.set $n (f32x4.nearest (f32x4.mul (local.get $x)
-    (v128.const f32x4 1.44269504088896341 1.44269504088896341 1.44269504088896341 1.44269504088896341))))
+  (local.set $x (f32x4.pmax
+    (f32x4.pmin (local.get $x) (v128.load32_splat (i32.const 256))) (v128.load32_splat (i32.const 260))))
+  (local.set $n (f32x4.nearest (f32x4.mul (local.get $x) (v128.load32_splat (i32.const 264)))))
   (local.set $r (f32x4.sub
-    (f32x4.sub (local.get $x) (f32x4.mul (local.get $n) (v128.const f32x4 0.693359375 0.693359375 0.693359375 0.693359375)))
-    (f32x4.mul (local.get $n) (v128.const f32x4 -2.12194440e-4 -2.12194440e-4 -2.12194440e-4 -2.12194440e-4))))
-  (local.set $y (v128.const f32x4 1.9875691500e-4 1.9875691500e-4 1.9875691500e-4 1.9875691500e-4))
-  (local.set $y (f32x4.add (f32x4.mul (local.get $y) (local.get $r))
-    (v128.const f32x4 1.3981999507e-3 1.3981999507e-3 1.3981999507e-3 1.3981999507e-3)))
-  (local.set $y (f32x4.add (f32x4.mul (local.get $y) (local.get $r))
-    (v128.const f32x4 8.3334519073e-3 8.3334519073e-3 8.3334519073e-3 8.3334519073e-3)))
-  (local.set $y (f32x4.add (f32x4.mul (local.get $y) (local.get $r))
-    (v128.const f32x4 4.1665795894e-2 4.1665795894e-2 4.1665795894e-2 4.1665795894e-2)))
-  (local.set $y (f32x4.add (f32x4.mul (local.get $y) (local.get $r))
-    (v128.const f32x4 1.6666665459e-1 1.6666665459e-1 1.6666665459e-1 1.6666665459e-1)))
-  (local.set $y (f32x4.add (f32x4.mul (local.get $y) (local.get $r)) (v128.const f32x4 0.5 0.5 0.5 0.5)))
+    (f32x4.sub (local.get $x) (f32x4.mul (local.get $n) (v128.load32_splat (i32.const 268))))
+    (f32x4.mul (local.get $n) (v128.load32_splat (i32.const 272)))))
+  (local.set $y (v128.load32_splat (i32.const 276)))
+  (local.set $y (f32x4.add (f32x4.mul (local.get $y) (local.get $r)) (v128.load32_splat (i32.const 280))))
+  (local.set $y (f32x4.add (f32x4.mul (local.get $y) (local.get $r)) (v128.load32_splat (i32.const 284))))
+  (local.set $y (f32x4.add (f32x4.mul (local.get $y) (local.get $r)) (v128.load32_splat (i32.const 288))))
+  (local.set $y (f32x4.add (f32x4.mul (local.get $y) (local.get $r)) (v128.load32_splat (i32.const 292))))
+  (local.set $y (f32x4.add (f32x4.mul (local.get $y) (local.get $r)) (v128.load32_splat (i32.const 296))))
   (local.set $y (f32x4.add
     (f32x4.add (f32x4.mul (local.get $y) (f32x4.mul (local.get $r) (local.get $r))) (local.get $r))
-    (v128.const f32x4 1 1 1 1)))
+    (v128.load32_splat (i32.const 300))))
   (f32x4.mul (local.get $y) (i32x4.shl
-    (i32x4.add (i32x4.trunc_sat_f32x4_s (local.get $n)) (i32x4.splat (i32.const 127))) (i32.const 23))))
+    (i32x4.add (i32x4.relaxed_trunc_f32x4_s (local.get $n)) (i32x4.splat (i32.const 127))) (i32.const 23))))

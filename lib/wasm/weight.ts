@@ -21,7 +21,8 @@ import { type Int8Blocks, int8Blocks } from "./int8_blocks.ts";
 export const nf4Factor = 9612;
 export const mostActivation = Math.floor((2 ** 31 - 1) / 16 / nf4Factor);
 
-/** The 16 values as bytes: low halves, then high ones. */
+/** The 16 values as bytes, low halves, then high ones, and where nf4.wat reads them. */
+export const nf4TablesAt = 192;
 export function nf4Tables(): Uint8Array {
   const tables = new Uint8Array(32);
   nf4Codebook.forEach((value, code) => {
