@@ -1,6 +1,7 @@
 /**
  * The vocabulary the model is written in. `lib/model/forward.ts` and `backward.ts` are call lists against `Ops`;
- * each executor implements it: ONNX Runtime (lib/onnx), float64 loops (tests/reference), WebGPU.
+ * each executor implements it: ONNX Runtime (lib/onnx), WebAssembly (lib/wasm, what answers need), WebGPU (lib/webgpu),
+ * float64 loops (tests/reference).
  *
  * There is no autograd: only LoRA's A and B (and DoRA's magnitude) get gradients, so every backward operation that is
  * needed stands here by name. All values are f32 row-major unless said otherwise.
