@@ -35,6 +35,8 @@ export interface WasmOptions {
   threads?: number;
   /** Multiplies many rows, where somebody does it faster (lib/onnx/product.ts); weights are then held in f32 as well. */
   manyRows?: ManyRows<unknown>;
+  /** From how many rows on; default 128: what fewer save does not pay for writing the weights out. */
+  many?: number;
 }
 
 interface Floats {
@@ -48,9 +50,6 @@ export interface ManyRows<W> {
   multiply(x: Floats, weight: W, y: Floats): Promise<void>;
   close(): void;
 }
-
-/** Rows of a product that are many: fewer are multiplied faster by the kernels. */
-const many = 32;
 
 /** Lists kept: those of the last so many shapes. */
 const mostLists = 64;
@@ -84,7 +83,7 @@ export async function createWasmExecutor(options: WasmOptions = {}): Promise<Was
     for (const [input, { shape, form }] of Object.entries(inputs)) {
       nodes[input] = { input, shape, form, bytes: 4 * size(shape) };
     }
-    const ops = recordingOps(calls, { manyRows: options.manyRows && many });
+    const ops = recordingOps(calls, { manyRows: options.manyRows && (options.many ?? 128) });
     const made = segment.build(ops, nodes), outputs = new Map<Node, string>();
     const shapes: Kept["shapes"] = {};
     for (const [name, node] of Object.entries(made)) {

@@ -53,7 +53,7 @@ Deno.test("the WASM engine's answers of SmolLM2 are those of f32 products, token
   const expected = await answers(createOnnxExecutor(), "dequantised");
   for (const manyRows of [undefined, createManyRows({ threads: 0 })]) {
     const what = manyRows ? "prompts through ONNX Runtime" : "kernels alone";
-    const found = await answers(await createWasmExecutor({ manyRows }), "nf4");
+    const found = await answers(await createWasmExecutor({ manyRows, many: 16 }), "nf4");
     // Integers of 13 bits: 2e-5 of the largest in the mean square at each of 210 products, so that a logit (their
     // deviation is about 3) is off by some thousandths; KL goes with the square of that.
     const worst = assertSameDistributions(expected.logits, found.logits, { limit: 1e-5, what });

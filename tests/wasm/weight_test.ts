@@ -1,9 +1,10 @@
 /** Weights as integers: what becomes of them, how far off they are, and that no sum of a block is lost. */
 import assert from "node:assert/strict";
 import { f16ToF32, f32ToF16 } from "../../lib/formats/float16.ts";
-import type { WeightData } from "../../lib/ops.ts";
+import { createManyRows } from "../../lib/onnx/product.ts";
+import type { Segment, WeightData } from "../../lib/ops.ts";
 import { toFloat32 } from "../../lib/quant/decode.ts";
-import { nf4Codebook, quantizeNf4 } from "../../lib/quant/nf4.ts";
+import { dequantizeNf4, nf4Codebook, quantizeNf4 } from "../../lib/quant/nf4.ts";
 import { encodeQ8_0 } from "../../lib/quant/q8_0.ts";
 import { createWasmExecutor } from "../../lib/wasm/executor.ts";
 import { int8Blocks } from "../../lib/wasm/int8_blocks.ts";
@@ -60,4 +61,30 @@ Deno.test("products with 8-bit blocks are those of their values, and NaN stays N
     x[I - 1] = NaN;
     assert.ok((await product(x, { kind: "f32", shape: [O, I], data }, [T, I])).subarray(0, O).every(Number.isNaN));
   }
+});
+
+Deno.test("products of many rows are left to others, in order with the kernels, in f32", async () => {
+  const [T, O, I] = [9, 33, 128], x = randomFloats(T * I, 6), { packed, absmax } = quantizeNf4(randomFloats(O * I, 7));
+  const executor = await createWasmExecutor({ threads: 2, manyRows: createManyRows({ threads: 1 }), many: T });
+  const w = executor.weight({ kind: "nf4", shape: [O, I], packed, absmax });
+  const double: Segment = {
+    key: "double",
+    build(ops, { x, w }) {
+      const y = ops.linear(ops.scale(x, 2), w);
+      return { y, twice: ops.add(y, y) };
+    },
+  };
+  const values = host(dequantizeNf4(packed, absmax, O * I), [O, I]);
+  for (const rows of [T, T - 1, T]) {
+    const found = await executor.run(double, { x: executor.tensor(x.slice(0, rows * I), [rows, I]), w });
+    const expected = opsFloat64.linear(host(x.slice(0, rows * I).map((x) => 2 * x), [rows, I]), values);
+    // Fewer rows are the kernels' own.
+    const rtol = rows === T ? 1e-6 : 9e-5;
+    assertClose(await executor.read(found.y), expected.data, { rtol, what: `${rows} rows` });
+    assertClose(await executor.read(found.twice), expected.data.map((y) => 2 * y), {
+      rtol,
+      what: `${rows} rows, added`,
+    });
+  }
+  await executor.dispose();
 });
