@@ -8,7 +8,7 @@ import { randomFloats } from "../helpers/random.ts";
 import { executorFloat64 } from "../reference/ops_float64.ts";
 
 // In f32: sums of up to 257 products of size 1, rounding grows like sqrt(257) * 2^-24 = 1e-6 of the largest element.
-// Products with NF4: a weight is off by at most 5.2e-5 of its block's largest, an activation by 0.5 / 13963 = 3.6e-5 of
+// Products with NF4: a weight is off by at most 3.8e-5 of its block's largest, an activation by 0.5 / 13963 = 3.6e-5 of
 // its block's; as independent errors over a row's 64 to 192 products they are below 9e-5 of the largest result.
 const rtol = (name: string) => name.includes("NF4") ? 9e-5 : 1e-5;
 
