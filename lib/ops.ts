@@ -229,7 +229,7 @@ export interface Executor {
    */
   readonly promptsThroughCache: boolean;
   /**
-   * Makes a value of host data. On the CPU it shares the memory: later writes to `data` are seen. `purpose` names what
+   * Makes a value of host data. ONNX Runtime's shares the memory: later writes to `data` are seen. `purpose` names what
    * comes with every batch in another length: its memory is then as large as the largest needed, and serves all.
    */
   tensor(data: Float32Array | Int32Array, shape: readonly number[], purpose?: string): Value;

@@ -9,7 +9,7 @@ import { sharedMemory } from "./memory.ts";
 import { numbers, numbersAt } from "./module.ts";
 import { type Call, type Node, recordingOps } from "./record.ts";
 import { startThreads } from "./threads.ts";
-import { nf4Tables, nf4TablesAt, wasmWeight, writtenOut } from "./weight.ts";
+import { nf4Tables, nf4TablesAt, wasmWeight, writtenAsIntegers } from "./weight.ts";
 
 interface Held extends Value {
   address: number;
@@ -18,7 +18,7 @@ interface Held extends Value {
   /** What a list depends on: form and shape. */
   signature: string;
   form?: Node["form"];
-  /** Of weights in NF4: they in f32, made when many rows meet them first. */
+  /** Of weights in NF4: makes them in f32, once, when many rows meet them first. */
   written?: () => Float32Array;
   many?: unknown;
 }
@@ -126,7 +126,7 @@ export async function createWasmExecutor(options: WasmOptions = {}): Promise<Was
       const made = wasmWeight(data), { shape } = data, form = made.kind;
       if (form === "f32") return hold(copied(made.data), shape, { form });
       const held = hold(copied(made.codes), shape, { form, scales: copied(made.scales) });
-      if (data.kind === "nf4" && options.manyRows) held.written = () => writtenOut(data);
+      if (data.kind === "nf4" && options.manyRows) held.written = () => writtenAsIntegers(data);
       return held;
     },
     async run(segment, inputs, into = {}) {
@@ -154,6 +154,7 @@ export async function createWasmExecutor(options: WasmOptions = {}): Promise<Was
         else {
           const weight = values[step.weight], [O, I] = weight.shape, { rows } = step;
           weight.many ??= options.manyRows!.weight(weight.written!(), weight.shape);
+          weight.written = undefined;
           await options.manyRows!.multiply(floatsAt(step.x, [rows, I]), weight.many, floatsAt(step.y, [rows, O]));
         }
       }

@@ -4,6 +4,8 @@
  * zeros, and cost nothing until they are written.
  */
 
+import { UserError } from "../errors.ts";
+
 /** Bytes before the first part: the threads' words and tables (run.wat, nf4.wat), and their own memory (tile.wat). */
 export const reserved = (threads: number) => 65_536 + (threads << 20);
 
@@ -14,7 +16,7 @@ const page = 65_536;
 
 export interface SharedMemory {
   readonly memory: WebAssembly.Memory;
-  /** The address of a new part. RangeError where memory is used up. */
+  /** The address of a new part. UserError where memory is used up. */
   allocate(bytes: number): number;
   free(address: number): void;
   /** Bytes that were never given out. */
@@ -49,8 +51,11 @@ export function sharedMemory(threads: number): SharedMemory {
     }
     const missing = top + size - memory.buffer.byteLength;
     if (top + size > mostBytes) {
-      throw new RangeError(
+      throw new UserError(
         `${size} bytes are more than ${mostBytes - top}, which are left of the WASM engine's memory`,
+        {
+          hint: "a shorter context, fewer answers at once or fewer adapters need less",
+        },
       );
     }
     if (missing > 0) memory.grow(Math.ceil(missing / page));

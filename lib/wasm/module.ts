@@ -31,6 +31,7 @@ export const kernels = [
   "quantize",
   "rms_norm",
   "rope",
+  "round",
   "store_rows",
 ] as const;
 

@@ -38,7 +38,7 @@ const last = (shape: readonly number[]) => shape[shape.length - 1];
 /** `manyRows`: from how many rows on products with weights in NF4 are left to others. */
 export function recordingOps(calls: Call[], { manyRows = Infinity }: { manyRows?: number } = {}): Ops<Node> {
   /** Rows as integers, made once for all products that read them. */
-  const integers = new Map<Node, { q: Node; scales: Node }>();
+  const integers = new Map<Node, { q: Node; scales: Node }>(), rounded = new Map<Node, Node>();
 
   const node = (shape: readonly number[], bytes = 4 * count(shape)): Node => ({ shape, bytes });
   function call(kernel: Call["kernel"], words: Word[], { reads, writes }: Pick<Call, "reads" | "writes">): void {
@@ -64,6 +64,15 @@ export function recordingOps(calls: Call[], { manyRows = Infinity }: { manyRows?
       writes: [made.q, made.scales],
     });
     integers.set(x, made);
+    return made;
+  }
+  function roundedRows(x: Node): Node {
+    const made = rounded.get(x) ?? node(x.shape);
+    if (!rounded.has(x)) {
+      const words: Word[] = [{ of: x }, { of: made }, count(x.shape) / 64, { float: mostActivation }];
+      call("round", words, { reads: [x], writes: [made] });
+    }
+    rounded.set(x, made);
     return made;
   }
   /** factor * x * W^T + plus, W in f32. */
@@ -121,7 +130,8 @@ export function recordingOps(calls: Call[], { manyRows = Infinity }: { manyRows?
       if (weight.form !== "nf4" && weight.form !== "q8") return linearF32(x, weight);
       const [T, I] = x.shape, [O] = weight.shape, y = node([T, O]);
       if (T >= manyRows && weight.form === "nf4") {
-        call("many_rows", [{ of: x }, { of: weight }, { of: y }], { reads: [x, weight], writes: [y] });
+        const rounded = roundedRows(x);
+        call("many_rows", [{ of: rounded }, { of: weight }, { of: y }], { reads: [rounded, weight], writes: [y] });
         return y;
       }
       const { q, scales } = quantized(x);

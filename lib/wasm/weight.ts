@@ -58,9 +58,22 @@ type Nf4Weight = Extract<WeightData, { kind: "nf4" }>;
 const maxima = ({ absmax }: Nf4Weight) => absmax instanceof Float32Array ? absmax : recoverAbsmax(absmax);
 
 /** The weight in f32, [O, I]. */
-export function writtenOut(weight: Nf4Weight): Float32Array {
+function writtenOut(weight: Nf4Weight): Float32Array {
   const { packed, shape: [O, I] } = weight;
   return dequantizeNf4(packed, maxima(weight), O * I);
+}
+
+/** The same with the values that the kernels take: f32 products then differ from theirs by rounding alone. */
+export function writtenAsIntegers(weight: Nf4Weight): Float32Array {
+  const { packed } = weight, scales = maxima(weight).map((max) => max / nf4Factor);
+  const integers = nf4Codebook.map((value) => Math.round(value * nf4Factor));
+  const out = new Float32Array(2 * packed.length);
+  for (let i = 0; i < packed.length; i++) {
+    const scale = scales[i >> 5];
+    out[2 * i] = integers[packed[i] >> 4] * scale;
+    out[2 * i + 1] = integers[packed[i] & 15] * scale;
+  }
+  return out;
 }
 
 /**

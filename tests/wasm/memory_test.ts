@@ -21,5 +21,5 @@ Deno.test("sharedMemory() grows, is zeros at first, and refuses what 32 bits do 
   const floats = shared.floats(shared.allocate(40_000_000), 10_000_000);
   assert.ok(floats.every((x) => x === 0));
   floats.fill(1);
-  assert.throws(() => shared.allocate(room), { name: "RangeError", message: /are more than \d+, which are left/ });
+  assert.throws(() => shared.allocate(room), { name: "UserError", message: /are more than \d+, which are left/ });
 });
