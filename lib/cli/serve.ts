@@ -90,8 +90,8 @@ export async function command(
 async function openModels(plan: ServePlan, settings: ServeSettings): Promise<Backend> {
   const chosen = await chooseEngine(settings.engine);
   const opened = await openNamedModel(plan.model);
-  const { threads, int8 } = settings;
-  const model = await loadOpenedModel(opened, { engine: chosen, threads, int8, purpose: "answers" });
+  const { threads } = settings;
+  const model = await loadOpenedModel(opened, { engine: chosen, threads, purpose: "answers" });
   try {
     const engine = await makeEngine({
       model,

@@ -20,9 +20,9 @@ export interface EngineRequest {
 export const gpuChunks = { chunk: 256, chunkAlone: 2048 };
 
 export async function makeEngine(request: EngineRequest): Promise<Engine> {
-  const { executor, weights, webgpu, source: { config, path } } = request.model;
+  const { executor, weights, wasm, webgpu, source: { config, path } } = request.model;
   const { slots, contextLength } = planCache(config, {
-    memory: cacheMemory(webgpu !== undefined),
+    memory: Math.min(cacheMemory(webgpu !== undefined), wasm ? wasm.room() - working : Infinity),
     slots: request.parallel,
     contextLength: request.contextLength || config.maxPositions,
     bytesPerNumber: webgpu?.target.f16 ? 2 : 4,
@@ -39,6 +39,9 @@ export async function makeEngine(request: EngineRequest): Promise<Engine> {
   for (const adapter of request.adapters) await engine.addAdapter(adapter);
   return engine;
 }
+
+/** What the WASM engine needs of its memory besides: adapters, and values of a pass. */
+const working = 2 ** 29;
 
 /**
  * Bytes for keys and values: a quarter of what the machine has to give. WebGPU does not say what a card has left, so that

@@ -97,8 +97,7 @@ export function makeDecoder(generator: Generator, cache: KvCache): Decoder {
   return async (given, pieces, options) => {
     if (!(given instanceof Int32Array)) return await run(given, pieces, options);
     // On the CPU a product with an adapter's matrices takes another way for a single row, which shows in the last bits: a
-    // lone token is run twice, its double in the next place of its slot, which nobody sees. The frozen weights' products
-    // in 8 bits know no such difference.
+    // lone token is run twice, its double in the next place of its slot, which nobody sees.
     const lone = executor.paddedAttention && generator.adapter && given.length === 1;
     const all = lone ? Int32Array.of(given[0], given[0]) : given, tokens = executor.tensor(all, [all.length]);
     const result = lone
@@ -113,8 +112,9 @@ export function makeDecoder(generator: Generator, cache: KvCache): Decoder {
     pieces: Piece[],
     { logits, index: last = lastOf(pieces) }: DecodeOptions & { index?: Int32Array<ArrayBuffer> },
   ): Promise<Value | undefined> {
-    // A device's attention over a cache is made for few tokens at a time: whole prompts are better off without.
-    if (!executor.paddedAttention && tokens.shape[0] > 2 * pieces.length && pieces.every(({ start }) => start === 0)) {
+    if (
+      !executor.promptsThroughCache && tokens.shape[0] > 2 * pieces.length && pieces.every(({ start }) => start === 0)
+    ) {
       return await prefill(generator, cache, tokens, pieces, { logits });
     }
     const made: Value[] = [];

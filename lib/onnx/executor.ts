@@ -8,7 +8,6 @@ import { recoverAbsmax } from "../quant/double_quant.ts";
 import { type Nf4Decoder, nf4Decoder } from "../quant/nf4_decoder.ts";
 import type { Executor, Segment, Value, WeightData } from "../ops.ts";
 import { createGraph, type Graph } from "./graph.ts";
-import { fitsInt8, int8Block, int8FromFloats, int8FromNf4 } from "./int8.ts";
 import { returnFreedMemory } from "./malloc.ts";
 import { type Recorded, recordingOps } from "./ops_onnx.ts";
 import { createPool } from "./pool.ts";
@@ -19,8 +18,6 @@ interface Held extends Value {
   tensor: Tensor;
   /** NF4 weights. */
   absmax?: Tensor;
-  /** Weights that products take in 8 bits: a number for each, and what is made of them when it is first needed. */
-  int8?: { id: number; tensors?: { codes: Tensor; scales: Tensor } };
   /** Views of some of its rows, by "start-end". */
   views?: Map<string, Tensor>;
   pooled: boolean;
@@ -44,8 +41,6 @@ interface Compiled {
 export interface OnnxOptions {
   /** Threads of one operation; default: ONNX Runtime's choice, one on every physical core. */
   threads?: number;
-  /** Products with frozen weights in 8 bits (int8.ts), which only answers may use: gradients need f32. */
-  int8?: boolean;
   /** Writes a profile of every session beside this prefix (ONNX Runtime's JSON). */
   profilePrefix?: string;
 }
@@ -57,7 +52,6 @@ export function createOnnxExecutor(options: OnnxOptions = {}): Executor {
   const sessions = new Map<string, Compiled>();
   const pool = createPool();
   const dequantize = dequantizer();
-  let weights = 0;
 
   const hold = (data: TensorData, shape: readonly number[], pooled: boolean): Held => ({
     ...{ data, shape, pooled },
@@ -69,33 +63,15 @@ export function createOnnxExecutor(options: OnnxOptions = {}): Executor {
     segment: Segment,
     { values, signature }: { values: Record<string, Held>; signature: string },
   ): Compiled {
-    const { graph, inputs, shapes, overwritten, constants } = record(segment, values);
+    const { graph, inputs, shapes, overwritten } = record(segment, values);
     const outputs = Object.keys(shapes);
     const session = runtime.session(graph.bytes(), {
       inputs: inputs.map(inputName),
       outputs: [...outputs.map(outputName), ...overwritten.map(overName)],
       threads,
-      initializers: constants.flatMap((of) => {
-        const { codes, scales } = int8Tensors(values[of]);
-        return [{ name: codesName(of), tensor: codes }, { name: scalesName(of), tensor: scales }];
-      }),
       profile: options.profilePrefix && `${options.profilePrefix}_${segment.key.split("|")[0]}`,
     });
     return { session, inputs, outputs, overwritten, shapes: new Map([[signature, shapes]]) };
-  }
-
-  function int8Tensors(value: Held): { codes: Tensor; scales: Tensor } {
-    const { data, absmax, shape: [outputs, inputs] } = value, blocks = inputs / int8Block;
-    const make = () => {
-      const { codes, scales } = absmax
-        ? int8FromNf4(data as Uint8Array, absmax.data as Float32Array)
-        : int8FromFloats(data as Float32Array);
-      return {
-        codes: runtime.tensor(codes, [outputs, blocks, int8Block]),
-        scales: runtime.tensor(scales, [outputs * blocks]),
-      };
-    };
-    return value.int8!.tensors ??= make();
   }
 
   function tensorOf(input: Input, value: Held): Tensor {
@@ -115,14 +91,14 @@ export function createOnnxExecutor(options: OnnxOptions = {}): Executor {
     description: `ONNX Runtime ${runtime.version}, ${threads > 0 ? `threads: ${threads}` : "a thread on every core"}`,
     paddedAttention: true,
     largeSegments: true,
+    promptsThroughCache: true,
     tensor: (data, shape) => hold(data, shape, false),
     weight(data: WeightData): Value {
-      const int8 = options.int8 && fitsInt8(data.shape) ? { id: weights++ } : undefined;
-      if (data.kind === "f32") return Object.assign(hold(data.data, data.shape, false), { int8 });
+      if (data.kind === "f32") return hold(data.data, data.shape, false);
       const { packed, shape } = data;
       const absmax = data.absmax instanceof Float32Array ? data.absmax : recoverAbsmax(data.absmax);
       return {
-        ...{ data: packed, shape, pooled: false, int8 },
+        ...{ data: packed, shape, pooled: false },
         tensor: runtime.tensor(packed, [packed.length]),
         absmax: runtime.tensor(absmax, [absmax.length]),
       } as Held;
@@ -131,11 +107,10 @@ export function createOnnxExecutor(options: OnnxOptions = {}): Executor {
       const values = { ...segment.fixed, ...inputs } as Record<string, Held>;
       let signature = "", key = segment.key;
       for (const name in values) {
-        const { shape, absmax, int8 } = values[name];
+        const { shape, absmax } = values[name];
         signature += `${shape};`;
         // Shapes of NF4 weights are attributes of the node, so they belong to the key.
-        // Weights in 8 bits are constants of the session.
-        key += int8 ? `|${name}#${int8.id}` : absmax ? `|${name}:${shape}` : `|${name}`;
+        key += absmax ? `|${name}:${shape}` : `|${name}`;
       }
       let compiled = sessions.get(key);
       if (!compiled) sessions.set(key, compiled = compile(segment, { values, signature }));
@@ -216,8 +191,6 @@ const floats = (value: Value) => (value as Held).data as Float32Array;
 
 const outputName = (name: string) => `out.${name}`;
 const overName = (name: string) => `over.${name}`;
-const codesName = (name: string) => `${name}.codes`;
-const scalesName = (name: string) => `${name}.scales`;
 
 function inputName(input: Input): string {
   const { of, kind } = input;
@@ -227,7 +200,7 @@ function inputName(input: Input): string {
 /** The segment's graph for inputs like these, what it wants to be fed, and the shapes of its outputs. */
 function record(segment: Segment, values: Record<string, Held>) {
   const graph: Graph = createGraph(segment.key), inputs: Input[] = [];
-  const recorded: Record<string, Recorded> = {}, overwritten: string[] = [], constants: string[] = [];
+  const recorded: Record<string, Recorded> = {}, overwritten: string[] = [];
   const declare = (input: Input, type: "float" | "int32" | "uint8"): string => {
     const name = inputName(input);
     if (!inputs.some((other) => inputName(other) === name)) {
@@ -236,10 +209,10 @@ function record(segment: Segment, values: Record<string, Held>) {
     }
     return name;
   };
-  for (const [of, { data, shape, absmax, int8 }] of Object.entries(values)) {
+  for (const [of, { data, shape, absmax }] of Object.entries(values)) {
     const type = data instanceof Float32Array ? "float" : data instanceof Int32Array ? "int32" : "uint8";
     recorded[of] = {
-      // Only where it is read: weights in 8 bits are not.
+      // Only where it is read: weights in NF4 may be needed written out alone.
       get name() {
         return declare({ of, kind: "value" }, type);
       },
@@ -249,17 +222,6 @@ function record(segment: Segment, values: Record<string, Held>) {
         overwritten.push(of);
       },
     };
-    if (int8) {
-      const [outputs, inputs] = shape, blocks = inputs / int8Block;
-      recorded[of].int8 = () => {
-        const names = { codes: codesName(of), scales: scalesName(of) };
-        if (constants.includes(of)) return names;
-        constants.push(of);
-        graph.initializer(names.codes, "uint8", [outputs, blocks, int8Block]);
-        graph.initializer(names.scales, "float", [outputs * blocks]);
-        return names;
-      };
-    }
     if (absmax) {
       Object.defineProperty(recorded[of], "absmax", { get: () => declare({ of, kind: "absmax" }, "float") });
       recorded[of].dequantized = () => declare({ of, kind: "dequantized" }, "float");
@@ -273,7 +235,7 @@ function record(segment: Segment, values: Record<string, Held>) {
     graph.output(value.name, outputName(name));
     shapes[name] = [...value.shape];
   }
-  return { graph, inputs, shapes, overwritten, constants };
+  return { graph, inputs, shapes, overwritten };
 }
 
 function count(shape: readonly number[]): number {

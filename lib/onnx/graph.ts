@@ -16,8 +16,6 @@ export interface Graph {
   node(op: string, inputs: string[], options?: NodeOptions): string[];
   /** A constant, shared when the same was made before. */
   constant(type: "float" | "int64", values: number[], shape?: number[]): string;
-  /** Declares a constant whose data the session is given (SessionOptions.initializers). */
-  initializer(name: string, type: ElementType, shape: readonly number[]): string;
   /** Names a value as a graph output. */
   output(value: string, name: string, type?: ElementType): void;
   /** The ModelProto. */
@@ -101,17 +99,6 @@ export function createGraph(name: string): Graph {
         ]));
       }
       return constantName;
-    },
-    initializer(initializerName, type, shape) {
-      initializers.push(message([
-        ...shape.map((d) => integer(1, d)),
-        integer(2, elementType[type]),
-        text(8, initializerName),
-        // As data outside the model: where it lies is checked, but not read, since the session is given the data.
-        bytes(13, message([text(1, "location"), text(2, ".")])),
-        integer(14, 1),
-      ]));
-      return initializerName;
     },
     output(value, outputName, type = "float") {
       // A node writes its output in place; inputs, constants and values that are outputs already need a copy.

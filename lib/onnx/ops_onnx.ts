@@ -5,7 +5,6 @@
  */
 import type { Activation, AttentionOptions, Ops, PaddedRows, Value } from "../ops.ts";
 import type { Graph, NodeOptions } from "./graph.ts";
-import { int8Block } from "./int8.ts";
 
 export interface Recorded extends Value {
   /** Name in the graph; for NF4 the packed codes. */
@@ -14,8 +13,6 @@ export interface Recorded extends Value {
   absmax?: string;
   /** Set for NF4 weights: declares the input that holds the same weight in f32, and names it. */
   dequantized?: () => string;
-  /** Set for weights that are wanted in 8 bits: declares constants of codes and scales (int8.ts), and names them. */
-  int8?: () => { codes: string; scales: string };
   /** Set for f32 inputs: declares an input that holds rows start..end of it, without a copy, and names it. */
   rows?: (start: number, end: number) => string;
   /** Set for inputs: declares that the value of this name is written over it. */
@@ -48,19 +45,6 @@ export function recordingOps(graph: Graph): Ops<Recorded> {
     });
 
   const linear = (x: Recorded, weight: Recorded) => {
-    if (!weight.int8) return exactLinear(x, weight);
-    const [outputs, inputs] = weight.shape, { codes, scales } = weight.int8();
-    const y = node("MatMulNBits", [x.name, codes, scales], {
-      domain: microsoft,
-      attributes: {
-        ...{ K: { int: inputs }, N: { int: outputs }, bits: { int: 8 }, block_size: { int: int8Block } },
-        // Sums of integers.
-        accuracy_level: { int: 4 },
-      },
-    });
-    return make(y, [x.shape[0], outputs]);
-  };
-  const exactLinear = (x: Recorded, weight: Recorded) => {
     const [outputs, inputs] = weight.shape;
     const y = weight.absmax
       ? node("MatMulBnb4", [x.name, weight.name, weight.absmax], {
@@ -161,7 +145,7 @@ export function recordingOps(graph: Graph): Ops<Recorded> {
       // ||W + sBA||^2 by rows = ||W||^2 + 2s <W A^T, B> + s^2 <B A A^T, B>; W itself comes from linear(identity).
       const inputs = weight.shape[1];
       const eye = node("EyeLike", [node("ConstantOfShape", [graph.constant("int64", [inputs, inputs])])]);
-      const transposed = exactLinear(make(eye, [inputs, inputs]), weight); // [I, O]
+      const transposed = linear(make(eye, [inputs, inputs]), weight); // [I, O]
       const adapted = matmul(a, b, { transA: true, transB: true, scale, plus: transposed });
       const norm = node("ReduceL2", [adapted.name, axes(0)], { attributes: { keepdims: { int: 0 } } });
       return make(norm, [weight.shape[0]]);

@@ -32,9 +32,6 @@ const position = {
   SessionEndProfiling: 110,
   AddSessionConfigEntry: 130,
   CreateAndRegisterAllocator: 144,
-  AddInitializer: 150,
-  CreatePrepackedWeightsContainer: 166,
-  CreateSessionFromArrayWithPrepackedWeightsContainer: 169,
 } as const;
 
 const apiVersion = 5;
@@ -60,8 +57,6 @@ export interface SessionOptions {
   outputs: string[];
   /** 0: one on every physical core. */
   threads: number;
-  /** Data of initializers that the model only declares; sessions of the same tensors share what is made of them. */
-  initializers?: { name: string; tensor: Tensor }[];
   /** Prefix of a profile's file name. */
   profile?: string;
 }
@@ -158,12 +153,7 @@ function load(): Runtime {
   const endProfiling = bind("SessionEndProfiling", ["u64", "u64", "buffer"]);
   const defaultAllocator = bind("GetAllocatorWithDefaultOptions", ["buffer"]);
   const addEntry = bind("AddSessionConfigEntry", ["u64", "buffer", "buffer"]);
-  const addInitializer = bind("AddInitializer", ["u64", "buffer", "u64"]);
-  const createContainer = bind("CreatePrepackedWeightsContainer", ["buffer"]);
-  const createSession = bind("CreateSessionFromArrayWithPrepackedWeightsContainer", [
-    ...["u64", "buffer", "usize", "u64", "u64", "buffer"] as const,
-  ]);
-  const packedWeights = handleOf((out) => createContainer.call(out));
+  const createSession = bind("CreateSessionFromArray", ["u64", "buffer", "usize", "u64", "buffer"]);
   const releaseSession = release("ReleaseSession");
   const run = new Deno.UnsafeFnPointer(table.getPointer(8 * position.Run)!, {
     parameters: ["u64", "u64", "buffer", "buffer", "usize", "buffer", "usize", "buffer"],
@@ -172,7 +162,7 @@ function load(): Runtime {
     nonblocking: true,
   });
 
-  function makeOptions({ threads, profile, initializers = [] }: SessionOptions): bigint {
+  function makeOptions({ threads, profile }: SessionOptions): bigint {
     const options = handleOf((out) => createOptions.call(out));
     check(setThreads.call(options, threads));
     // Constant folding and fusions only cost start-up here: the graphs are already what should run.
@@ -184,7 +174,6 @@ function load(): Runtime {
       "session.intra_op.allow_spinning": "0",
     };
     for (const [key, value] of Object.entries(entries)) check(addEntry.call(options, cString(key), cString(value)));
-    for (const { name, tensor } of initializers) check(addInitializer.call(options, cString(name), tensor.handle));
     if (profile) check(enableProfiling.call(options, cString(profile)));
     return options;
   }
@@ -208,13 +197,9 @@ function load(): Runtime {
     session(model, options) {
       const settings = makeOptions(options);
       const handle = handleOf((out) =>
-        createSession.call(
-          ...[env, model as Uint8Array<ArrayBuffer>, BigInt(model.length), settings, packedWeights, out] as const,
-        )
+        createSession.call(env, model as Uint8Array<ArrayBuffer>, BigInt(model.length), settings, out)
       );
       releaseOptions(settings);
-      // The session reads them where they are, or what was made of them.
-      const kept = options.initializers;
       const inputNames = cStrings(options.inputs), outputNames = cStrings(options.outputs);
       return {
         async run(inputs, outputs) {
@@ -222,7 +207,7 @@ function load(): Runtime {
           const [inputCount, outputCount] = [BigInt(inputs.length), BigInt(outputs.length)];
           const { pointers: names } = inputNames, { pointers: results } = outputNames;
           // The graph runs on another thread, where the collector does not see what it uses.
-          const used = { inputs, outputs, from, to, kept, session: this };
+          const used = { inputs, outputs, from, to, session: this };
           inFlight.add(used);
           try {
             check(await run.call(handle, 0n, names, from, inputCount, results, outputCount, to));

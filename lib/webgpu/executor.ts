@@ -278,6 +278,7 @@ export function createWebgpuExecutor(gpu: Gpu, options: WebgpuOptions = {}): Web
       (target.matrix ? ", tensor cores" : ""),
     paddedAttention: false,
     largeSegments: false,
+    promptsThroughCache: false,
     view: (tensor, half) => hold(tensor, { persistent: half !== undefined, half }),
     tensor(data, shape, purpose) {
       const tensor = allocate(shape, data instanceof Float32Array ? "f32" : "i32", { purpose });

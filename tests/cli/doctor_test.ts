@@ -80,6 +80,7 @@ machine   A system
           8.0 GiB memory, 1.5 GiB free
 
 onnx      ONNX Runtime 1.30.0 on the CPU
+          answers: WebAssembly SIMD, 4 threads
 
 dawn      Cannot use the dawn engine: no such file
           try: Use another.

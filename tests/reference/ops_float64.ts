@@ -227,6 +227,7 @@ export function executorFloat64(): Executor {
     description: "float64 reference",
     paddedAttention: false,
     largeSegments: false,
+    promptsThroughCache: false,
     tensor: (data, shape) => host(data, shape),
     weight: (data) => host(data.kind === "f32" ? data.data : dequantized(data), data.shape),
     // deno-lint-ignore require-await

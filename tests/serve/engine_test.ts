@@ -2,21 +2,22 @@ import assert from "node:assert/strict";
 import { UserError } from "../../lib/errors.ts";
 import { createOnnxExecutor } from "../../lib/onnx/executor.ts";
 import type { Executor } from "../../lib/ops.ts";
+import { createWasmExecutor } from "../../lib/wasm/executor.ts";
 import { EngineStopped, QueueFull } from "../../lib/serve/engine.ts";
 import { alone, answerOf, prompts, request, serveGolden, withAdapter, writeRandomAdapter } from "../helpers/serving.ts";
 import { inTempFolder } from "../helpers/temp_folder.ts";
 import { executorFloat64 } from "../reference/ops_float64.ts";
 
-const executors: Record<string, () => Executor> = {
+const executors: Record<string, () => Executor | Promise<Executor>> = {
   "the reference": executorFloat64,
   "ONNX Runtime": () => createOnnxExecutor({ threads: 1 }),
-  "ONNX Runtime in 8 bits": () => createOnnxExecutor({ threads: 2, int8: true }),
+  "WebAssembly": () => createWasmExecutor({ threads: 2 }),
 };
 
 for (const [title, make] of Object.entries(executors)) {
   for (const name of ["llama3", "gemma3", "qwen2"]) {
     Deno.test(`the engine answers as generate() does, alone, beside others and after a cached prefix: ${name}, ${title}`, async () => {
-      const executor = make(), { base, engine } = await serveGolden(name, executor, { slots: 3 });
+      const executor = await make(), { base, engine } = await serveGolden(name, executor, { slots: 3 });
       const expected = await Promise.all(prompts.map((prompt) => alone(base, prompt)));
       const first = await answerOf(engine.generate(request(prompts[1])));
       assert.deepEqual([first.tokens, first.finish, first.cached], [expected[1], "length", 0]);
@@ -121,7 +122,7 @@ Deno.test("a full queue refuses at once and says when to come again", async () =
 for (const [title, make] of Object.entries(executors)) {
   Deno.test(`adapters come, answer beside the base and each other, and go: ${title}`, async () => {
     await inTempFolder(async (dir) => {
-      const executor = make(), { base, engine } = await serveGolden("qwen3", executor, { slots: 3 });
+      const executor = await make(), { base, engine } = await serveGolden("qwen3", executor, { slots: 3 });
       const folders = ["one", "two"].map((id) => `${dir}/${id}`);
       folders.forEach((folder, i) => writeRandomAdapter(folder, { base, seed: i + 1 }));
       const running = answerOf(engine.generate(request(prompts[1])));

@@ -1,11 +1,12 @@
-/** Passes over a cache on the CPU: logits to the last bit the same, however a text is cut and whatever runs beside it. */
+/** Passes over a cache on the WASM engine: logits to the last bit the same, however a text is cut and whatever runs beside it. */
 import assert from "node:assert/strict";
 import type { LoraSettings } from "../../lib/model/adapter.ts";
 import { makeDecoder } from "../../lib/model/decode.ts";
 import { makeKvCache } from "../../lib/model/kv_cache.ts";
 import { projections } from "../../lib/model/names.ts";
-import { createOnnxExecutor } from "../../lib/onnx/executor.ts";
+import { createWasmExecutor } from "../../lib/wasm/executor.ts";
 import { goldenGenerator } from "../helpers/generation.ts";
+import { goldenModels } from "../helpers/golden_models.ts";
 
 const lora: LoraSettings = {
   ...{ r: 3, lora_alpha: 6, lora_dropout: 0, use_rslora: true, use_dora: false, seed: 1 },
@@ -13,14 +14,14 @@ const lora: LoraSettings = {
 };
 const text = Array.from({ length: 60 }, (_, i) => (i * 37 + 5) % 512);
 
-for (const adapted of [false, true]) {
-  for (const name of ["llama3", "gemma3"]) {
+for (const [adapted, threads] of [[false, 2], [true, 3]] as const) {
+  for (const name of goldenModels) {
     Deno.test(
       `a text has the same logits in pieces, a token at a time and beside others: ${name}, ${
         adapted ? "with an adapter" : "alone"
       }`,
       async () => {
-        const executor = createOnnxExecutor({ threads: 2, int8: true });
+        const executor = await createWasmExecutor({ threads });
         const generator = await goldenGenerator(name, { executor, linear: "nf4", lora: adapted ? lora : undefined });
         const cache = makeKvCache(executor, { ...generator.config, slots: 3, length: 64 });
         const decode = makeDecoder(generator, cache);
