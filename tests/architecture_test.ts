@@ -11,6 +11,7 @@ const root = new URL("..", import.meta.url).pathname;
 const allowed: Record<string, string[]> = {
   "errors.ts": [],
   "ops.ts": [],
+  "fixed_inputs.ts": ["ops.ts"],
   formats: [],
   quant: ["formats"],
   text: [],
@@ -19,8 +20,8 @@ const allowed: Record<string, string[]> = {
   data: ["text"],
   model: ["ops.ts", "quant", "formats", "files"],
   onnx: ["ops.ts", "quant"],
-  wasm: ["ops.ts", "quant", "formats"],
-  webgpu: ["ops.ts", "quant", "model", "train", "kernels"],
+  wasm: ["ops.ts", "fixed_inputs.ts", "quant", "formats"],
+  webgpu: ["ops.ts", "fixed_inputs.ts", "quant", "model", "train", "kernels"],
   train: ["model", "data", "ops.ts", "quant", "formats", "files"],
   eval: ["model", "data", "text"],
   export: ["model", "formats", "quant", "text", "files", "data"],

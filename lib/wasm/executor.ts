@@ -3,6 +3,7 @@
  * memory. Each segment becomes one list of kernel calls that all threads work through; a list is made for every new shape
  * of inputs and kept. A token's result depends neither on the tokens beside it nor on the number of threads.
  */
+import { type FixedInputs, makeFixedInputs } from "../fixed_inputs.ts";
 import type { Executor, Segment, Value } from "../ops.ts";
 import { type List, makeList, type Place, type Temporaries } from "./list.ts";
 import { sharedMemory } from "./memory.ts";
@@ -65,7 +66,7 @@ export async function createWasmExecutor(options: WasmOptions = {}): Promise<Was
   shared.bytes(nf4TablesAt, 32).set(nf4Tables());
   shared.floats(numbersAt, numbers.length).set(numbers);
   const threads = await startThreads(shared.memory, count);
-  const lists = new Map<string, Kept>();
+  const lists = new Map<string, Kept>(), fixedOf = makeFixedInputs<Held>(), nothing = {};
   const temporaries = makeTemporaries(shared);
 
   const hold = (address: number, shape: readonly number[], more: Pick<Held, "scales" | "form"> = {}): Held => (
@@ -100,12 +101,12 @@ export async function createWasmExecutor(options: WasmOptions = {}): Promise<Was
     return { ...list, address, live, shapes };
   }
 
-  function listFor(segment: Segment, inputs: Record<string, Held>): Kept {
-    let key = segment.key;
+  function listFor(segment: Segment, inputs: Record<string, Held>, fixed: FixedInputs<Held>): Kept {
+    let key = `${segment.key}|${fixed.signature}`;
     for (const name in inputs) key += `|${name}:${inputs[name].signature}`;
     let list = lists.get(key);
     if (list) lists.delete(key);
-    else list = record(segment, inputs);
+    else list = record(segment, { ...fixed.values, ...inputs });
     lists.set(key, list);
     if (lists.size > mostLists) {
       const [oldest] = lists.keys();
@@ -130,7 +131,8 @@ export async function createWasmExecutor(options: WasmOptions = {}): Promise<Was
       return held;
     },
     async run(segment, inputs, into = {}) {
-      const values = inputs as Record<string, Held>, list = listFor(segment, values);
+      const given = inputs as Record<string, Held>, fixed = fixedOf(segment.fixed ?? nothing);
+      const list = listFor(segment, given, fixed), valueOf = (name: string) => given[name] ?? fixed.values[name];
       const outputs: Record<string, Held> = {};
       for (const name in list.shapes) {
         const shape = list.shapes[name];
@@ -138,21 +140,21 @@ export async function createWasmExecutor(options: WasmOptions = {}): Promise<Was
       }
       const { live } = list;
       for (const { word, name, scales } of list.inputs) {
-        live[word] = scales ? values[name].scales! : values[name].address;
+        live[word] = scales ? valueOf(name).scales! : valueOf(name).address;
       }
       for (const { word, name } of list.outputs) live[word] = outputs[name].address;
       const floatsAt = (place: Place, shape: readonly number[]): Floats => {
         const address = "address" in place
           ? place.address
           : "input" in place
-          ? values[place.input].address
+          ? valueOf(place.input).address
           : outputs[place.output].address;
         return { data: shared.floats(address, size(shape)), shape };
       };
       for (const step of list.steps) {
         if ("from" in step) threads.run(list.address + 4 * step.from);
         else {
-          const weight = values[step.weight], [O, I] = weight.shape, { rows } = step;
+          const weight = valueOf(step.weight), [O, I] = weight.shape, { rows } = step;
           weight.many ??= options.manyRows!.weight(weight.written!(), weight.shape);
           weight.written = undefined;
           await options.manyRows!.multiply(floatsAt(step.x, [rows, I]), weight.many, floatsAt(step.y, [rows, O]));

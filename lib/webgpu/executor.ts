@@ -10,7 +10,7 @@ import { type Commands, type Encoded, type GpuTensor, makeCommands, tensorBytes 
 import { type Gpu, kernelTarget } from "./device.ts";
 import { type Dispatch, type Dtype, elements, type KernelTarget } from "./dispatch.ts";
 import { addInPlace, cast, dropoutMask, scatterRows } from "./elementwise_kernels.ts";
-import { type FixedInputs, makeFixedInputs } from "./fixed_inputs.ts";
+import { type FixedInputs, makeFixedInputs } from "../fixed_inputs.ts";
 import { joinDispatches } from "./join.ts";
 import { type InputInfo, lower, type Virtual } from "./lower.ts";
 import { packedShape, packRows, unpackRows } from "./pack_kernels.ts";

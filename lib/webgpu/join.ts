@@ -119,16 +119,18 @@ function thinTogether<T extends Virtual>(group: Dispatch<T>[]): Dispatch<T> | un
   if (common && group.some(({ tensors: [a] }) => !same(a!, first.tensors[0]!))) return undefined;
   if (new Set(bound).size < bound.length) return undefined;
   const sum = (what: "flop" | "bytes") => group.reduce((total, { work }) => total + (work?.[what] ?? 0), 0);
+  // Together they have workgroups enough of the usual width.
+  const { columns, ...constants } = first.constants ?? {}, narrower = columns === "32u" ? 2 : 1;
   return {
     ...first,
-    constants: { ...first.constants, products: `${group.length}u`, ...common ? { same_first: "true" } : {} },
+    constants: { ...constants, products: `${group.length}u`, ...common ? { same_first: "true" } : {} },
     tensors: [...tensors, ...Array(tensorsEach * (most - group.length)).fill(null)],
     params: [
       ...first.params.slice(0, 3),
       ...group.map(({ params }) => params[3]),
       ...Array(most - group.length).fill(0),
     ],
-    grid: [Math.max(...group.map(({ grid: [x] }) => x)), group.length, 1],
+    grid: [Math.ceil(Math.max(...group.map(({ grid: [x] }) => x)) / narrower), group.length, 1],
     work: { flop: sum("flop"), bytes: sum("bytes") },
   };
 }

@@ -72,7 +72,9 @@ function terms(dispatches: Dispatch<Virtual>[]): Map<string, string> {
       kernel === "nf4_dequantize" ? i === places.length - 1 : !("input" in place) && !held.has(JSON.stringify(place))
     ).map((place) => JSON.stringify(place));
     const read = places.map((place) => JSON.stringify(place)).filter((place) => !written.includes(place));
-    const term = JSON.stringify([kernel, constants, params, read.map((place) => held.get(place) ?? place)]);
+    // How wide a workgroup's part is may change, and what is computed not.
+    const { columns: _, ...rest } = constants ?? {};
+    const term = JSON.stringify([kernel, rest, params, read.map((place) => held.get(place) ?? place)]);
     written.forEach((place, i) => held.set(place, createHash("sha256").update(`${term}.${i}`).digest("hex")));
   }
   return new Map([...held].filter(([place]) => place.includes('"output"')));

@@ -1,5 +1,5 @@
 /** Inputs that all runs of a segment share (`Segment.fixed`): looked at once, and known by numbers after that. */
-import type { Value } from "../ops.ts";
+import type { Value } from "./ops.ts";
 
 export interface FixedInputs<V> {
   /** Stands for where they lie. */
