@@ -1,34 +1,33 @@
-// Chooses a token from each row of logits: the largest, or a random one with the probabilities of
-// softmax(logits / temperature), over those tokens that top-k, then top-p, then min-p leave.
+// Chooses a token from each row of logits, as its settings say: the largest, or where they are `random` one drawn with
+// the probabilities of softmax(logits / temperature), over those tokens that top-k, then top-p, then min-p leave.
 //   token[b] = argmax over v of logits[b, v] / temperature + noise(b, v); the lowest v where several are equal
 // The noise is Gumbel's, -log(-log(uniform)) of a hash of seed, row, step and token, so that the largest sum is a draw
 // from softmax. lib/model/sample.ts draws by the same noise and leaves out the same tokens, in float64: the two differ
 // where sums do in their last bits, in a token in many thousands.
-// limited, top-k: tokens at least as likely as the k-th. nucleus, top-p: tokens at least as likely as the last of the
-// most likely ones that reach p.topP of what is left. floored, min-p: tokens of p.minP of the most likely one's
-// probability. Equal tokens stay or go together.
-// logits [rows, width], token i32 [rows]; width counts elements of Logits: vectors of four, or single numbers where V is
-// no multiple of four. share: see lib/webgpu/vectors.ts. Logits above -1e38.
+// topK, unless 0: tokens at least as likely as the k-th. topP, below 1: tokens at least as likely as the last of the most
+// likely ones that reach this share of what is left. minP: tokens of this share of the most likely one's probability.
+// Equal tokens stay or go together.
+// logits [rows, width], settings [rows], token i32 [rows]; width counts elements of Logits: vectors of four, or single
+// numbers where V is no multiple of four. share: see lib/webgpu/vectors.ts. Logits above -1e38.
 // Grid: spread(rows).
 
 const size: u32 = 4; // numbers in an element of Logits
 const share: f32 = 1.0;
 const offsets = vec4<u32>(0u, 1u, 2u, 3u); // their tokens, from the first on
-const random: bool = true;
-const limited: bool = true;
-const nucleus: bool = true;
-const floored: bool = true;
 alias Logits = vec4<f32>;
 alias Float = vec4<f32>;
 alias Word = vec4<u32>;
 
-struct Params {
-  rows: u32, width: u32, topK: u32, topP: f32, minP: f32, seed: u32, step: u32, inverseTemperature: f32,
+struct Settings {
+  random: u32, inverseTemperature: f32, topK: u32, topP: f32, minP: f32, seed: u32, row: u32, step: u32,
 }
+
+struct Params { rows: u32, width: u32 }
 
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> logits: array<Logits>;
-@group(0) @binding(2) var<storage, read_write> token: array<i32>;
+@group(0) @binding(2) var<storage, read> settings: array<Settings>;
+@group(0) @binding(3) var<storage, read_write> token: array<i32>;
 
 struct Best { score: f32, token: u32 }
 
@@ -61,7 +60,7 @@ fn keyOf(value: Float) -> Word {
 }
 
 // Share of the most likely token's probability.
-fn weightOf(value: Float, top: f32) -> Float { return exp((value - top) * p.inverseTemperature); }
+fn weightOf(value: Float, top: f32, inverse: f32) -> Float { return exp((value - top) * inverse); }
 
 fn join(a: Best, b: Best) -> Best {
   if (b.score > a.score || (b.score == a.score && b.token < a.token)) { return b; }
@@ -84,15 +83,15 @@ fn largest(start: u32, lane: u32) -> f32 {
   return max(max(top.x, top.y), max(top.z, top.w));
 }
 
-// For each of four floors: how many tokens have no smaller key, or the sum of their weights. In every lane, and always
+// For each of four floors: how many tokens have no smaller key, or, where `inverse` is not 0, the sum of their weights. In every lane, and always
 // added in the same order, so that a set of tokens has one sum and a larger set no smaller one.
-fn above(floors: vec4<u32>, start: u32, lane: u32, top: f32, weighted: bool) -> vec4<f32> {
+fn above(floors: vec4<u32>, start: u32, lane: u32, top: f32, inverse: f32) -> vec4<f32> {
   var sum = vec4<f32>();
   for (var i = start + lane; i < start + p.width; i += 256u) {
     let value = Float(logits[i]);
     let key = vec4<u32>(keyOf(value));
     var each = vec4<f32>(share);
-    if (weighted) { each *= vec4<f32>(weightOf(value, top)); }
+    if (inverse != 0.0) { each *= vec4<f32>(weightOf(value, top, inverse)); }
     let none = vec4<f32>();
     let all = vec4<f32>(1.0);
     sum += vec4<f32>(
@@ -116,12 +115,12 @@ fn above(floors: vec4<u32>, start: u32, lane: u32, top: f32, weighted: bool) -> 
 }
 
 // The largest floor above which `wanted` is reached, found two bits at a time.
-fn floorFor(wanted: f32, start: u32, lane: u32, top: f32, weighted: bool) -> u32 {
+fn floorFor(wanted: f32, start: u32, lane: u32, top: f32, inverse: f32) -> u32 {
   var floor = 0u;
   for (var digit = 0u; digit < 16u; digit++) {
     let shift = 30u - 2u * digit;
     let floors = vec4<u32>(floor) + (vec4<u32>(0u, 1u, 2u, 3u) << vec4<u32>(shift));
-    let found = above(floors, start, lane, top, weighted);
+    let found = above(floors, start, lane, top, inverse);
     let reached = select(vec3<u32>(), vec3<u32>(1u), found.yzw >= vec3<f32>(wanted));
     floor += (reached.x + reached.y + reached.z) << shift;
   }
@@ -135,24 +134,30 @@ fn main(
   @builtin(local_invocation_index) lane: u32,
 ) {
   let row = workgroup.y * workgroups.x + workgroup.x;
+  let own = settings[min(row, p.rows - 1u)];
   let start = min(row, p.rows - 1u) * p.width;
+  let inverse = own.inverseTemperature;
   var floor = 0u;
   var top = 0.0;
-  if (nucleus || floored) { top = largest(start, lane); }
-  if (limited) { floor = floorFor(f32(p.topK), start, lane, top, false); }
-  if (nucleus) {
-    let wanted = p.topP * above(vec4<u32>(floor), start, lane, top, true).x;
-    // The most likely token stays, however little is wanted.
-    floor = min(floorFor(wanted, start, lane, top, true), vec4<u32>(keyOf(Float(top))).x);
+  if (own.random != 0u) {
+    top = largest(start, lane);
+    if (own.topK != 0u) { floor = floorFor(f32(own.topK), start, lane, top, 0.0); }
+    if (own.topP < 1.0) {
+      let wanted = own.topP * above(vec4<u32>(floor), start, lane, top, inverse).x;
+      // The most likely token stays, however little is wanted.
+      floor = min(floorFor(wanted, start, lane, top, inverse), vec4<u32>(keyOf(Float(top))).x);
+    }
   }
-  let stream = hash(hash(hash(Word(p.seed + 0x9e3779b9u)) ^ Word(row)) + Word(p.step));
+  let stream = hash(hash(hash(Word(own.seed + 0x9e3779b9u)) ^ Word(own.row)) + Word(own.step));
   var best = Best(lowest, 0u);
   for (var i = lane; i < p.width; i += 256u) {
     let value = Float(logits[start + i]);
     var score = value;
-    if (random) { score = value * p.inverseTemperature + gumbel(hash(stream + Word(i * size) + offsets)); }
-    if (limited || nucleus) { score = select(Float(lowest), score, keyOf(value) >= Word(floor)); }
-    if (floored) { score = select(Float(lowest), score, weightOf(value, top) >= Float(p.minP)); }
+    if (own.random != 0u) {
+      score = value * inverse + gumbel(hash(stream + Word(i * size) + offsets));
+      score = select(Float(lowest), score, keyOf(value) >= Word(floor));
+      score = select(Float(lowest), score, weightOf(value, top, inverse) >= Float(own.minP));
+    }
     // Of a single number these are four equal ones, of which only the first can be larger.
     let scores = vec4<f32>(score);
     for (var c = 0u; c < 4u; c++) {

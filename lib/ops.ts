@@ -180,6 +180,8 @@ export interface SampleOptions {
   top_p: number;
   min_p: number;
   seed: number;
+  /** Number of the answer among those that are drawn by one seed. */
+  row: number;
   /** Tokens that were chosen before. */
   step: number;
 }
@@ -272,10 +274,10 @@ export interface Executor {
    */
   cache?(shape: readonly number[]): Value;
   /**
-   * Chooses a token from each row of logits [B, V] where they lie: `tokens` i32 [B], for what runs next, to be released
+   * Chooses a token from each row of logits [B, V] where they lie, by options of each row: `tokens` i32 [B], for what runs next, to be released
    * after that, and their numbers, as soon as what was run before is done. Absent: logits have to be read.
    */
-  chooseTokens?(logits: Value, options: SampleOptions): { tokens: Value; numbers: Promise<Int32Array> };
+  chooseTokens?(logits: Value, options: SampleOptions[]): { tokens: Value; numbers: Promise<Int32Array> };
   /** Gives values back for reuse. */
   release(...values: Value[]): void;
   /** Frees memory kept for reuse, when a phase of work is over. Released values must not be read any more. */

@@ -62,7 +62,7 @@ export async function* generate(
     for (let step = 0;; step++) {
       let tokens: ArrayLike<number>;
       if (deviceChoice && executor.chooseTokens) {
-        const choice = executor.chooseTokens(logits, { ...deviceChoice, step });
+        const choice = executor.chooseTokens(logits, rows.map((_, row) => ({ ...deviceChoice, row, step })));
         // The next pass is on its way before anybody has seen these tokens: where all rows end with them, in vain.
         const goesOn = rows.some((row) => !row.finished && !full(row, 1));
         [tokens, next] = await Promise.all([
@@ -110,7 +110,7 @@ interface Row {
 }
 
 /** All that decides a choice, where a device can make it: a repetition penalty needs the history. */
-function choiceOnDevice(options: SamplingOptions): Omit<SampleOptions, "step"> | undefined {
+function choiceOnDevice(options: SamplingOptions): Omit<SampleOptions, "row" | "step"> | undefined {
   const { temperature = 0, top_k = 0, top_p = 1, min_p = 0, repetition_penalty = 1, seed = 0 } = options;
   return repetition_penalty === 1 ? { temperature, top_k, top_p, min_p, seed } : undefined;
 }

@@ -68,19 +68,13 @@ function logProbabilities(logits: Float32Array, count: number) {
   return { top: best, of: (token: number) => all[token] - shift };
 }
 
-/**
- * What an executor needs to choose the tokens of these requests by itself; undefined where it cannot. It draws each row
- * by its number, one seed and one step for all: good for greedy answers, and for one request alone.
- */
-export function deviceChoice(executor: Executor, all: Progress[]): SampleOptions | undefined {
+/** What an executor needs to choose the tokens of these requests by itself; undefined where it cannot. */
+export function deviceChoice(executor: Executor, all: Progress[]): SampleOptions[] | undefined {
   const plain = ({ request }: Progress) =>
     request.presencePenalty === 0 && request.frequencyPenalty === 0 && request.repetitionPenalty === 1 &&
     request.logitBias.size === 0 && request.logprobs === undefined && !request.constraint;
   if (!executor.chooseTokens || !all.every(plain)) return undefined;
-  if (all.every(({ request }) => !(request.temperature > 0))) {
-    return { temperature: 0, top_k: 0, top_p: 1, min_p: 0, seed: 0, step: 0 };
-  }
-  if (all.length > 1) return undefined;
-  const [{ request: { temperature, topK, topP, minP, seed, tokens: prompt }, tokens }] = all;
-  return { temperature, top_k: topK, top_p: topP, min_p: minP, seed, step: tokens.length - prompt.length };
+  return all.map(({ request: { temperature, topK, topP, minP, seed, tokens: prompt }, tokens }) => ({
+    ...{ temperature, top_k: topK, top_p: topP, min_p: minP, seed, row: 0, step: tokens.length - prompt.length },
+  }));
 }

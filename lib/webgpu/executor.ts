@@ -17,7 +17,7 @@ import { packedShape, packRows, unpackRows } from "./pack_kernels.ts";
 import { makeProfile, type Profile } from "./profile.ts";
 import type { Weight } from "./products.ts";
 import { neededNodes, type Node, type Recorded, recordingOps } from "./record.ts";
-import { sample } from "./sampling_kernels.ts";
+import { sample, sampleSettings, settingWords } from "./sampling_kernels.ts";
 import { planTemporaries } from "./temporaries.ts";
 import { placeWeight } from "./weight.ts";
 
@@ -311,10 +311,12 @@ export function createWebgpuExecutor(gpu: Gpu, options: WebgpuOptions = {}): Web
     ...f16 ? { pack, unpack } : {},
     cache: (shape) => hold(allocate(shape, f16 ? "f16" : "f32"), { pooled: true }),
     chooseTokens(logits, options) {
-      const tensor = allocate([logits.shape[0]], "i32");
-      commands.dispatch(sample((logits as GpuValue).tensor, tensor, options));
+      const [B, V] = logits.shape, tensor = allocate([B], "i32"), settings = allocate([B, settingWords], "u32");
+      commands.write(settings, sampleSettings(options, V));
+      commands.dispatch(sample((logits as GpuValue).tensor, settings, tensor));
+      buffers.give(settings.buffer);
       const numbers = commands.read([{ ...tensor, bytes: tensorBytes(tensor.shape, "i32") }])
-        .then(([buffer]) => new Int32Array(buffer, 0, logits.shape[0]));
+        .then(([buffer]) => new Int32Array(buffer, 0, B));
       return { tokens: hold(tensor, { pooled: true }), numbers };
     },
     release(...values) {

@@ -1,34 +1,38 @@
-/** Kernel calls that choose the next token from logits, so that only tokens leave the device. */
+/** The kernel call that chooses the next tokens from logits, so that only tokens leave the device. */
 import type { SampleOptions } from "../ops.ts";
 import { type Dispatch, spread, type TensorLike } from "./dispatch.ts";
 import { bytesMoved, vectorsOf } from "./vectors.ts";
 
-/** The token with the largest logit, the first of equal ones. logits [B, V], token i32 [B]. */
-export function argmax<T extends TensorLike>(logits: T, token: T): Dispatch<T> {
-  return sample(logits, token, { temperature: 0, top_k: 0, top_p: 1, min_p: 0, seed: 0, step: 0 });
+/** Words of a row's settings. */
+export const settingWords = 8;
+
+/** Settings of the rows as kernels/sample.wgsl reads them, u32 [B, 8], for a vocabulary of V tokens. */
+export function sampleSettings(options: SampleOptions[], V: number): Uint32Array {
+  const words = new Uint32Array(settingWords * options.length), floats = new Float32Array(words.buffer);
+  for (const [b, { temperature, top_k, top_p, min_p, seed, row, step }] of options.entries()) {
+    const at = b * settingWords, random = temperature > 0;
+    words[at] = Number(random);
+    floats[at + 1] = random ? 1 / temperature : 1;
+    words[at + 2] = top_k < V ? top_k : 0;
+    floats[at + 3] = top_p;
+    floats[at + 4] = Math.min(min_p, 1);
+    words.set([seed >>> 0, row, step >>> 0], at + 5);
+  }
+  return words;
 }
 
-/** Passes over the logits that find a floor. */
-const searchPasses = 16;
-
-/** A token drawn with the probabilities softmax(logits / temperature). logits [B, V], token i32 [B]. */
-export function sample<T extends TensorLike>(logits: T, token: T, options: SampleOptions): Dispatch<T> {
-  const { temperature, top_k, top_p, min_p, seed, step } = options;
+/** A token for each row, as its settings say. logits [B, V], settings of sampleSettings(), token i32 [B]. */
+export function sample<T extends TensorLike>(logits: T, settings: T, token: T): Dispatch<T> {
   const [B, V] = logits.shape, { size, of, Float, share } = vectorsOf(V);
-  const random = temperature > 0, limited = random && top_k > 0 && top_k < V, nucleus = random && top_p < 1;
   return {
     kernel: "sample",
     constants: {
       ...{ size, share, Logits: of(logits), Float },
-      ...{ random: `${random}`, limited: `${limited}`, nucleus: `${nucleus}`, floored: `${random && min_p > 0}` },
       ...size === 1 ? { Word: "u32", offsets: "0u" } : {},
     },
-    tensors: [logits, token],
-    params: [
-      ...[B, V / size, top_k, { f32: top_p }, { f32: Math.min(min_p, 1) }],
-      ...[seed >>> 0, step >>> 0, { f32: random ? 1 / temperature : 1 }],
-    ],
+    tensors: [logits, settings, token],
+    params: [B, V / size],
     grid: spread(B),
-    work: { bytes: (1 + searchPasses * (Number(limited) + Number(nucleus))) * bytesMoved(logits) },
+    work: { bytes: bytesMoved(logits) },
   };
 }

@@ -113,14 +113,13 @@ Deno.test("a grammar that takes its time holds up its own answer alone, and nobo
   await engine.close(0);
 });
 
-Deno.test("a device chooses where it can: greedy answers together, a drawn one alone", () => {
+Deno.test("a device chooses where it can, greedy answers and drawn ones together", () => {
   const device = { chooseTokens: () => ({}) } as unknown as Executor;
   const of = (changes: Partial<TokenRequest>) => ({ request: request([1, 2], changes), tokens: [1, 2, 3] });
   const drawn = { temperature: 0.7, topK: 5, topP: 0.9, minP: 0.1, seed: 9 };
-  assert.equal(deviceChoice(device, [of({}), of({})])?.temperature, 0);
-  const options = { temperature: 0.7, top_k: 5, top_p: 0.9, min_p: 0.1, seed: 9, step: 1 };
-  assert.deepEqual(deviceChoice(device, [of(drawn)]), options);
-  assert.equal(deviceChoice(device, [of(drawn), of({})]), undefined);
+  const options = { temperature: 0.7, top_k: 5, top_p: 0.9, min_p: 0.1, seed: 9, row: 0, step: 1 };
+  const greedy = { temperature: 0, top_k: 0, top_p: 1, min_p: 0, seed: 0, row: 0, step: 1 };
+  assert.deepEqual(deviceChoice(device, [of(drawn), of({})]), [options, greedy]);
   assert.equal(deviceChoice(executorFloat64(), [of({})]), undefined);
   const more: Partial<TokenRequest>[] = [
     ...[{ presencePenalty: 1 }, { frequencyPenalty: 1 }, { repetitionPenalty: 1.1 }, { logprobs: 0 }],

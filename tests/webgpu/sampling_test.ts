@@ -1,16 +1,23 @@
 /** Choice of tokens on the device: against the definition in float64, and its frequencies against softmax. */
 import assert from "node:assert/strict";
 import { type FloatType, operand, operandOf } from "../helpers/operand.ts";
-import { gpuTest, output, runDispatches } from "../helpers/webgpu.ts";
+import { gpuTest, input, output, runDispatches, type TestTensor } from "../helpers/webgpu.ts";
 import { lowbias32 } from "../../lib/model/hash.ts";
 import { sampleToken } from "../../lib/model/sample.ts";
 import type { SampleOptions } from "../../lib/ops.ts";
-import { argmax, sample } from "../../lib/webgpu/sampling_kernels.ts";
+import { sample, sampleSettings } from "../../lib/webgpu/sampling_kernels.ts";
 import type { Numbers } from "../reference/host.ts";
 
-const plain: SampleOptions = { temperature: 1, top_k: 0, top_p: 1, min_p: 0, seed: 0, step: 0 };
+const plain: SampleOptions = { temperature: 1, top_k: 0, top_p: 1, min_p: 0, seed: 0, row: 0, step: 0 };
 
-gpuTest("argmax() takes the first of the largest", async (gpu) => {
+/** The call with the same settings for every row but its number, or with its own. */
+function choose(logits: TestTensor, token: TestTensor, options: SampleOptions | SampleOptions[]) {
+  const [B, V] = logits.shape;
+  const all = Array.isArray(options) ? options : Array.from({ length: B }, (_, row) => ({ ...options, row }));
+  return sample(logits, input([B, 8], sampleSettings(all, V)), token);
+}
+
+gpuTest("sample() at temperature 0 takes the first of the largest", async (gpu) => {
   for (const [B, V, dtype] of [[1, 33, "f32"], [17, 72, "f16"], [3, 50257, "f32"], [2, 131072, "f32"]] as const) {
     const logits = operand([B, V], V, { dtype, factor: 10 }), data = logits.value.data;
     const expected = Array.from({ length: B }, (_, b) => {
@@ -21,7 +28,9 @@ gpuTest("argmax() takes the first of the largest", async (gpu) => {
       return Math.min(...places);
     });
     const token = output([B], "i32");
-    const [found] = await runDispatches(gpu, [argmax(logits.tensor, token)], [token]);
+    const [found] = await runDispatches(gpu, [
+      choose(logits.tensor, token, { ...plain, temperature: 0, top_k: 3, seed: 1, step: 1 }),
+    ], [token]);
     assert.deepEqual([...found], expected, `[${B}, ${V}] ${dtype}`);
   }
 });
@@ -48,7 +57,7 @@ gpuTest("sample() draws by its formula", async (gpu) => {
     const logits = operand([B, V], 7, { dtype, factor: 6 });
     for (const step of [0, 1, 12345]) {
       const options = { ...plain, temperature: 0.8, top_k, seed: 42, step }, token = output([B], "i32");
-      const [found] = await runDispatches(gpu, [sample(logits.tensor, token, options)], [token]);
+      const [found] = await runDispatches(gpu, [choose(logits.tensor, token, options)], [token]);
       for (let b = 0; b < B; b++) {
         const score = scores(logits.value.data.subarray(b * V, (b + 1) * V), b, options);
         const best = score.reduce((a, x) => Math.max(a, x), -Infinity);
@@ -77,7 +86,7 @@ gpuTest("sample() chooses what sampleToken() does", async (gpu) => {
     for (const [i, limit] of limits.entries()) {
       const options = { ...plain, temperature: i % 2 === 0 ? 1 : 2.5, seed: 11, step: i, ...limit };
       const token = output([B], "i32");
-      const [found] = await runDispatches(gpu, [sample(logits.tensor, token, options)], [token]);
+      const [found] = await runDispatches(gpu, [choose(logits.tensor, token, options)], [token]);
       const expected = Array.from({ length: B }, (_, row) => {
         const values = Float32Array.from(data.subarray(row * V, (row + 1) * V));
         return sampleToken(values, { ...options, row, history: [] });
@@ -102,7 +111,7 @@ gpuTest("sample() has softmax's frequencies, and none beyond what is left", asyn
   ];
   for (const [limit, floor] of cases) {
     const logits = operandOf([B, V], data), token = output([B], "i32");
-    const call = sample(logits.tensor, token, { ...plain, temperature, seed: 5, step: 9, ...limit });
+    const call = choose(logits.tensor, token, { ...plain, temperature, seed: 5, step: 9, ...limit });
     const [found] = await runDispatches(gpu, [call], [token]);
     const weights = Array.from(one, weightOf).map((weight) => weight >= floor ? weight : 0);
     const left = weights.reduce((a, b) => a + b), counts = new Array(V).fill(0);
@@ -121,11 +130,20 @@ gpuTest("sample() has softmax's frequencies, and none beyond what is left", asyn
   }
 });
 
-gpuTest("sample() at temperature 0 is argmax()", async (gpu) => {
-  const logits = operand([5, 40], 1), token = output([5], "i32"), same = output([5], "i32");
-  const [found, expected] = await runDispatches(gpu, [
-    sample(logits.tensor, token, { ...plain, temperature: 0, top_k: 3, seed: 1, step: 1 }),
-    argmax(logits.tensor, same),
-  ], [token, same]);
-  assert.deepEqual(found, expected);
+gpuTest("sample() chooses each row by its own settings", async (gpu) => {
+  const V = 72, one = operand([V], 5, { factor: 4 }).value.data;
+  const all: SampleOptions[] = [
+    plain,
+    { ...plain, temperature: 0 },
+    { ...plain, temperature: 2, top_k: 5, seed: 3, row: 7, step: 4 },
+    { ...plain, top_p: 0.5, seed: 4, step: 1 },
+    { ...plain, temperature: 0, top_p: 0.1, min_p: 0.5, seed: 9 },
+    { ...plain, temperature: 3, min_p: 0.2, seed: 0xffffffff, step: 1000 },
+    { ...plain, top_k: 20, top_p: 0.8, min_p: 0.01, seed: 12 },
+  ];
+  const logits = operandOf([all.length, V], Float32Array.from({ length: all.length * V }, (_, i) => one[i % V]));
+  const token = output([all.length], "i32");
+  const [found] = await runDispatches(gpu, [choose(logits.tensor, token, all)], [token]);
+  const expected = all.map((options) => sampleToken(Float32Array.from(one), { ...options, history: [] }));
+  assert.deepEqual([...found], expected);
 });
