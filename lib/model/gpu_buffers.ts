@@ -146,11 +146,11 @@ function keptRows(run: GpuRun, count: number): Row[] {
 
 function activationBuffers(run: GpuRun): GpuBuffer[] {
   const { config, tokens: T, keepLayers } = run, { hiddenSize: D, headDim: S, layers } = config;
-  const ropes = config.layerTypes.includes("sliding") ? 2 : 1, short = run.f16 && keepLayers < layers;
+  const ropes = config.layerTypes.includes("sliding") ? 2 : 1;
   return listed({ part: "activations" }, [
-    // Where not every layer keeps its values, all wait for their backward with the input in f16.
-    ["x", [T, D], "f32", short ? 2 : layers + 1],
-    ["x, packed", [T, D + (D % 4 === 0 ? 4 : 1)], "f16", short ? layers : 0],
+    // Layers that are computed again wait for that with their input in f16.
+    ["x", [T, D], "f32", run.f16 ? keepLayers + 2 : layers + 1],
+    ["x, packed", [T, D + (D % 4 === 0 ? 4 : 1)], "f16", run.f16 ? layers - keepLayers : 0],
     ["cos, sin", [T, S / 2], "f32", 2 * ropes],
     ["rows", [T, 2], "i32", ropes],
     ["tokens, labels, index", [T], "i32", 3],

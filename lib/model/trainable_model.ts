@@ -60,8 +60,6 @@ export function makeTrainable(options: TrainableOptions): Trainable {
     head: headSegment(config),
     loss: lossSegment(config),
   };
-  /** Memory does not suffice for every layer to keep its values. */
-  const short = keepLayers < config.layers;
   const keeps = (layer: number) => layer >= config.layers - keepLayers;
   /** By layer: of what it kept, or computing that again. */
   const backwards = Array.from(
@@ -164,8 +162,8 @@ export function makeTrainable(options: TrainableOptions): Trainable {
   }
 
   /**
-   * Runs the layers from x on. Returns every layer's input, packed where memory is short, what it keeps for the backward,
-   * and the last y.
+   * Runs the layers from x on. Returns every layer's input, packed where the layer is computed again, what it keeps for
+   * the backward, and the last y.
    */
   async function forwardPass(pass: Pass): Promise<{ inputs: Value[]; kept: Record<string, Value>[]; y: Value }> {
     const inputs: Value[] = [], kept: Record<string, Value>[] = [];
@@ -176,7 +174,7 @@ export function makeTrainable(options: TrainableOptions): Trainable {
       const all = saved(outputs), { small, large } = bySize(all);
       if (!keeps(l)) executor.release(...Object.values(large));
       kept.push(keeps(l) ? all : small);
-      inputs.push(short ? packed(executor, x) : x);
+      inputs.push(keeps(l) ? x : packed(executor, x));
       x = outputs.y;
     }
     return { inputs, kept, y: x };
@@ -206,7 +204,7 @@ export function makeTrainable(options: TrainableOptions): Trainable {
     { inputs, kept, dy, first }: { inputs: Value[]; kept: Record<string, Value>[]; dy: Value; first: boolean },
   ): Promise<void> {
     for (let l = config.layers - 1; l >= 0; l--) {
-      if (short) inputs[l] = unpacked(executor, inputs[l]);
+      if (!keeps(l)) inputs[l] = unpacked(executor, inputs[l]);
       const layer = pass.layer(l, inputs[l]);
       const read = { ...layer.inputs, ...kept[l], dy };
       const outputs = await executor.run(backwards[l], read, first ? gradients[l] : {});
