@@ -6,8 +6,8 @@
 // K, N, R, width and start are multiples of 8; M is anything.
 //
 // A workgroup makes a tile of 32 * fragments rows x 32 * columns columns, each subgroup 16 * fragments x 32 of it: first
-// the steps of 64 along R, then those along K. While one step is multiplied, the operands of the next along K are on their
-// way from memory into registers; a branch around those loads costs 5 % of the speed, so the last step fetches itself.
+// the steps of 64 along K, then those along R. While one step is multiplied, the operands of the next are on their way from
+// memory into registers; a branch around those loads costs 5 % of the speed, so the last step along K stands by itself.
 // a and b are only read, but bound for writing: a compiler may move loads from a read-only buffer down to where their
 // values are used, behind the barrier, and does, which halves the speed (storageBarrier holds them where they stand).
 // Grid: [ceil(N / (32 * columns)), ceil(M / (32 * fragments))]; tiles are walked in strips of 8 rows of tiles, so that
@@ -33,8 +33,8 @@ struct Params { M: u32, N: u32, K: u32, R: u32, width: u32, start: u32, scale: f
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read_write> a: array<vec4<u32>>; // 8 numbers each
 @group(0) @binding(2) var<storage, read_write> b: array<vec4<u32>>;
-@group(0) @binding(3) var<storage, read> low_a: array<vec4<u32>>;
-@group(0) @binding(4) var<storage, read> low_b: array<vec4<u32>>;
+@group(0) @binding(3) var<storage, read_write> low_a: array<vec4<u32>>;
+@group(0) @binding(4) var<storage, read_write> low_b: array<vec4<u32>>;
 @group(0) @binding(5) var<storage, read> plus: array<vec4<Plus>>;
 @group(0) @binding(6) var<storage, read_write> y: array<vec4<Y>>;
 
@@ -114,7 +114,7 @@ fn fetch(at: Places, s: u32) -> Vectors {
   return Vectors(a[i.x], a[i.y], a[i.z], a[i.w], b[j.x], b[j.y], b[j.z], b[j.w]);
 }
 
-/** Vectors of 64 columns of low_a from `first` (in vectors) on, scaled, 0 behind R, and what they are multiplied by. */
+/** Vectors of 64 columns of low_a from `first` (in vectors) on, and what they are multiplied by; behind R those before it. */
 fn fetch_low(at: Places, first: u32) -> Vectors {
   let rank = p.R >> 3u;
   let r = min(first + at.column_a, rank - 1u);
@@ -125,10 +125,14 @@ fn fetch_low(at: Places, first: u32) -> Vectors {
   } else {
     j = min(at.rows_b + first * 8u, vec4<u32>(p.R - 1u)) * (p.N >> 3u) + at.column_b;
   }
-  let factor = select(0h, f16(p.lowScale), first + at.column_a < rank);
+  return Vectors(low_a[i.x], low_a[i.y], low_a[i.z], low_a[i.w], low_b[j.x], low_b[j.y], low_b[j.z], low_b[j.w]);
+}
+
+/** The same with low_a scaled, and 0 behind R. */
+fn scaled(v: Vectors, at: Places, first: u32) -> Vectors {
+  let factor = select(0h, f16(p.lowScale), first + at.column_a < (p.R >> 3u));
   return Vectors(
-    times(low_a[i.x], factor), times(low_a[i.y], factor), times(low_a[i.z], factor), times(low_a[i.w], factor),
-    low_b[j.x], low_b[j.y], low_b[j.z], low_b[j.w],
+    times(v.a0, factor), times(v.a1, factor), times(v.a2, factor), times(v.a3, factor), v.b0, v.b1, v.b2, v.b3,
   );
 }
 
@@ -214,32 +218,42 @@ fn main(
   let bi = tile_b + select(column0 >> 3u, column0 * stride_b, transB);
 
   var c: Sums;
-  if (low) {
-    for (var first = 0u; first < (p.R >> 3u); first += 8u) {
-      let v = fetch_low(at, first);
-      workgroupBarrier();
-      keep(v, to_a, to_b);
-      workgroupBarrier();
-      let slabs = min(((p.R >> 3u) - first + 1u) >> 1u, 4u);
-      for (var i = 0u; i < slabs; i++) { slab(&c, ai + i * 2u, bi + i * slab_b); }
-    }
-  }
-  let steps = (p.K + 63u) >> 6u;
+  let last = ((p.K + 63u) >> 6u) - 1u;
   var v = fetch(at, 0u);
-  for (var s = 0u; s < steps; s++) {
+  for (var s = 0u; s < last; s++) {
     workgroupBarrier();
     storageBarrier();
-    if (ragged && s * 8u + ka >= (p.K >> 3u)) {
-      // Zeros of a behind K make whatever finite numbers stand for b count nothing.
-      v.a0 = vec4<u32>(); v.a1 = vec4<u32>(); v.a2 = vec4<u32>(); v.a3 = vec4<u32>();
-    }
     keep(v, to_a, to_b);
     workgroupBarrier();
-    v = fetch(at, min(s + 1u, steps - 1u));
+    v = fetch(at, s + 1u);
     slab(&c, ai, bi);
     slab(&c, ai + 2u, bi + slab_b);
     slab(&c, ai + 4u, bi + 2u * slab_b);
     slab(&c, ai + 6u, bi + 3u * slab_b);
+  }
+  workgroupBarrier();
+  storageBarrier();
+  if (ragged && last * 8u + ka >= (p.K >> 3u)) {
+    // Zeros of a behind K make whatever finite numbers stand for b count nothing.
+    v.a0 = vec4<u32>(); v.a1 = vec4<u32>(); v.a2 = vec4<u32>(); v.a3 = vec4<u32>();
+  }
+  keep(v, to_a, to_b);
+  workgroupBarrier();
+  if (low) { v = fetch_low(at, 0u); }
+  slab(&c, ai, bi);
+  slab(&c, ai + 2u, bi + slab_b);
+  slab(&c, ai + 4u, bi + 2u * slab_b);
+  slab(&c, ai + 6u, bi + 3u * slab_b);
+  if (low) {
+    for (var first = 0u; first < (p.R >> 3u); first += 8u) {
+      workgroupBarrier();
+      storageBarrier();
+      keep(scaled(v, at, first), to_a, to_b);
+      workgroupBarrier();
+      v = fetch_low(at, first + 8u);
+      let slabs = min(((p.R >> 3u) - first + 1u) >> 1u, 4u);
+      for (var i = 0u; i < slabs; i++) { slab(&c, ai + i * 2u, bi + i * slab_b); }
+    }
   }
 
   // Out through workgroup memory, four blocks of each subgroup at a time.

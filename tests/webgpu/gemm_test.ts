@@ -231,6 +231,11 @@ gpuTest("joinDispatches() computes the same in one dispatch", async (gpu) => {
     const apart = await runDispatches(gpu, dispatches, wanted);
     const joined = joinDispatches(dispatches);
     assert.equal(joined.length, 1);
-    assert.deepEqual(await runDispatches(gpu, joined, wanted), apart, dispatches[0].kernel);
+    const together = await runDispatches(gpu, joined, wanted), what = dispatches[0].kernel;
+    // Sums over tokens are joined in wider parts, which add 200 terms of at most 1 in another order.
+    const atol = what === "gemm_tokens_matrix" ? 4 * 200 * 2 ** -24 : 0;
+    together.forEach((values, i) =>
+      assertClose(values as Float32Array, apart[i] as Float32Array, { rtol: 0, atol, what })
+    );
   }
 });
