@@ -274,8 +274,9 @@ export interface Executor {
    */
   cache?(shape: readonly number[]): Value;
   /**
-   * Chooses a token from each row of logits [B, V] where they lie, by options of each row: `tokens` i32 [B], for what runs next, to be released
-   * after that, and their numbers, as soon as what was run before is done. Absent: logits have to be read.
+   * Chooses a token from each row of logits [B, V] where they lie, by options of each row: `tokens` i32 [B], for what runs
+   * next, to be released after that, and their numbers, as soon as what was run before is done. Absent: logits have to be
+   * read.
    */
   chooseTokens?(logits: Value, options: SampleOptions[]): { tokens: Value; numbers: Promise<Int32Array> };
   /** Gives values back for reuse. */

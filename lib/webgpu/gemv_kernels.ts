@@ -4,6 +4,7 @@
  */
 import { type Dispatch, elements, spread, type TensorLike } from "./dispatch.ts";
 import type { Gemm, Sizes } from "./gemm_kernels.ts";
+import { nf4Bytes } from "./nf4_kernels.ts";
 import { bytesMoved } from "./vectors.ts";
 
 /** Most rows of a: with more the multiplications take longer than reading b. */
@@ -16,15 +17,12 @@ function fits<T>({ transA, transB, accumulate }: Omit<Gemm<T>, "b">, { M }: Size
   return M <= mostGemvRows && !transA && transB === true && !accumulate;
 }
 
-/** What both kernels are told of what is added, and of numbers and their types. */
-function common<T extends TensorLike>(
+/** What these kernels, and the one for NF4 on tensor cores, are told of what is added, and bytes of all but the matrix. */
+export function additions<T extends TensorLike>(
   { a, y, low, plus, columns, scale = 1 }: Omit<Gemm<T>, "b">,
   { M, N, R }: Sizes,
 ) {
-  const width = columns?.width ?? N;
-  const constants: Record<string, number | string> = {
-    ...{ rows: `${M}u`, batch: `${Math.min(M, 4)}u`, half: `${a.dtype === "f16"}`, Y: y.dtype },
-  };
+  const width = columns?.width ?? N, constants: Record<string, number | string> = { Y: y.dtype };
   if (plus) Object.assign(constants, { plusKind: elements(plus.shape) === M * width ? 2 : 1, Plus: plus.dtype });
   if (low) Object.assign(constants, { low: "true", LowA: low.a.dtype, LowB: low.b.dtype });
   return {
@@ -32,6 +30,15 @@ function common<T extends TensorLike>(
     added: [low?.a ?? null, low?.b ?? null, plus ?? null],
     params: [R, width, columns?.start ?? 0, { f32: scale }, { f32: low?.scale ?? 0 }],
     bytes: bytesMoved(a, { shape: [M, N], dtype: y.dtype }, ...low ? [low.a, low.b] : [], ...plus ? [plus] : []),
+  };
+}
+
+/** The same, with how many rows a has and in which type. */
+function common<T extends TensorLike>(g: Omit<Gemm<T>, "b">, sizes: Sizes) {
+  const { M } = sizes, { constants, ...rest } = additions(g, sizes);
+  return {
+    ...rest,
+    constants: { rows: `${M}u`, batch: `${Math.min(M, 4)}u`, half: `${g.a.dtype === "f16"}`, ...constants },
   };
 }
 
@@ -80,7 +87,7 @@ export function gemvNf4<T extends TensorLike>(
     tensors: [g.a, ...first(whole), ...added.flatMap(first), ...first(g.y)],
     params: [K / 32, share, ...params, N, 0, 0, { f32: double?.offset ?? 0 }, 0, 0],
     grid: spread(Math.ceil(N / (4 << share))),
-    work: { flop: 2 * M * N * (K + R), bytes: bytes + N * K / 2 + (double ? 1.02 : 4) * N * K / 64 },
+    work: { flop: 2 * M * N * (K + R), bytes: bytes + nf4Bytes(N * K, double !== undefined) },
   };
 }
 

@@ -42,6 +42,11 @@ export function nf4Layout(count: number, double: boolean) {
   return { parts, bytes: end };
 }
 
+/** Bytes that are read of `count` numbers: codes, and what their maxima are made of. */
+export function nf4Bytes(count: number, double: boolean): number {
+  return count / 2 + (double ? 1.02 : 4) * count / nf4Block;
+}
+
 /** y = the numbers of the codes, f32 or f16. */
 export function dequantizeNf4<T extends TensorLike>(
   { packed, absmax, double, y }: Nf4Codes<T> & { y: T },
