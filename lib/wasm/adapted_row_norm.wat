@@ -14,7 +14,7 @@
     (local.set $sum (v128.const f32x4 0 0 0 0))
     (local.set $i (i32.const 0))
     (loop $four
-      (local.set $w (call $four_weights (local.get $p) (i32.add (i32.mul (local.get $o) (local.get $I)) (local.get $i))))
+      (local.set $w (call $four_weights (local.get $p) (local.get $o) (local.get $i)))
       (local.set $a (i32.add (i32.load offset=8 (local.get $p)) (i32.shl (local.get $i) (i32.const 2))))
       (local.set $r (i32.load offset=28 (local.get $p)))
       (local.set $b (i32.add (i32.load offset=12 (local.get $p))
@@ -35,24 +35,29 @@
     (local.set $o (i32.add (local.get $o) (i32.const 1)))
     (br $next))))
 
-;; Weights $n to $n + 3 of all, as f32.
-(func $four_weights (param $p i32) (param $n i32) (result v128) (local $c v128)
+;; Weights $i to $i + 3 of output $o, as f32.
+(func $four_weights (param $p i32) (param $o i32) (param $i i32) (result v128) (local $bits i32) (local $at i32) (local $c v128)
   (if (i32.eqz (i32.load offset=36 (local.get $p)))
-    (then (return (v128.load (i32.add (i32.load (local.get $p)) (i32.shl (local.get $n) (i32.const 2)))))))
+    (then (return (v128.load (i32.add (i32.load (local.get $p)) (i32.shl
+      (i32.add (i32.mul (local.get $o) (i32.load offset=24 (local.get $p))) (local.get $i)) (i32.const 2)))))))
+  ;; Blocks of 32 numbers, or of 64.
+  (local.set $bits (i32.add (i32.const 4) (i32.load offset=36 (local.get $p))))
+  (local.set $at (i32.add
+    (call $first_block (i32.shr_u (i32.load offset=24 (local.get $p)) (local.get $bits)) (i32.load offset=20 (local.get $p))
+      (local.get $o))
+    (i32.shl (i32.shr_u (local.get $i) (local.get $bits)) (i32.const 2))))
   (if (i32.eq (i32.load offset=36 (local.get $p)) (i32.const 1)) (then (return (f32x4.mul
-    (f32x4.convert_i32x4_s (i32x4.extend_low_i16x8_s (i16x8.extend_low_i8x16_s
-      (v128.load32_zero (i32.add (i32.load (local.get $p)) (local.get $n))))))
-    (v128.load32_splat (i32.add (i32.load offset=4 (local.get $p))
-      (i32.shl (i32.shr_u (local.get $n) (i32.const 5)) (i32.const 2))))))))
+    (f32x4.convert_i32x4_s (i32x4.extend_low_i16x8_s (i16x8.extend_low_i8x16_s (v128.load32_zero (i32.add
+      (i32.load (local.get $p)) (i32.or (i32.shl (local.get $at) (i32.const 5)) (i32.and (local.get $i) (i32.const 31))))))))
+    (v128.load32_splat (i32.add (i32.load offset=4 (local.get $p)) (i32.shl (local.get $at) (i32.const 2))))))))
   ;; 16 bytes of codes are 32 numbers, 16 in the low and 16 in the high nibbles.
   (local.set $c (v128.and (i8x16.splat (i32.const 15)) (i16x8.shr_u
-    (v128.load32_zero (i32.add (i32.load (local.get $p)) (i32.or
-      (i32.shl (i32.shr_u (local.get $n) (i32.const 5)) (i32.const 4)) (i32.and (local.get $n) (i32.const 15)))))
-    (i32.shr_u (i32.and (local.get $n) (i32.const 16)) (i32.const 2)))))
+    (v128.load32_zero (i32.add (i32.load (local.get $p)) (i32.or (i32.shl (local.get $at) (i32.const 5)) (i32.or
+      (i32.shr_u (i32.and (local.get $i) (i32.const 32)) (i32.const 1)) (i32.and (local.get $i) (i32.const 15))))))
+    (i32.shr_u (i32.and (local.get $i) (i32.const 16)) (i32.const 2)))))
   (f32x4.mul
     (f32x4.convert_i32x4_s (i32x4.extend_low_i16x8_s
       (i8x16.shuffle 0 16 1 17 2 18 3 19 4 20 5 21 6 22 7 23
         (i8x16.relaxed_swizzle (v128.load (i32.const 192)) (local.get $c))
         (i8x16.relaxed_swizzle (v128.load (i32.const 208)) (local.get $c)))))
-    (v128.load32_splat (i32.add (i32.load offset=4 (local.get $p))
-      (i32.shl (i32.shr_u (local.get $n) (i32.const 6)) (i32.const 2))))))
+    (v128.load32_splat (i32.add (i32.load offset=4 (local.get $p)) (i32.shl (local.get $at) (i32.const 2))))))

@@ -7,14 +7,13 @@ import adaptedRowNorm from "./adapted_row_norm.wat" with { type: "text" };
 import attention from "./attention.wat" with { type: "text" };
 import elementwise from "./elementwise.wat" with { type: "text" };
 import gated from "./gated.wat" with { type: "text" };
+import gatherQ8 from "./gather_q8.wat" with { type: "text" };
 import linearF32 from "./linear_f32.wat" with { type: "text" };
-import nf4 from "./nf4.wat" with { type: "text" };
-import q8 from "./q8.wat" with { type: "text" };
+import { products } from "./products.ts";
 import quantize from "./quantize.wat" with { type: "text" };
 import rows from "./rows.wat" with { type: "text" };
 import run from "./run.wat" with { type: "text" };
 import sums from "./sums.wat" with { type: "text" };
-import tile from "./tile.wat" with { type: "text" };
 
 /** What a list may call, by its place in the table. */
 export const kernels = [
@@ -53,9 +52,10 @@ export interface Exports {
 let compiled: WebAssembly.Module | undefined;
 
 export function kernelModule(): WebAssembly.Module {
-  const sources = [run, sums, elementwise, rows, quantize, tile, nf4, q8, linearF32, attention, gated, adaptedRowNorm];
+  const sources = [run, sums, elementwise, rows, quantize, products, gatherQ8, linearF32, attention, gated, adaptedRowNorm];
   return compiled ??= new WebAssembly.Module(compile(`(module
     (import "env" "memory" (memory 1 65536 shared))
+    (memory $own 1)
     (table funcref (elem ${kernels.map((name) => `$${name}`).join(" ")}))
     ${sources.join("\n")})`) as Uint8Array<ArrayBuffer>);
 }

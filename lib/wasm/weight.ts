@@ -21,10 +21,10 @@ import { type Int8Blocks, int8Blocks } from "./int8_blocks.ts";
 export const nf4Factor = 9612;
 export const mostActivation = Math.floor((2 ** 31 - 1) / 16 / nf4Factor);
 
-/** The 16 values as bytes, low halves, then high ones, and where nf4.wat reads them. */
+/** The 16 values as bytes, low halves, then high ones, then a nibble's mask, and where the kernels read them. */
 export const nf4TablesAt = 192;
 export function nf4Tables(): Uint8Array {
-  const tables = new Uint8Array(32);
+  const tables = new Uint8Array(48).fill(15);
   nf4Codebook.forEach((value, code) => {
     const integer = Math.round(value * nf4Factor);
     tables[code] = integer & 255;
@@ -46,11 +46,34 @@ export function wasmWeight(weight: WeightData): WasmWeight {
   const fits = fitsBlocks(weight.shape);
   if (weight.kind === "f32") {
     const blocks = fits ? int8Blocks(weight.data) : undefined;
-    return blocks ? { kind: "q8", ...blocks } : { kind: "f32", data: weight.data };
+    return blocks ? { kind: "q8", ...byFours(blocks, weight.shape) } : { kind: "f32", data: weight.data };
   }
   if (!fits) return { kind: "f32", data: writtenOut(weight) };
   const scales = maxima(weight).map((max) => max / nf4Factor);
-  return { kind: "nf4", codes: interleaved(weight.packed), scales };
+  return { kind: "nf4", ...byFours({ codes: interleaved(weight.packed), scales }, weight.shape) };
+}
+
+/**
+ * Codes [O, blocks, 32] and scales [O, blocks] as [fours, blocks, 4, 32] and [fours, blocks, 4], the last four ending with
+ * the last output: how the kernels meet them (products.ts).
+ */
+function byFours<T extends Uint8Array | Int8Array>(
+  { codes, scales }: { codes: T; scales: Float32Array },
+  [O]: readonly number[],
+): { codes: T; scales: Float32Array } {
+  const blocks = scales.length / O, fours = Math.ceil(O / 4), count = 4 * fours * blocks;
+  const placed = new (codes.constructor as new (length: number) => T)(32 * count), factors = new Float32Array(count);
+  for (let four = 0, to = 0; four < fours; four++) {
+    const first = Math.min(4 * four, O - 4);
+    for (let block = 0; block < blocks; block++) {
+      for (let o = first; o < first + 4; o++, to++) {
+        const from = o * blocks + block;
+        factors[to] = scales[from];
+        placed.set(codes.subarray(32 * from, 32 * (from + 1)), 32 * to);
+      }
+    }
+  }
+  return { codes: placed, scales: factors };
 }
 
 type Nf4Weight = Extract<WeightData, { kind: "nf4" }>;
@@ -77,7 +100,7 @@ export function writtenAsIntegers(weight: Nf4Weight): Float32Array {
 }
 
 /**
- * Codes as nf4.wat reads them: of 32 numbers the first 16 in the low nibbles of 16 bytes, the others in the high ones.
+ * Codes as the kernels read them: of 32 numbers the first 16 in the low nibbles of 16 bytes, the others in the high ones.
  * Packed, the even ones are in the high nibbles.
  */
 function interleaved(packed: Uint8Array): Uint8Array {
