@@ -2,7 +2,7 @@
 ;; and so many heads, which read the same keys, are dealt to the threads in turn; keys are taken 32 at a time, which stay in
 ;; the first cache for these heads. Arguments: q f32 [T, H, S], keys and values f32 [M, G, S], spans i32 [T, 2], y f32
 ;; [T, H, S], T*H, H, G, S, scale (f32), whether spans[t][1] is the end of what t sees (else that is t + 1), and the
-;; heads of a pair, a divisor of H/G. Scores lie in the thread's own memory (tile.wat), f32 for each head and key.
+;; heads of a pair, a divisor of H/G. Scores lie in the thread's part of the memory, f32 for each head and key.
 
 (func $attention (param $p i32) (param $thread i32) (param $threads i32)
   (local $n i32) (local $t i32) (local $h i32) (local $q i32) (local $k i32) (local $v i32) (local $row i32)
@@ -216,3 +216,7 @@
     (local.set $v (i32.add (local.get $v) (i32.shl (local.get $i) (i32.const 2))))
     (local.set $y (i32.add (local.get $y) (i32.shl (local.get $i) (i32.const 2))))
     (br $rest))))
+
+;; A thread's part of the memory, 1 MiB (memory.ts).
+(func $scratch (param $thread i32) (result i32)
+  (i32.add (i32.const 65536) (i32.shl (local.get $thread) (i32.const 20))))

@@ -6,7 +6,7 @@
 
 import { UserError } from "../errors.ts";
 
-/** Bytes before the first part: the threads' words and tables (run.wat, nf4.wat), and their own memory (tile.wat). */
+/** Bytes before the first part: the threads' words (run.wat), tables (weight.ts), and a part for each thread's scores (attention.wat). */
 export const reserved = (threads: number) => 65_536 + (threads << 20);
 
 /** All that 32-bit addresses reach. */

@@ -52,7 +52,19 @@ export interface Exports {
 let compiled: WebAssembly.Module | undefined;
 
 export function kernelModule(): WebAssembly.Module {
-  const sources = [run, sums, elementwise, rows, quantize, products, gatherQ8, linearF32, attention, gated, adaptedRowNorm];
+  const sources = [
+    run,
+    sums,
+    elementwise,
+    rows,
+    quantize,
+    products,
+    gatherQ8,
+    linearF32,
+    attention,
+    gated,
+    adaptedRowNorm,
+  ];
   return compiled ??= new WebAssembly.Module(compile(`(module
     (import "env" "memory" (memory 1 65536 shared))
     (memory $own 1)

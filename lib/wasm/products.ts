@@ -9,8 +9,7 @@
  * end with the last output, even where the four before holds some of them too.
  *
  * What is read and written again and again lies at fixed places of a memory of the thread's own: V8 compares every other
- * address with the memory's size, which takes as long as a product. What is done to an output is done to the next beside
- * it in memory, so that V8 may make one vector of 256 bits of two. All is unrolled, hence text made by functions.
+ * address with the memory's size, which takes as long as a product. All is unrolled, hence text made by functions.
  */
 import { nf4TablesAt } from "./weight.ts";
 
@@ -23,7 +22,7 @@ interface Form {
   weights(offset: number, use: (step: number, value: string) => string): string;
 }
 
-/** Rows that a tile takes at a time. */
+/** Rows that a tile takes at a time: more of them only save writing out the weights, a sixth of the work. */
 const tileRows = 8;
 
 /** Places in the thread's own memory: sums f32 [8 rows, 4, 4], weights i16 [steps, 4, 8], scales f32 [4, 4]. */
@@ -40,11 +39,15 @@ const nf4: Form = {
   weights: (offset, use) =>
     lines(4, (part) => `
       ${part % 2 === 0 ? `(local.set $c (v128.load offset=${offset + 8 * part} (local.get $codes)))` : ""}
-      (local.set $n (v128.and ${part % 2 ? "(i16x8.shr_u (local.get $c) (i32.const 4))" : "(local.get $c)"} ${table(2)}))
+      (local.set $n (v128.and ${part % 2 ? "(i16x8.shr_u (local.get $c) (i32.const 4))" : "(local.get $c)"} ${
+      table(2)
+    }))
       (local.set $l (i8x16.relaxed_swizzle ${table(0)} (local.get $n)))
       (local.set $h (i8x16.relaxed_swizzle ${table(1)} (local.get $n)))
       ${use(2 * part, "(i8x16.shuffle 0 16 1 17 2 18 3 19 4 20 5 21 6 22 7 23 (local.get $l) (local.get $h))")}
-      ${use(2 * part + 1, "(i8x16.shuffle 8 24 9 25 10 26 11 27 12 28 13 29 14 30 15 31 (local.get $l) (local.get $h))")}`),
+      ${
+      use(2 * part + 1, "(i8x16.shuffle 8 24 9 25 10 26 11 27 12 28 13 29 14 30 15 31 (local.get $l) (local.get $h))")
+    }`),
 };
 
 const q8: Form = {
@@ -89,7 +92,7 @@ const step = (name: string, bytes: number) =>
 
 /** Fours $four to before $end of a single row. */
 function row({ name, numbers, locals, weights }: Form): string {
-  const dot = (o: number, i: number, value: string) => `(i32x4.dot_i16x8_s ${value} (local.get $x${i}))`;
+  const dot = (i: number, value: string) => `(i32x4.dot_i16x8_s ${value} (local.get $x${i}))`;
   return `
 (func $${name}_row (param $p i32) (param $four i32) (param $end i32)
   (local $outputs i32) (local $blocks i32) (local $codes i32) (local $scales i32) (local $y i32) (local $x i32) (local $s i32)
@@ -108,10 +111,13 @@ function row({ name, numbers, locals, weights }: Form): string {
       ${
     lines(4, (o) => `
       ${
-      weights(32 * o, (i, value) =>
-        i === 0
-          ? `(local.set $sum ${dot(o, i, value)})`
-          : `(local.set $sum (i32x4.add (local.get $sum) ${dot(o, i, value)}))`)
+      weights(
+        32 * o,
+        (i, value) =>
+          i === 0
+            ? `(local.set $sum ${dot(i, value)})`
+            : `(local.set $sum (i32x4.add (local.get $sum) ${dot(i, value)}))`,
+      )
     }
       (local.set $a${o} (f32x4.relaxed_madd (f32x4.convert_i32x4_s (local.get $sum))
         (f32x4.mul (v128.load32_splat offset=${4 * o} (local.get $scales)) (local.get $factor)) (local.get $a${o})))`)
@@ -156,7 +162,9 @@ function tile({ name, numbers, locals, weights }: Form): string {
         ${
     [["i", "a"], ["j", "b"]].map(([integers, scale], second) =>
       lines(4, (o) => `
-        (v128.store ${sum(2 * pair + second, o)} (f32x4.relaxed_madd (f32x4.convert_i32x4_s (local.get $${integers}${o}))
+        (v128.store ${
+        sum(2 * pair + second, o)
+      } (f32x4.relaxed_madd (f32x4.convert_i32x4_s (local.get $${integers}${o}))
           (f32x4.mul (v128.load ${own(place.scales + 16 * o)}) (local.get $${scale}))
           (v128.load ${sum(2 * pair + second, o)})))`)
     ).join("\n")
@@ -183,7 +191,10 @@ function tile({ name, numbers, locals, weights }: Form): string {
     (loop $block
       ${lines(4, (o) => weights(32 * o, (i, value) => `(v128.store ${weight(i, o)} ${value})`))}
       ${
-    lines(4, (o) => `(v128.store ${own(place.scales + 16 * o)} (v128.load32_splat offset=${4 * o} (local.get $scales)))`)
+    lines(
+      4,
+      (o) => `(v128.store ${own(place.scales + 16 * o)} (v128.load32_splat offset=${4 * o} (local.get $scales)))`,
+    )
   }
       (block $met
         ${

@@ -104,7 +104,15 @@ export function recordingOps(calls: Call[], { manyRows = Infinity }: { manyRows?
     gatherRows(table, index) {
       const [N] = index.shape, D = last(table.shape), y = node([N, D]);
       if (table.form === "q8") {
-        const words: Word[] = [{ of: table }, { of: table, scales: true }, { of: index }, { of: y }, N, D / 32, table.shape[0]];
+        const words: Word[] = [
+          { of: table },
+          { of: table, scales: true },
+          { of: index },
+          { of: y },
+          N,
+          D / 32,
+          table.shape[0],
+        ];
         call("gather_q8", words, { reads: [table, index], writes: [y] });
       } else {
         call("gather_rows", [{ of: table }, { of: index }, { of: y }, N, D], { reads: [table, index], writes: [y] });

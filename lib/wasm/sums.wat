@@ -1,9 +1,5 @@
 ;; Pieces of other kernels: sums across lanes, dot products, the exponential function.
 
-;; A thread's own part of the memory, 1 MiB: sums of products (nf4.wat), scores of attention.
-(func $scratch (param $thread i32) (result i32)
-  (i32.add (i32.const 65536) (i32.shl (local.get $thread) (i32.const 20))))
-
 ;; (0 + 1) + (2 + 3), as $sums does.
 (func $sum (param $v v128) (result f32)
   (f32.add
