@@ -1,40 +1,76 @@
-;; softmax(scale * q*k^T) * v over the keys that a query sees, query head h reading key head floor(h*G/H). Pairs of token
+;; softmax(scale * q*k^T) * v over the keys that a query sees, query head h reading key head floor(h*G/H). Groups of tokens
 ;; and so many heads, which read the same keys, are dealt to the threads in turn; keys are taken 32 at a time, which stay in
 ;; the first cache for these heads. Arguments: q f32 [T, H, S], keys and values f32 [M, G, S], spans i32 [T, 2], y f32
-;; [T, H, S], T*H, H, G, S, scale (f32), whether spans[t][1] is the end of what t sees (else that is t + 1), and the
-;; heads of a pair, a divisor of H/G. Scores lie in the thread's part of the memory, f32 for each head and key.
+;; [T, H, S], T, H, G, S, scale (f32), whether spans[t][1] is the end of what t sees (else that is t + 1), the heads of a
+;; group, a divisor of H/G, and its tokens, one or four. Scores lie in the thread's part of the memory, f32 for each head
+;; and key.
 
 (func $attention (param $p i32) (param $thread i32) (param $threads i32)
-  (local $n i32) (local $t i32) (local $h i32) (local $q i32) (local $k i32) (local $v i32) (local $row i32)
-  (local $span i32) (local $count i32) (local $heads i32) (local $all i32) (local $stride i32)
-  (local.set $row (i32.shl (i32.mul (i32.load offset=28 (local.get $p)) (i32.load offset=32 (local.get $p))) (i32.const 2)))
-  (local.set $heads (i32.load offset=44 (local.get $p)))
-  (local.set $all (i32.div_u (i32.load offset=24 (local.get $p)) (local.get $heads)))
+  (local $n i32) (local $t i32) (local $all i32) (local $h i32) (local $tokens i32) (local $end i32)
+  (local.set $all (i32.div_u (i32.load offset=24 (local.get $p)) (i32.load offset=44 (local.get $p))))
+  (local.set $tokens (i32.load offset=48 (local.get $p)))
   (local.set $n (local.get $thread))
   (block $done (loop $next
-    (br_if $done (i32.ge_u (i32.mul (local.get $n) (local.get $heads)) (i32.load offset=20 (local.get $p))))
-    (local.set $t (i32.div_u (local.get $n) (local.get $all)))
-    (local.set $h (i32.mul (i32.rem_u (local.get $n) (local.get $all)) (local.get $heads)))
-    (local.set $span (i32.add (i32.load offset=12 (local.get $p)) (i32.shl (local.get $t) (i32.const 3))))
-    (local.set $count (i32.sub
-      (select (i32.load offset=4 (local.get $span)) (i32.add (local.get $t) (i32.const 1)) (i32.load offset=40 (local.get $p)))
-      (i32.load (local.get $span))))
-    ;; Bytes of a head's scores, whole fours and four more.
-    (local.set $stride (i32.shl (i32.and (i32.add (local.get $count) (i32.const 7)) (i32.const -4)) (i32.const 2)))
-    ;; Bytes from the table's begin to the first key of the heads.
-    (local.set $k (i32.add (i32.mul (i32.load (local.get $span)) (local.get $row)) (i32.shl (i32.mul
-      (i32.div_u (i32.mul (local.get $h) (i32.load offset=28 (local.get $p))) (i32.load offset=24 (local.get $p)))
-      (i32.load offset=32 (local.get $p))) (i32.const 2))))
-    (local.set $v (i32.add (i32.load offset=8 (local.get $p)) (local.get $k)))
-    (local.set $k (i32.add (i32.load offset=4 (local.get $p)) (local.get $k)))
-    (local.set $q (i32.shl
-      (i32.mul (i32.mul (local.get $n) (local.get $heads)) (i32.load offset=32 (local.get $p))) (i32.const 2)))
-    (call $attend (local.get $p) (local.get $q) (local.get $k) (local.get $v) (local.get $row) (local.get $count)
-      (local.get $stride) (call $scratch (local.get $thread)))
+    (local.set $t (i32.mul (i32.div_u (local.get $n) (local.get $all)) (local.get $tokens)))
+    (br_if $done (i32.ge_u (local.get $t) (i32.load offset=20 (local.get $p))))
+    (local.set $h (i32.mul (i32.rem_u (local.get $n) (local.get $all)) (i32.load offset=44 (local.get $p))))
+    (local.set $end (call $least (i32.add (local.get $t) (local.get $tokens)) (i32.load offset=20 (local.get $p))))
+    (if (call $follow (local.get $p) (local.get $t) (local.get $end))
+      (then (call $attend_tokens (local.get $p) (local.get $t) (i32.const 4) (local.get $h) (call $scratch (local.get $thread))))
+      (else (loop $token
+        (call $attend_tokens (local.get $p) (local.get $t) (i32.const 1) (local.get $h) (call $scratch (local.get $thread)))
+        (br_if $token (i32.lt_u (local.tee $t (i32.add (local.get $t) (i32.const 1))) (local.get $end))))))
     (local.set $n (i32.add (local.get $n) (local.get $threads)))
     (br $next))))
 
-;; One pair: heads whose first query is $q bytes from q's begin, and $count keys from $k and $v on.
+;; Where token $t's keys begin, and where they end.
+(func $first_key (param $p i32) (param $t i32) (result i32)
+  (i32.load (i32.add (i32.load offset=12 (local.get $p)) (i32.shl (local.get $t) (i32.const 3)))))
+(func $keys_end (param $p i32) (param $t i32) (result i32)
+  (select
+    (i32.load offset=4 (i32.add (i32.load offset=12 (local.get $p)) (i32.shl (local.get $t) (i32.const 3))))
+    (i32.add (local.get $t) (i32.const 1))
+    (i32.load offset=40 (local.get $p))))
+
+;; Whether $t to before $end are four tokens that $attend_four takes: their keys begin at one place, and each sees one more.
+(func $follow (param $p i32) (param $t i32) (param $end i32) (result i32) (local $i i32)
+  (if (i32.or (i32.ne (i32.sub (local.get $end) (local.get $t)) (i32.const 4))
+    (i32.and (i32.load offset=32 (local.get $p)) (i32.const 3))) (then (return (i32.const 0))))
+  (loop $next
+    (local.set $i (i32.add (local.get $i) (i32.const 1)))
+    (if (i32.or
+      (i32.ne (call $first_key (local.get $p) (i32.add (local.get $t) (local.get $i))) (call $first_key (local.get $p) (local.get $t)))
+      (i32.ne (call $keys_end (local.get $p) (i32.add (local.get $t) (local.get $i)))
+        (i32.add (call $keys_end (local.get $p) (local.get $t)) (local.get $i))))
+      (then (return (i32.const 0))))
+    (br_if $next (i32.lt_u (local.get $i) (i32.const 3))))
+  (i32.const 1))
+
+;; $tokens tokens from $t on, one or four, and the heads from $h on of a group.
+(func $attend_tokens (param $p i32) (param $t i32) (param $tokens i32) (param $h i32) (param $s i32)
+  (local $row i32) (local $q i32) (local $k i32) (local $v i32) (local $count i32) (local $stride i32)
+  (local.set $row (i32.shl (i32.mul (i32.load offset=28 (local.get $p)) (i32.load offset=32 (local.get $p))) (i32.const 2)))
+  (local.set $count (i32.sub
+    (call $keys_end (local.get $p) (i32.add (local.get $t) (i32.sub (local.get $tokens) (i32.const 1))))
+    (call $first_key (local.get $p) (local.get $t))))
+  ;; Bytes of a head's scores, whole fours and four more.
+  (local.set $stride (i32.shl (i32.and (i32.add (local.get $count) (i32.const 7)) (i32.const -4)) (i32.const 2)))
+  ;; Bytes from the table's begin to the first key of the heads.
+  (local.set $k (i32.add (i32.mul (call $first_key (local.get $p) (local.get $t)) (local.get $row)) (i32.shl (i32.mul
+    (i32.div_u (i32.mul (local.get $h) (i32.load offset=28 (local.get $p))) (i32.load offset=24 (local.get $p)))
+    (i32.load offset=32 (local.get $p))) (i32.const 2))))
+  (local.set $v (i32.add (i32.load offset=8 (local.get $p)) (local.get $k)))
+  (local.set $k (i32.add (i32.load offset=4 (local.get $p)) (local.get $k)))
+  (local.set $q (i32.shl (i32.mul
+    (i32.add (i32.mul (local.get $t) (i32.load offset=24 (local.get $p))) (local.get $h)) (i32.load offset=32 (local.get $p)))
+    (i32.const 2)))
+  (if (i32.eq (local.get $tokens) (i32.const 4))
+    (then (call $attend_four (local.get $p) (local.get $q) (local.get $k) (local.get $v) (local.get $row)
+      (local.get $count) (local.get $stride) (local.get $s)))
+    (else (call $attend (local.get $p) (local.get $q) (local.get $k) (local.get $v) (local.get $row)
+      (local.get $count) (local.get $stride) (local.get $s)))))
+
+;; One token: heads whose first query is $q bytes from q's begin, and $count keys from $k and $v on.
 (func $attend (param $p i32) (param $q i32) (param $k i32) (param $v i32) (param $row i32) (param $count i32)
   (param $stride i32) (param $s i32)
   (local $from i32) (local $some i32) (local $m i32) (local $bytes i32) (local $heads i32) (local $y i32)

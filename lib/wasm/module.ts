@@ -5,6 +5,7 @@
 import compile from "watr/compile";
 import adaptedRowNorm from "./adapted_row_norm.wat" with { type: "text" };
 import attention from "./attention.wat" with { type: "text" };
+import attentionFour from "./attention_four.wat" with { type: "text" };
 import elementwise from "./elementwise.wat" with { type: "text" };
 import gated from "./gated.wat" with { type: "text" };
 import gatherQ8 from "./gather_q8.wat" with { type: "text" };
@@ -62,6 +63,7 @@ export function kernelModule(): WebAssembly.Module {
     gatherQ8,
     linearF32,
     attention,
+    attentionFour,
     gated,
     adaptedRowNorm,
   ];

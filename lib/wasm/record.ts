@@ -92,10 +92,11 @@ export function recordingOps(calls: Call[], { manyRows = Infinity }: { manyRows?
     const y = node(q.shape), [T] = q.shape, { heads: H, kvHeads, scale } = options, { keys, values, spans } = table;
     const S = last(q.shape) / H, most = keys.shape[keys.shape.length - 2], group = H / kvHeads;
     // For few tokens heads alone share out better; and all scores must have room.
-    const together = T >= 8 && group * (most + 8) <= mostScores ? group : 1;
+    const heads = T >= 8 && group * (most + 8) <= mostScores ? group : 1;
+    const tokens = T >= 8 && 4 * heads * (most + 8) <= mostScores ? 4 : 1;
     if (most + 8 > mostScores) throw new RangeError(`A context of ${most} tokens is longer than ${mostScores}`);
     const words: Word[] = [{ of: q }, { of: keys }, { of: values }, { of: spans }, { of: y }];
-    words.push(T * H, H, kvHeads, S, { float: scale }, Number(table.ends), together);
+    words.push(T, H, kvHeads, S, { float: scale }, Number(table.ends), heads, tokens);
     call("attention", words, { reads: [q, keys, values, spans], writes: [y] });
     return y;
   }
