@@ -16,6 +16,20 @@ export async function connect(listener) {
   await lookForServer(1);
 }
 
+/** Models come and go while the server runs: asked when somebody comes back to the page. */
+export async function lookForModels() {
+  if (waiting || !app.info) return;
+  try {
+    const info = await fetchInfo(readTab("key"));
+    if (JSON.stringify(info.models) === JSON.stringify(app.info.models)) return;
+    app.info = info;
+  } catch {
+    // The next question will tell.
+    return;
+  }
+  onInfo();
+}
+
 /** Says that nothing answers; resolves when something does. */
 export function serverIsAway() {
   if (!waiting) retryIn(1);

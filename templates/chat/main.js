@@ -2,7 +2,7 @@
 import { pageIsLeaving, runningIn, stop } from "./answering.js";
 import { app, openLast, openNew, settleModels } from "./app.js";
 import { setUpComposer } from "./composer.js";
-import { connect } from "./connection.js";
+import { connect, lookForModels } from "./connection.js";
 import { toast } from "./dom.js";
 import { openSide, setUpSidebar, showHistory, showServer, sideIsOpen, startNew } from "./sidebar.js";
 import { loadConversation, onOtherTab, onStorageTrouble, saveConversation } from "./store.js";
@@ -35,8 +35,10 @@ function start() {
   connect(() => {
     settleModels(app.current);
     showServer();
-    showThread();
+    // A question that is being edited here is not taken away.
+    if (!document.querySelector("form.edit")) showThread();
   });
+  addEventListener("focus", lookForModels);
 }
 
 function onKey(event) {

@@ -137,3 +137,15 @@ browserTest(
     assert.match((await texts(".toast"))[0], /storage is full/);
   },
 );
+
+const growing = { ...twoModels, models: twoModels.models.slice(0, 1) };
+browserTest("a model that is added while the page is open can be chosen when somebody comes back to it", {
+  answer: () => ({ pieces: ["hello"] }),
+  info: growing,
+}, async ({ page, texts, ask }) => {
+  await ask("one");
+  growing.models = twoModels.models;
+  await page.evaluate("dispatchEvent(new Event('focus'))");
+  await page.locator("#model-0 option", { hasText: "cultural-qa" }).waitFor({ state: "attached" });
+  assert.deepEqual(await texts(answers), ["hello"]);
+});
