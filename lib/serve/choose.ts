@@ -78,3 +78,16 @@ export function deviceChoice(executor: Executor, all: Progress[]): SampleOptions
     ...{ temperature, top_k: topK, top_p: topP, min_p: minP, seed, row: 0, step: tokens.length - prompt.length },
   }));
 }
+
+/** Milliseconds that a turn waits for grammars: less than missing the next turn would cost. */
+const patience = 20;
+
+/** Resolves when the grammars of all these are ready, or soon. */
+export async function grammarsSoonReady(all: Progress[]): Promise<void> {
+  const waits = all.flatMap(({ request }) => request.constraint?.ready() ?? []);
+  if (waits.length === 0) return;
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const late = new Promise<void>((resolve) => timer = setTimeout(resolve, patience));
+  await Promise.race([Promise.all(waits), late]);
+  clearTimeout(timer);
+}

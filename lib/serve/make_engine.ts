@@ -8,7 +8,7 @@ import { type Generator, makeDecoder } from "../model/decode.ts";
 import { makeKvCache } from "../model/kv_cache.ts";
 import type { Value } from "../ops.ts";
 import { type Answering, makeRegister, readAdapter, releaseAdapter } from "./adapters.ts";
-import { chooseToken, deviceChoice } from "./choose.ts";
+import { chooseToken, deviceChoice, grammarsSoonReady } from "./choose.ts";
 import { embedPrompt } from "./embed.ts";
 import { type Engine, EngineStopped, QueueFull, type TokenEvent, type TokenRequest } from "./engine.ts";
 import { type Job, makeScheduler, type Turn } from "./scheduler.ts";
@@ -39,19 +39,6 @@ interface Request extends Job {
   ended: boolean;
   /** Ends it, whatever it was doing; its slot is free at once. */
   end(error?: unknown): void;
-}
-
-/** Milliseconds that a turn waits for grammars: less than missing the next turn would cost. */
-const patience = 20;
-
-/** Resolves when the grammars of all these are ready, or soon. */
-async function soonReady(jobs: Request[]): Promise<void> {
-  const waits = jobs.flatMap(({ request }) => request.constraint?.ready() ?? []);
-  if (waits.length === 0) return;
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  const late = new Promise<void>((resolve) => timer = setTimeout(resolve, patience));
-  await Promise.race([Promise.all(waits), late]);
-  clearTimeout(timer);
 }
 
 export function makeEngine(options: EngineOptions): Engine {
@@ -147,7 +134,7 @@ export function makeEngine(options: EngineOptions): Engine {
     const jobs = pieces.map(({ job }) => job), choice = deviceChoice(executor, jobs);
     if (!choice) {
       const all = await executor.read(logits), V = config.vocabSize;
-      await soonReady(jobs);
+      await grammarsSoonReady(jobs);
       jobs.forEach((job, row) => {
         const own = all.subarray(row * V, (row + 1) * V), ready = job.request.constraint?.ready();
         if (ready) hold(job, { ready, logits: own.slice() });
