@@ -106,7 +106,8 @@ function weigh(folder: string): Pick<CachedRepo, "bytes" | "unfinishedBytes" | "
     }
   };
   walk(folder);
-  return found;
+  const own = Deno.lstatSync(folder).mtime?.getTime() ?? 0; // of a folder without files
+  return { ...found, modified: found.modified || own, used: found.used || own };
 }
 
 /** Paths of a repository's models: of every commit the folder of safetensors, or each GGUF file. */

@@ -107,12 +107,14 @@ export async function pullFiles(name: RepoName, plan: Plan): Promise<PulledFiles
   }
   try {
     const waiting = () => plan.note?.(`${repo}: another ftl is fetching it, waiting`);
+    const choice = plan.choose(listing.files);
     Deno.mkdirSync(folder.blobs, { recursive: true });
     const lock = await lockRepo(folder.root, { signal, note: waiting });
     try {
-      return await fetchChosen(name, { plan, asking, listing, folder });
+      return await fetchChosen(name, choice, { plan, asking, listing, folder });
     } finally {
       lock.release();
+      removeEmpty(folder);
     }
   } catch (error) {
     throw diskError(error, { folder: hub.cacheDir, setting: "HF_HUB_CACHE" });
@@ -151,9 +153,8 @@ interface Fetching {
   folder: cache.RepoFolder;
 }
 
-async function fetchChosen(name: RepoName, fetching: Fetching): Promise<PulledFiles> {
+async function fetchChosen(name: RepoName, choice: Choice, fetching: Fetching): Promise<PulledFiles> {
   const { plan, listing, folder } = fetching, { commit } = listing, { repo, revision = "main" } = name;
-  const choice = plan.choose(listing.files);
   const read = (path: string) => Deno.readTextFileSync(cache.pointerPath(folder, commit, path));
   const small = filesAt(choice.small, listing, repo);
   const before = await get(small, { ...fetching, quiet: true });
@@ -237,6 +238,15 @@ async function dropDamaged(
     plan.note?.(`${path} is damaged: fetching it again`);
     removeQuietly(at);
     removeQuietly(`${folder.blobs}/${digest}`);
+  }
+}
+
+/** Leaves nothing of a repository of which nothing came. */
+function removeEmpty({ root, blobs }: cache.RepoFolder): void {
+  try {
+    for (const folder of [blobs, root]) Deno.removeSync(folder);
+  } catch {
+    // Something is in it.
   }
 }
 

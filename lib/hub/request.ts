@@ -187,11 +187,14 @@ function waitOf(headers: Headers): number {
   return Math.max(0, seconds) * 1000;
 }
 
-/** The last part of fetch's nested messages: "connection refused". */
+/** What went wrong below fetch, without the layers of its client around it: "Connection refused". */
 export function reasonOf(error: unknown): string {
   const { message, cause } = error as Error & { cause?: unknown };
   const inner = cause instanceof Error && cause.message !== "" ? cause.message : message;
-  return printable(String(inner).replace(/^error sending request for url \([^)]*\):? ?/, "")) || "the connection broke";
+  const layers = /^(error sending request for url \([^)]*\)|client error \(\w+\)|tcp connect error|dns error): /;
+  let text = String(inner).replace(/ \(os error \d+\)$/, "");
+  while (layers.test(text)) text = text.replace(layers, "");
+  return printable(text) || "the connection broke";
 }
 
 function printable(text: string | null): string {

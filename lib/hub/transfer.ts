@@ -71,7 +71,10 @@ export async function fetchFiles(files: ListedFile[], transfer: Transfer): Promi
   try {
     await Promise.all(Array.from({ length: Math.min(connections, jobs.length) }, guarded));
   } finally {
-    for (const part of parts) close(part);
+    for (const part of parts) {
+      close(part);
+      if (part.done.every((bytes) => bytes === 0)) discard(part);
+    }
   }
   transfer.asking.signal?.throwIfAborted();
   if (failure) throw failure.error;
@@ -179,8 +182,7 @@ async function finish(part: Part, transfer: Transfer, progress: (bytes: number) 
   close(part);
   const found = await digestOf(part.path, { like: digest, signal: asking.signal, progress });
   if (found !== digest) {
-    removeQuietly(part.path);
-    removeQuietly(part.note);
+    discard(part);
     const name = digest.length === 64 ? "sha256" : "git id";
     throw new UserError(`Wrong checksum of ${path} of ${asking.repo}: expected ${name} ${digest}, got ${found}`, {
       hint: "Its bytes were thrown away: run it again; if it stays wrong, something on the way changes files",
@@ -194,6 +196,11 @@ function writeNote(part: Part): void {
   if (!part.open) return;
   part.noted = Date.now();
   writeWhole(part.note, JSON.stringify({ size: part.file.size, piece: part.pieceBytes, done: part.done }));
+}
+
+function discard({ path, note }: Part): void {
+  removeQuietly(path);
+  removeQuietly(note);
 }
 
 function close(part: Part): void {

@@ -46,6 +46,8 @@ export interface HubServer {
   fault?: (request: FileRequest) => Fault | undefined;
   /** Answers to the hub's own API instead of the right ones. */
   apiFault?: (path: string) => Fault | undefined;
+  /** The text that the hub's API answers instead of the right one. */
+  apiAnswer?: string;
   /** Names of files as the listing tells them. */
   renamed: Record<string, string>;
 }
@@ -59,7 +61,12 @@ const bytesOf = (content: Uint8Array | string) =>
   typeof content === "string" ? new TextEncoder().encode(content) : content;
 const isLarge = (path: string, bytes: Uint8Array) =>
   /\.(safetensors|gguf|parquet|bin)$/.test(path) || bytes.length > 5000;
-export const sha256 = (bytes: Uint8Array) => createHash("sha256").update(bytes).digest("hex");
+const known = new WeakMap<Uint8Array, string>();
+export function sha256(bytes: Uint8Array): string {
+  const digest = known.get(bytes) ?? createHash("sha256").update(bytes).digest("hex");
+  known.set(bytes, digest);
+  return digest;
+}
 export const gitId = (bytes: Uint8Array) =>
   createHash("sha1").update(`blob ${bytes.length}\0`).update(bytes).digest("hex");
 
@@ -148,6 +155,9 @@ export async function withHub(repos: Record<string, HubRepo>, test: (hub: HubSer
     hub.log.push(`${request.method} ${path}`);
     const fault = hub.apiFault?.(path);
     if (fault && "status" in fault) return new Response("no", fault);
+    if (hub.apiAnswer !== undefined) {
+      return new Response(hub.apiAnswer, { headers: { "content-type": "application/json" } });
+    }
     const api = /^\/api\/(models|datasets)\/([^/]+\/[^/]+)\/(revision|tree)\/(.+)$/.exec(path);
     const resolve = /^\/(datasets\/)?([^/]+\/[^/]+)\/resolve\/([^/]+)\/(.+)$/.exec(path);
     const cached = /^\/api\/resolve-cache\/([^/]+\/[^/]+)\/[^/]+\/(.+)$/.exec(path);
