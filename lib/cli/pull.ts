@@ -91,11 +91,11 @@ type Shown = Required<Pick<HubOptions, "note" | "signal">> & {
 };
 
 /** Shows what a fetch reports while it runs, and stops it at Ctrl-C. */
-async function withProgress<T>(name: string, fetch: (shown: Shown) => Promise<T>): Promise<T> {
+async function withProgress<T>(name: string, work: (shown: Shown) => Promise<T>): Promise<T> {
   const bar = progressBar({ plain: true }), speed = speedometer();
   const interrupt = onInterrupt(() => bar.end());
   try {
-    return await fetch({
+    return await work({
       signal: interrupt.signal,
       note(text) {
         bar.end();

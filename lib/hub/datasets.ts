@@ -93,8 +93,13 @@ function ofSplit(paths: string[], { repo, split }: { repo: string; split?: strin
     throw missing(`split ${split}`, { repo, found, word: split });
   }
   for (const word of ["train", "training"]) if (ofWord(word).length > 0) return ofWord(word);
-  const other = paths.filter((path) => splits.some((word) => has(path, word)));
-  return other.length < paths.length ? paths.filter((path) => !other.includes(path)) : paths;
+  const plain = paths.filter((path) => !splits.some((word) => has(path, word)));
+  if (plain.length > 0) return plain;
+  const found = splits.filter((word) => ofWord(word).length > 0);
+  if (found.length === 1) return paths;
+  throw new UserError(`${repo} has ${found.length} splits, and none was chosen`, {
+    hint: `Choose one of: ${shown(found)}`,
+  });
 }
 
 const escaped = (word: string) => word.replace(/[^\w]/g, "\\$&");

@@ -47,6 +47,11 @@ export function originalName(name: string): string {
   return Object.hasOwn(models, name) ? models[name].original : parseRepoName(name)?.repo ?? name;
 }
 
+/** The branch, tag or commit in a hub's name. */
+export function namedRevision(name: string): string | undefined {
+  return Object.hasOwn(models, name) ? undefined : parseRepoName(name)?.revision;
+}
+
 /** The way back: the table's name of a published model, else the name itself. */
 export function knownName(original: string): string {
   return Object.keys(models).find((name) => models[name].original === original) ?? original;
