@@ -122,7 +122,7 @@ function modelsOf(root: string, repo: string): string[] {
       : [];
     const gguf = files.map(({ path }) => path).filter((path) => path.endsWith(".gguf")).filter((file) => {
       try {
-        return chooseFiles(files, { repo, file }).large![0] === file;
+        return chooseFiles(files, { repo, file }).large(() => "")[0] === file;
       } catch {
         return false; // parts are missing
       }

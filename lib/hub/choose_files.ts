@@ -8,16 +8,16 @@ import type { RepoName } from "./repo_name.ts";
 
 export interface Choice {
   kind: "safetensors" | "gguf" | "data";
-  /** Configuration, tokenizer and templates, the index of the weights among them. */
+  /** What is fetched first: configuration, tokenizer and templates, the index of the weights, a dataset's card. */
   small: string[];
-  /** Weights or rows; null where the index among the small files says which. */
-  large: string[] | null;
+  /** Weights or rows, as the small files tell which; `read` gives the text of one of these. */
+  large: (read: (path: string) => string) => string[];
 }
 
 type Named = Pick<RepoName, "repo" | "quant" | "file">;
 type Sized = { path: string; size: number };
 
-export const weightIndex = "model.safetensors.index.json";
+const weightIndex = "model.safetensors.index.json";
 
 /** What makes a folder a model, for ftl and for transformers. */
 const smallFiles = [
@@ -48,14 +48,18 @@ export function chooseFiles(files: Sized[], name: Named): Choice {
     for (const needed of ["config.json", "tokenizer.json"]) {
       if (!paths.has(needed)) throw lacking(needed, paths, name);
     }
-    return { kind: "safetensors", small, large: single ? ["model.safetensors"] : null };
+    return {
+      kind: "safetensors",
+      small,
+      large: single ? () => ["model.safetensors"] : (read) => shardsOf(read(weightIndex), name),
+    };
   }
   if (ggufFiles(files).length > 0) return ggufChoice(files, name);
   throw noWeights(paths, name);
 }
 
 /** Files of weights in an index's text. UserError when it is none. */
-export function shardsOf(text: string, name: Named): string[] {
+function shardsOf(text: string, name: Named): string[] {
   let map: unknown;
   try {
     map = JSON.parse(text)?.weight_map;
@@ -126,7 +130,7 @@ function ggufChoice(files: Sized[], { repo, quant, file }: Named): Choice {
       hint: "Name another file of it",
     });
   }
-  return { kind: "gguf", small: [], large: chosen.parts };
+  return { kind: "gguf", small: [], large: () => chosen.parts };
 }
 
 function defaultGguf(all: Gguf[]): Gguf | undefined {

@@ -1,10 +1,11 @@
 /**
  * The data files of a hub's dataset repository, in Hugging Face's cache: those of one split and, where there are several
- * configurations, of one of them, told apart by their paths as the hub's own viewer does where a repository says nothing
- * else. Reading rows is lib/data's.
+ * configurations, of one of them, as the repository's README.md says or, where it says nothing, as their paths tell.
+ * Reading rows is lib/data's.
  */
 import { nearest, UserError } from "../errors.ts";
 import type { Choice } from "./choose_files.ts";
+import { type Asked, filesByCard } from "./dataset_card.ts";
 import { pointerPath } from "./hub_cache.ts";
 import { type HubOptions, pullFiles } from "./pull_repo.ts";
 import { parseDatasetName } from "./repo_name.ts";
@@ -32,19 +33,21 @@ export async function pullDataset(name: string, options: PullDatasetOptions): Pr
       hint: "It is org/name, such as databricks/databricks-dolly-15k, with @revision behind where one is meant",
     });
   }
-  const { config, split } = options;
+  const asked: Asked = { repo: parsed.repo, config: options.config, split: options.split };
   const choose = (files: { path: string }[]): Choice => {
-    const paths = chooseDataFiles(files.map(({ path }) => path), { repo: parsed.repo, config, split });
-    return { kind: "data", small: [], large: paths };
+    const paths = files.map(({ path }) => path), card = paths.includes("README.md");
+    if (!card) return { kind: "data", small: [], large: () => chooseDataFiles(paths, asked) };
+    const large: Choice["large"] = (read) => chooseDataFiles(paths, { ...asked, card: read("README.md") });
+    return { kind: "data", small: ["README.md"], large };
   };
-  const { folder, commit, paths } = await pullFiles(parsed, { ...options, kind: "dataset", choose });
-  return { files: paths.map((path) => pointerPath(folder, commit, path)) };
+  const { folder, commit, large } = await pullFiles(parsed, { ...options, kind: "dataset", choose });
+  return { files: large.map((path) => pointerPath(folder, commit, path)) };
 }
 
 /** Paths of the data files that are meant, in their order. */
 export function chooseDataFiles(
   paths: string[],
-  { repo, config, split }: { repo: string; config?: string; split?: string },
+  { repo, config, split, card = "" }: Asked & { card?: string },
 ): string[] {
   const data = paths.filter((path) =>
     /\.(parquet|jsonl|csv|json)$/i.test(path) &&
@@ -55,6 +58,8 @@ export function chooseDataFiles(
       hint: "Its rows may be in another format or made by a script: save them as JSON lines and name that file",
     });
   }
+  const told = filesByCard(card, data, { repo, config, split });
+  if (told) return told;
   const configured = ofConfig(data, { repo, config });
   const chosen = ofSplit(configured, { repo, split });
   const format = formats.find((one) => chosen.some((path) => path.toLowerCase().endsWith(`.${one}`)));

@@ -4,7 +4,7 @@
  * where the disk has room. The branch's name points to the new commit only when all of it is there.
  */
 import { UserError } from "../errors.ts";
-import { type Choice, chooseFiles, shardsOf, weightIndex } from "./choose_files.ts";
+import { type Choice, chooseFiles } from "./choose_files.ts";
 import { checkSpace, diskError, exists, freeBytes, inUnits, removeQuietly } from "./disk.ts";
 import * as cache from "./hub_cache.ts";
 import { filesAt, fileUrl, type ListedFile, type Listing, listRepo } from "./listing.ts";
@@ -44,8 +44,8 @@ export interface PulledFiles {
   folder: cache.RepoFolder;
   commit: string;
   kind: Choice["kind"];
-  /** All wanted paths below the snapshot; the large ones last. */
-  paths: string[];
+  /** Paths of weights or rows below the snapshot. */
+  large: string[];
   /** Whether anything was fetched. */
   fetched: boolean;
 }
@@ -56,18 +56,12 @@ export async function pullRepo(
   options: PullModelOptions,
 ): Promise<{ path: string; fetched: boolean }> {
   const choose = (files: ListedFile[]) => chooseFiles(files, name);
-  const { folder, commit, kind, paths, fetched } = await pullFiles(name, { ...options, kind: "model", choose });
-  const path = kind === "gguf" ? cache.pointerPath(folder, commit, paths[0]) : cache.snapshotFolder(folder, commit);
-  return { path, fetched };
+  const found = await pullFiles(name, { ...options, kind: "model", choose });
+  return { path: modelPath(found), fetched: found.fetched };
 }
 
-/** What a model fetched earlier is at; undefined when it is not whole. */
-export function cachedRepo(name: RepoName, hub: HubSettings): string | undefined {
-  const folder = cache.repoFolder(hub.cacheDir, { repo: name.repo, kind: "model" });
-  const found = findCached(name, { folder, choose: (files) => chooseFiles(files, name), anything: true });
-  if (!found) return undefined;
-  const { commit, kind, paths } = found;
-  return kind === "gguf" ? cache.pointerPath(folder, commit, paths[0]) : cache.snapshotFolder(folder, commit);
+function modelPath({ folder, commit, kind, large }: PulledFiles): string {
+  return kind === "gguf" ? cache.pointerPath(folder, commit, large[0]) : cache.snapshotFolder(folder, commit);
 }
 
 export interface Plan extends PullModelOptions {
@@ -123,18 +117,17 @@ export async function pullFiles(name: RepoName, plan: Plan): Promise<PulledFiles
 
 /** A snapshot that holds all that is wanted of it. */
 function findCached(
-  { repo, revision = "main" }: RepoName,
+  { revision = "main" }: RepoName,
   { folder, choose, anything }: { folder: cache.RepoFolder; choose: Plan["choose"]; anything: boolean },
 ): PulledFiles | undefined {
   const commit = cache.cachedCommit(folder, revision);
   if (commit === undefined) return undefined;
+  const at = (path: string) => cache.pointerPath(folder, commit, path);
   const complete = (files: ListedFile[]): PulledFiles | undefined => {
     try {
-      const choice = choose(files);
-      const index = () => Deno.readTextFileSync(cache.pointerPath(folder, commit, weightIndex));
-      const paths = [...choice.small, ...choice.large ?? shardsOf(index(), { repo })];
-      if (!paths.every((path) => exists(cache.pointerPath(folder, commit, path)))) return undefined;
-      return { folder, commit, kind: choice.kind, paths, fetched: false };
+      const choice = choose(files), large = choice.large((path) => Deno.readTextFileSync(at(path)));
+      if (![...choice.small, ...large].every((path) => exists(at(path)))) return undefined;
+      return { folder, commit, kind: choice.kind, large, fetched: false };
     } catch {
       return undefined; // Nothing of use in it yet.
     }
@@ -161,13 +154,12 @@ async function fetchChosen(name: RepoName, choice: Choice, fetching: Fetching): 
   if (small.some(({ path }) => path === "config.json")) {
     plan.inspect?.({ config: read("config.json"), where: `${repo}: config.json` });
   }
-  const large = filesAt(choice.large ?? shardsOf(read(weightIndex), { repo }), listing, repo);
+  const large = filesAt(choice.large(read), listing, repo);
   if (choice.kind === "gguf") await inspectGguf(large[0], fetching);
   const after = await get(large, fetching);
   cache.writeListing(folder, listing);
   cache.writeRef(folder, revision, commit);
-  const paths = [...small, ...large].map(({ path }) => path);
-  return { folder, commit, kind: choice.kind, paths, fetched: before || after };
+  return { folder, commit, kind: choice.kind, large: large.map(({ path }) => path), fetched: before || after };
 }
 
 /** Fetches what is missing of `files` and gives it its names in the snapshot. False when nothing was. */

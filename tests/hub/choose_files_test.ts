@@ -34,17 +34,18 @@ for (const [what, paths, asked, expected] of gguf) {
   Deno.test(`chooseFiles() of GGUF: ${what}`, () => {
     const choose = () => chooseFiles(sized(paths), { repo: "org/m", ...asked });
     if (expected instanceof RegExp) refuses(choose, expected);
-    else assert.deepEqual(choose(), { kind: "gguf", small: [], large: expected });
+    else assert.deepEqual(choose().large(() => ""), expected);
   });
 }
 
 Deno.test("chooseFiles() takes safetensors before GGUF, unless a GGUF is named", () => {
   const files = sized(["config.json", "m-Q4_0.gguf", "model.safetensors", "tokenizer.json"]);
-  assert.deepEqual(chooseFiles(files, { repo: "org/m" }), {
-    kind: "safetensors",
-    small: ["config.json", "tokenizer.json"],
-    large: ["model.safetensors"],
-  });
+  const { kind, small, large } = chooseFiles(files, { repo: "org/m" });
+  assert.deepEqual([kind, small, large(() => "")], [
+    "safetensors",
+    ["config.json", "tokenizer.json"],
+    ["model.safetensors"],
+  ]);
   assert.equal(chooseFiles(files, { repo: "org/m", quant: "Q4_0" }).kind, "gguf");
 });
 
@@ -95,3 +96,55 @@ for (const [what, paths, asked, expected] of data) {
     else assert.deepEqual(choose(), expected);
   });
 }
+
+const card = `---
+license: mit
+configs:
+- config_name: en
+  data_files:
+  - split: train
+    path: en/part-*.csv
+  - split: test
+    path: [en/held.csv, "en/more.csv"]
+- config_name: de
+  default: true
+  data_dir: german
+  data_files: "*.jsonl"
+---
+# Rows`;
+const carded = ["en/part-1.csv", "en/part-0.csv", "en/held.csv", "en/more.csv", "german/a.jsonl", "x.csv", "README.md"];
+const byCard: [string, { config?: string; split?: string }, string[] | RegExp][] = [
+  ["the default configuration, of which all is train", {}, ["german/a.jsonl"]],
+  ["another, its train", { config: "en" }, ["en/part-0.csv", "en/part-1.csv"]],
+  ["another split", { config: "en", split: "test" }, ["en/held.csv", "en/more.csv"]],
+  ["one that is not there", { config: "fr" }, /has no configuration fr \| There are: en, de/],
+  ["a split that is not there", { config: "en", split: "dev" }, /has no split dev \| There are: train, test/],
+];
+for (const [what, asked, expected] of byCard) {
+  Deno.test(`chooseDataFiles() by the card: ${what}`, () => {
+    const choose = () => chooseDataFiles(carded, { repo: "org/rows", ...asked, card });
+    if (expected instanceof RegExp) refuses(choose, expected);
+    else assert.deepEqual(choose(), expected);
+  });
+}
+
+Deno.test("chooseDataFiles() goes by paths where the card says nothing of files, or is broken", () => {
+  const head = (yaml: string) => `---\n${yaml}\n---\n`;
+  const silent = [
+    "",
+    "# Rows",
+    head("license: mit"),
+    head("a: ["),
+    head("configs: 5"),
+    head("configs:\n- null"),
+    head("configs:\n- config_name: a"),
+  ];
+  for (const text of silent) {
+    assert.deepEqual(chooseDataFiles(["train.csv", "test.csv"], { repo: "org/rows", card: text }), ["train.csv"], text);
+  }
+  const wrong = head("configs:\n- config_name: a\n  data_files: none.csv");
+  refuses(
+    () => chooseDataFiles(["train.csv"], { repo: "org/rows", card: wrong }),
+    /no files at none\.csv, where its README/,
+  );
+});
