@@ -1,6 +1,7 @@
 /** `ftl models`: what the caches hold, how large it is and whether ftl can read it; and removing it. */
 import { join } from "node:path";
 import { nearest, UserError } from "../errors.ts";
+import { quantOf } from "../hub/choose_files.ts";
 import { type CachedRepo, removeRepo, scanHubCache, scanOwnCache } from "../hub/cached_models.ts";
 import { type CachedWeightsFile, listCachedWeights } from "../model/cached_weights.ts";
 import { openModel } from "../model/source.ts";
@@ -74,9 +75,7 @@ async function look(): Promise<Caches> {
 
 function formatOf({ kind, models }: CachedRepo): string {
   if (kind === "dataset") return "";
-  const gguf = models.filter((path) => path.endsWith(".gguf")).map((path) =>
-    /(?:I?Q\d[\w]*|BF16|F16|F32)(?=(?:-\d+-of-\d+)?\.gguf$)/i.exec(path)?.[0].toUpperCase() ?? ""
-  );
+  const gguf = models.filter((path) => path.endsWith(".gguf")).map(quantOf);
   const names = [...new Set(gguf)].filter((name) => name !== "").join(", ");
   const folder = models.length > gguf.length ? ["safetensors"] : [];
   return [...folder, ...(gguf.length > 0 ? [`GGUF ${names}`.trim()] : [])].join(", ");

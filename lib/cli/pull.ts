@@ -93,6 +93,8 @@ type Shown = Required<Pick<HubOptions, "note" | "signal">> & {
 /** Shows what a fetch reports while it runs, and stops it at Ctrl-C. */
 async function withProgress<T>(name: string, work: (shown: Shown) => Promise<T>): Promise<T> {
   const bar = progressBar({ plain: true }), speed = speedometer();
+  // A hub's names are long, and the line above says what is fetched.
+  const label = Object.hasOwn(models, name) ? `${name}: ` : "";
   const interrupt = onInterrupt(() => bar.end());
   try {
     return await work({
@@ -102,7 +104,7 @@ async function withProgress<T>(name: string, work: (shown: Shown) => Promise<T>)
         console.error(text);
       },
       progress: ({ phase, bytes, total }) =>
-        bar.show(`${name}: ${phase}`, bytes / total, `${showBytes(total)}  ${speed(bytes, total)}`.trimEnd()),
+        bar.show(label + phase, bytes / total, `${showBytes(total)}  ${speed(bytes, total)}`.trimEnd()),
     });
   } catch (error) {
     bar.end();

@@ -102,9 +102,9 @@ function ggufFiles(files: Sized[]): Gguf[] {
   return [...found.values()];
 }
 
-/** The last word of a file's name that is the name of a quantisation. */
-function quantOf(stem: string): string {
-  const words = stem.slice(stem.lastIndexOf("/") + 1).match(
+/** The last word of a file's name that is the name of a quantisation: "Q4_K_M", or "". */
+export function quantOf(path: string): string {
+  const words = path.slice(path.lastIndexOf("/") + 1).match(
     /(?<![a-z0-9])(?:UD-)?(?:I?Q\d(?:_[A-Z0-9]+)*|TQ\d_\d|MXFP4(?:_MOE)?|BF16|FP?16|FP?32)(?![a-z0-9])/gi,
   );
   return words?.at(-1)?.toUpperCase() ?? "";

@@ -53,7 +53,9 @@ export async function pull(name: string, options: PullOptions): Promise<Pulled> 
   if (!model) {
     if (exists(name)) return { path: name, fetched: false };
     const repo = hubName(name);
-    if (!repo || !options.hub) throw unknownModel(name, table);
+    if (!repo || !options.hub) {
+      throw unknownModel(name, { known: Object.keys(table), cached: cachedNames(options.hub?.().hub.cacheDir) });
+    }
     const { progress, check, signal } = options;
     return await pullRepo(repo, { ...options.hub(), progress, check, signal });
   }
@@ -108,17 +110,31 @@ export function hubName(name: string): RepoName | undefined {
   return meansPath ? undefined : parsed;
 }
 
-function unknownModel(name: string, table: Record<string, ModelSource>): UserError {
-  const known = Object.keys(table).join(", ");
+/** Names of a hub's models that are in its cache. */
+function cachedNames(cacheDir: string | undefined): string[] {
+  try {
+    const folders = Array.from(Deno.readDirSync(cacheDir!), ({ name }) => /^models--([^-].*?)--(.+)$/.exec(name));
+    return folders.flatMap((match) => match ? [`${match[1]}/${match[2]}`] : []).sort();
+  } catch {
+    return [];
+  }
+}
+
+/** For a name that is nothing: the nearest of those that are something here, a cached model's own part among them. */
+function unknownModel(name: string, { known, cached }: { known: string[]; cached: string[] }): UserError {
   const looksLikePath = /[\\/]|\.gguf$|\.safetensors$/i.test(name);
+  const own = (repo: string) => repo.slice(repo.indexOf("/") + 1);
+  const meant = nearest(name, looksLikePath ? cached : [...known, ...cached.map(own)]);
+  const near = meant && (cached.find((repo) => own(repo) === meant) ?? meant);
+  const ask = near ? `, did you mean ${near}?` : "";
+  const rest = `or a name: ${known.join(", ")}`;
   if (looksLikePath) {
-    return new UserError(`No model at ${name}: no such file or folder`, {
-      hint: `Give a GGUF file, a folder with config.json and safetensors, a hub's org/name, or a name: ${known}`,
+    return new UserError(`No model at ${name}: no such file or folder${ask}`, {
+      hint: `Give a GGUF file, a folder with config.json and safetensors, a hub's org/name, ${rest}`,
     });
   }
-  const near = nearest(name, Object.keys(table));
-  return new UserError(`Unknown model "${name}"${near ? `, did you mean ${near}?` : ""}`, {
-    hint: `Known names: ${known}; or give a hub's org/name, or a path to a GGUF file or a folder of safetensors`,
+  return new UserError(`Unknown model "${name}"${ask}`, {
+    hint: `Give a path to a GGUF file or a folder of safetensors, a hub's org/name, ${rest}`,
   });
 }
 

@@ -38,11 +38,14 @@ interface Part {
   noted: number;
 }
 
+/** Of one file, however large a listing says it is. */
+const mostPieces = 10_000;
+
 const pieceEnd = ({ file, pieceBytes }: Part, i: number) => Math.min(file.size, (i + 1) * pieceBytes);
 
 /** Bytes of a file that earlier attempts left. */
 export function bytesThere(file: ListedFile, blobs: string): number {
-  return readPart(file, { blobs, pieceBytes: 1 }).done.reduce((sum, bytes) => sum + bytes, 0);
+  return readPart(file, { blobs, pieceBytes: Infinity }).done.reduce((sum, bytes) => sum + bytes, 0);
 }
 
 /** `files` have different digests. Throws UserError when the hub gives up, a digest is wrong or the disk refuses; what came so far is kept. */
@@ -84,8 +87,9 @@ export async function fetchFiles(files: ListedFile[], transfer: Transfer): Promi
 function readPart(file: ListedFile, { blobs, pieceBytes }: { blobs: string; pieceBytes: number }): Part {
   const path = join(blobs, `${file.digest}.ftl.incomplete`), note = `${path}.json`;
   const begin = (bytes: number): Part => {
-    const pieces = Math.max(1, Math.ceil(file.size / bytes)); // an empty file has one, empty
-    return { file, path, note, pieceBytes: bytes, done: new Array(pieces).fill(0), left: pieces, noted: 0 };
+    const piece = Math.max(bytes, Math.ceil(file.size / mostPieces));
+    const pieces = Math.max(1, Math.ceil(file.size / piece)); // an empty file has one, empty
+    return { file, path, note, pieceBytes: piece, done: new Array(pieces).fill(0), left: pieces, noted: 0 };
   };
   try {
     const { size, piece, done } = JSON.parse(Deno.readTextFileSync(note));

@@ -2,10 +2,12 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { StoppedError } from "../../lib/cli/terminal.ts";
+import { bytesThere } from "../../lib/hub/transfer.ts";
 import { filesBelow } from "../helpers/files_below.ts";
 import { type HubPlace, inHubPlace, refusal } from "../helpers/hub_place.ts";
 import type { Fault, FileRequest, HubRepo } from "../helpers/hub_server.ts";
 import { randomBytes, randomFloats } from "../helpers/random.ts";
+import { inTempFolder } from "../helpers/temp_folder.ts";
 
 const weights = randomBytes(2_000_003, 1);
 const repo: HubRepo = { files: { "m.gguf": weights } };
@@ -88,6 +90,14 @@ Deno.test("a wrong checksum throws the bytes away and names both; the next time 
     place.hub.fault = undefined;
     await place.pull("org/m");
     await check(place);
+  });
+});
+
+Deno.test("a listing's size costs nothing, however large it is", async () => {
+  await inTempFolder((folder) => {
+    for (const size of [0, 1, 5e12, Number.MAX_SAFE_INTEGER]) {
+      assert.equal(bytesThere({ path: "m.gguf", size, digest: "0".repeat(64) }, folder), 0);
+    }
   });
 });
 
