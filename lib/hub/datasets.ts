@@ -23,17 +23,17 @@ const splits = ["train", "validation", "valid", "val", "dev", "test", "testing",
 const formats = ["parquet", "jsonl", "csv", "json"] as const;
 
 /**
- * `name`: "org/name", "org/name@revision", either with "datasets/" before. Throws UserError when it is no such name, the
+ * `name`: "org/name", "org/name:split", "org/name:config/split", "@revision" behind, "datasets/" before it. Throws UserError when it is no such name, the
  * repository has no data files, not this split or configuration, or several and none was chosen.
  */
 export async function pullDataset(name: string, options: PullDatasetOptions): Promise<{ files: string[] }> {
   const parsed = parseDatasetName(name);
   if (!parsed) {
     throw new UserError(`${JSON.stringify(name)} is not the name of a dataset on a hub`, {
-      hint: "It is org/name, such as databricks/databricks-dolly-15k, with @revision behind where one is meant",
+      hint: "It is org/name, such as databricks/databricks-dolly-15k, or org/name:config/split",
     });
   }
-  const asked: Asked = { repo: parsed.repo, config: options.config, split: options.split };
+  const { repo, config = options.config, split = options.split } = parsed, asked: Asked = { repo, config, split };
   const choose = (files: { path: string }[]): Choice => {
     const paths = files.map(({ path }) => path), card = paths.includes("README.md");
     if (!card) return { kind: "data", small: [], large: () => chooseDataFiles(paths, asked) };

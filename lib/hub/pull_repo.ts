@@ -174,7 +174,7 @@ async function get(
     });
   }
   const { blobs } = folder, { hub, repo } = asking;
-  if (plan.check) await dropDamaged(files, { plan, listing: { commit }, folder });
+  if (plan.check) await dropDamaged(files, { plan: quiet ? { ...plan, progress: undefined } : plan, commit, folder });
   const missing = files.filter(({ path, size }) => sizeAt(cache.pointerPath(folder, commit, path)) !== size);
   // Files with the same bytes are one blob.
   const wanted = [...new Map(missing.map((file) => [file.digest, file])).values()]
@@ -218,7 +218,7 @@ const headBytes = 64 << 10;
 /** Removes files whose bytes are not those that the hub lists. */
 async function dropDamaged(
   files: ListedFile[],
-  { plan, listing: { commit }, folder }: Pick<Fetching, "plan" | "folder"> & { listing: { commit: string } },
+  { plan, commit, folder }: Pick<Fetching, "plan" | "folder"> & { commit: string },
 ): Promise<void> {
   const cached = files.map((file) => ({ ...file, at: cache.pointerPath(folder, commit, file.path) }))
     .filter(({ at }) => exists(at));

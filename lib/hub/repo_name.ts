@@ -40,11 +40,23 @@ export function parseRepoName(text: string): RepoName | undefined {
   return checked({ repo, revision, quant: quant ?? lastQuant, file });
 }
 
-/** "datasets/org/name", "org/name" and addresses of data sets; "@revision" may follow. */
-export function parseDatasetName(text: string): RepoName | undefined {
+export interface DatasetName extends Pick<RepoName, "repo" | "revision"> {
+  config?: string;
+  split?: string;
+}
+
+/**
+ * "org/name", ":split", ":config/split" or ":config/" behind where one of several is meant, and "@revision"; before it
+ * "datasets/" or the address of the hub. Undefined for everything else.
+ */
+export function parseDatasetName(text: string): DatasetName | undefined {
   const name = text.replace(/^hf:\/\/datasets\//i, "").replace(prefix, "").replace(/^datasets\//, "");
-  const parsed = parseRepoName(name);
-  return parsed && !parsed.quant && !parsed.file ? parsed : undefined;
+  const match = /^([^:@]+)(?:@([^:@]+))?(?::(?:(\w[\w.-]{0,99})\/)?((?:\w[\w.-]{0,99})?))?(?:@([^:@]+))?$/.exec(name);
+  if (!match) return undefined;
+  const [, repo, before, config, split, after] = match, revision = before ?? after;
+  const parsed = parseRepoName(repo + (revision === undefined ? "" : `@${revision}`));
+  if (!parsed || parsed.file || (before && after) || (split === "" && config === undefined)) return undefined;
+  return { ...parsed, ...(config && { config }), ...(split && { split }) };
 }
 
 /** How a person would write it again. */

@@ -143,8 +143,8 @@ async function readPiece(part: Part, i: number, { asking, commit, progress }: Tr
   const body = response.body!;
   let timer: ReturnType<typeof setTimeout> | undefined;
   try {
-    const expected = `bytes ${start}-${end - 1}/${file.size}`;
-    if (!all && (response.status !== 206 || response.headers.get("content-range") !== expected)) {
+    const given = response.headers.get("content-range")?.replace(/\*$/, `${file.size}`);
+    if (!all && (response.status !== 206 || given !== `bytes ${start}-${end - 1}/${file.size}`)) {
       throw new UserError(`${new URL(response.url).host} does not give parts of ${file.path} as it is asked to`, {
         hint: "A proxy or mirror on the way ignores Range: go round it, or set HF_ENDPOINT to another mirror",
       });

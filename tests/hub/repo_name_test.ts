@@ -2,7 +2,14 @@
 import assert from "node:assert/strict";
 import { posix, win32 } from "node:path";
 import fc from "fast-check";
-import { isSafePath, parseDatasetName, parseRepoName, type RepoName, showRepoName } from "../../lib/hub/repo_name.ts";
+import {
+  type DatasetName,
+  isSafePath,
+  parseDatasetName,
+  parseRepoName,
+  type RepoName,
+  showRepoName,
+} from "../../lib/hub/repo_name.ts";
 
 const repo = "Qwen/Qwen3-0.6B";
 const names: [string, RepoName | undefined][] = [
@@ -48,22 +55,29 @@ for (const [text, expected] of names) {
   Deno.test(`parseRepoName(${JSON.stringify(text)})`, () => assert.deepEqual(parseRepoName(text), expected));
 }
 
-Deno.test("parseDatasetName() takes a name with datasets/ before it or not, and no file", () => {
-  for (
-    const text of [
-      "org/rows",
-      "datasets/org/rows",
-      "https://huggingface.co/datasets/org/rows",
-      "hf://datasets/org/rows",
-    ]
-  ) {
-    assert.deepEqual(parseDatasetName(text), { repo: "org/rows" }, text);
-  }
-  assert.deepEqual(parseDatasetName("datasets/org/rows@v1"), { repo: "org/rows", revision: "v1" });
-  for (const text of ["rows", "rows.jsonl", "data/rows.jsonl", "org/rows/a.gguf", "a/b/c"]) {
-    assert.equal(parseDatasetName(text), undefined, text);
-  }
-});
+const datasets: [string, DatasetName | undefined][] = [
+  ["org/rows", { repo: "org/rows" }],
+  ["datasets/org/rows", { repo: "org/rows" }],
+  ["https://huggingface.co/datasets/org/rows", { repo: "org/rows" }],
+  ["hf://datasets/org/rows", { repo: "org/rows" }],
+  ["datasets/org/rows@v1", { repo: "org/rows", revision: "v1" }],
+  ["org/rows:test", { repo: "org/rows", split: "test" }],
+  ["org/rows:en/test@v1", { repo: "org/rows", config: "en", split: "test", revision: "v1" }],
+  ["org/rows@v1:en/test", { repo: "org/rows", config: "en", split: "test", revision: "v1" }],
+  ["org/rows:en/", { repo: "org/rows", config: "en" }],
+  ["org/rows:", undefined],
+  ["org/rows:a/b/c", undefined],
+  ["org/rows@a:b@c", undefined],
+  ["org/rows:../x", undefined],
+  ["rows", undefined],
+  ["rows.jsonl", undefined],
+  ["data/rows.jsonl", undefined],
+  ["org/rows/a.gguf", undefined],
+  ["a/b/c", undefined],
+];
+for (const [text, expected] of datasets) {
+  Deno.test(`parseDatasetName(${JSON.stringify(text)})`, () => assert.deepEqual(parseDatasetName(text), expected));
+}
 
 const paths: [string, boolean][] = [
   ["config.json", true],
