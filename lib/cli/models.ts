@@ -9,6 +9,7 @@ import { readCommandLine, settingsOf } from "./command_line.ts";
 import { hubSettings } from "./hub_settings.ts";
 import { asTyped, cacheFolder, modelsFolder, printable, showBytes } from "./terminal.ts";
 
+// deno-lint-ignore require-await
 export async function command(args: string[]): Promise<number> {
   const line = readCommandLine({
     name: "models",
@@ -31,7 +32,7 @@ export async function command(args: string[]): Promise<number> {
     return 0;
   }
   const { json } = settingsOf("models", line), [verb, ...names] = line.positional;
-  const found = await look();
+  const found = look();
   if (verb === undefined) console.log(json ? toJson(found) : showCaches(found));
   else if (verb === "clear" && names.length === 0) console.log(`freed ${showBytes(removeWeights(found.weights))}`);
   else if (verb === "remove" && names.length > 0) { for (const name of names) console.log(remove(name, found)); }
@@ -58,19 +59,18 @@ interface Caches {
   weights: CachedWeightsFile[];
 }
 
-async function look(): Promise<Caches> {
+function look(): Caches {
   const folders = {
     own: modelsFolder(),
     huggingface: hubSettings().cacheDir,
     weights: join(cacheFolder(), "weights"),
   };
   const repos = [...scanOwnCache(folders.own), ...scanHubCache(folders.huggingface)];
-  const entries: Entry[] = [];
-  for (const repo of repos) {
-    entries.push({ ...repo, format: formatOf(repo), problem: problemOf(repo) });
-    await Promise.resolve(); // Ctrl-C is heard between two models
-  }
-  return { folders, repos: entries, weights: listCachedWeights(folders.weights) };
+  return {
+    folders,
+    repos: repos.map((repo) => ({ ...repo, format: formatOf(repo), problem: problemOf(repo) })),
+    weights: listCachedWeights(folders.weights),
+  };
 }
 
 function formatOf({ kind, models }: CachedRepo): string {
@@ -169,14 +169,22 @@ function showAge(milliseconds: number): string {
 
 function toJson({ folders, repos, weights }: Caches): string {
   const date = (time: number) => new Date(time).toISOString();
-  const models = repos.map((
-    { name, cache, kind, folder, bytes, unfinishedBytes, modified, used, models, format, problem },
-  ) => ({
-    ...{ name, kind, cache, folder, bytes, unfinishedBytes, modified: date(modified), used: date(used) },
-    ...(kind === "model" && { format, readable: problem === null, problem, paths: models }),
-  }));
+  const common = ({ name, cache, folder, bytes, unfinishedBytes, modified, used }: Entry) => ({
+    name,
+    cache,
+    folder,
+    bytes,
+    unfinishedBytes,
+    modified: date(modified),
+    used: date(used),
+  });
+  const of = (kind: Entry["kind"]) => repos.filter((repo) => repo.kind === kind);
+  const models = of("model").map((entry) => {
+    const { format, problem, models } = entry;
+    return { ...common(entry), format, readable: problem === null, problem, paths: models };
+  });
   const nf4 = weights.map((file) => ({ ...file, modified: date(file.modified) }));
-  return JSON.stringify({ folders, models, weights: nf4 }, null, 2);
+  return JSON.stringify({ folders, models, datasets: of("dataset").map(common), weights: nf4 }, null, 2);
 }
 
 /** Removes a repository and the weights made from it; says what that freed. */

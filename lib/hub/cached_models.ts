@@ -1,6 +1,6 @@
 /**
- * What lies in the caches, ftl's own and Hugging Face's, and removing it. (@huggingface/hub's scan of the cache gives up
- * on a repository without refs and does not look into folders of a snapshot, where many GGUF files lie.)
+ * What lies in the caches, ftl's own and Hugging Face's, and removing it. (@huggingface/hub's scan of the cache gives
+ * up on a repository without refs and does not look into folders of a snapshot, where many GGUF files lie.)
  *
  * Only what lies in a cache's folder itself is counted and removed: links that lead elsewhere are not followed.
  */
@@ -48,7 +48,7 @@ export function scanOwnCache(modelsDir: string): CachedRepo[] {
   });
 }
 
-/** Deletes a repository's folder. UserError when it is a link, or is being fetched. Returns the bytes that became free. */
+/** Deletes a repository's folder; returns the bytes that became free. UserError when it is a link or being fetched. */
 export function removeRepo({ name, folder, bytes, cache }: CachedRepo): number {
   if (Deno.lstatSync(folder).isSymlink) {
     throw new UserError(`${name} is a link to ${Deno.readLinkSync(folder)}, and what it leads to is not the cache's`, {

@@ -19,8 +19,8 @@ export interface Asked {
 }
 
 /**
- * Paths of the data files that a card means, in their order; undefined for a card that says nothing of files. UserError for
- * a configuration or split that it does not have, or of which none is the obvious one.
+ * Paths of the data files that a card means, in their order; undefined for a card that says nothing of files. UserError
+ * for a configuration or split that it does not have, or of which none is the obvious one.
  */
 export function filesByCard(card: string, paths: string[], { repo, config, split }: Asked): string[] | undefined {
   const configs = configsOf(card);

@@ -1,7 +1,7 @@
 /**
- * The data files of a hub's dataset repository, in Hugging Face's cache: those of one split and, where there are several
- * configurations, of one of them, as the repository's README.md says or, where it says nothing, as their paths tell.
- * Reading rows is lib/data's.
+ * The data files of a hub's dataset repository, in Hugging Face's cache: those of one split and, where there are
+ * several configurations, of one of them, as the repository's README.md says or, where it says nothing, as their paths
+ * tell. Reading rows is lib/data's.
  */
 import { nearest, UserError } from "../errors.ts";
 import type { Choice } from "./choose_files.ts";
@@ -23,8 +23,9 @@ const splits = ["train", "validation", "valid", "val", "dev", "test", "testing",
 const formats = ["parquet", "jsonl", "csv", "json"] as const;
 
 /**
- * `name`: "org/name", "org/name:split", "org/name:config/split", "@revision" behind, "datasets/" before it. Throws UserError when it is no such name, the
- * repository has no data files, not this split or configuration, or several and none was chosen.
+ * `name`: "org/name", "org/name:split", "org/name:config/split", "@revision" behind, "datasets/" before it. Throws
+ * UserError when it is no such name, the repository has no data files, not this split or configuration, or several and
+ * none was chosen.
  */
 export async function pullDataset(name: string, options: PullDatasetOptions): Promise<{ files: string[] }> {
   const parsed = parseDatasetName(name);

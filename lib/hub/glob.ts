@@ -1,7 +1,7 @@
 /**
  * Patterns of paths as dataset cards use them: * and ? within a name, ** for any number of folders, [0-9] and [!a].
- * (node:path's matchesGlob takes minutes for a line of braces or stars that someone wrote to that end; this takes at most
- * pattern times path steps.)
+ * (node:path's matchesGlob takes minutes for a line of braces or stars that someone wrote to that end; this takes at
+ * most pattern times path steps.)
  */
 
 /** The paths that fit any of the patterns, each once, in the order of `paths`. */

@@ -1,14 +1,14 @@
 /**
- * Hugging Face's cache folder, as huggingface_hub lays it out, so that its tools find what ftl fetched and ftl finds what
- * they did:
+ * Hugging Face's cache folder, as huggingface_hub lays it out, so that its tools find what ftl fetched and ftl finds
+ * what they did:
  *
  *   models--org--name/blobs/<digest>              the bytes, once
  *   models--org--name/snapshots/<commit>/<path>   links to them
  *   models--org--name/refs/<revision>             the commit a branch or tag pointed to
  *
- * and, ours alone, models--org--name/ftl/<commit>.json: the listing of that commit, by which a snapshot is known to hold
- * all that is wanted of it. (huggingface_hub keeps the same under trees/, but then calls a snapshot broken that lacks any
- * listed file, and ftl fetches only some.)
+ * and, ours alone, models--org--name/ftl/<commit>.json: the listing of that commit, by which a snapshot is known to
+ * hold all that is wanted of it. (huggingface_hub keeps the same under trees/, but then calls a snapshot broken that
+ * lacks any listed file, and ftl fetches only some.)
  */
 import { dirname, join, relative } from "node:path";
 import { createHash } from "node:crypto";

@@ -1,7 +1,7 @@
 /**
- * The models that `ftl pull` knows by a short name, and how each is had. A name maps to one file: where it is packed, its
- * size and its sha256, so that what arrives is what was tested. Not a list of what ftl can train: any local folder of
- * safetensors and any GGUF file of a supported architecture can be given by path, any of a hub by its org/name.
+ * The models that `ftl pull` knows by a short name, and how each is had. A name maps to one file: where it is packed,
+ * its size and its sha256, so that what arrives is what was tested. Not a list of what ftl can train: any local folder
+ * of safetensors and any GGUF file of a supported architecture can be given by path, any of a hub by its org/name.
  */
 import { parseRepoName } from "./repo_name.ts";
 

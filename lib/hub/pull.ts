@@ -1,7 +1,8 @@
 /**
  * Names to files: a local path is returned as it is, a known name is looked up in the cache folder and fetched there
- * once, a hub's name in Hugging Face's cache (pull_repo.ts). A file appears under its final name only when it is whole and its sha256 is right; two processes at once each
- * work in a folder of their own, and the last rename wins with the same bytes.
+ * once, a hub's name in Hugging Face's cache (pull_repo.ts). A known model's file appears under its final name only
+ * when it is whole and its sha256 is right; two processes at once each work in a folder of their own, and the last
+ * rename wins with the same bytes.
  *
  * Prints nothing and reads no environment of its own: the caller says where the cache is and shows the progress.
  */

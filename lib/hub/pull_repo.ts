@@ -80,8 +80,8 @@ export async function pullFiles(name: RepoName, plan: Plan): Promise<PulledFiles
       hint: `Unset ${hub.offline} and run it again`,
     });
   }
-  const cached = () => findCached(name, { folder, choose: plan.choose, anything: offline });
-  const found = offline || !(plan.update || plan.check) ? cached() : undefined;
+  const cached = (anything: boolean) => findCached(name, { folder, choose: plan.choose, anything });
+  const found = offline || !(plan.update || plan.check) ? cached(offline) : undefined;
   if (found) return found;
   if (offline) {
     throw new UserError(`${repo} is not in ${hub.cacheDir}, and ${hub.offline} forbids to fetch it`, {
@@ -94,7 +94,7 @@ export async function pullFiles(name: RepoName, plan: Plan): Promise<PulledFiles
     listing = await listRepo(name.revision ?? "main", asking);
   } catch (error) {
     if (!(error instanceof UnreachableError)) throw error;
-    const found = cached();
+    const found = cached(true);
     if (!found) throw error;
     plan.note?.(`${error.message}; taking what is cached`);
     return found;
@@ -134,7 +134,7 @@ function findCached(
   };
   const listing = cache.cachedListing(folder, commit);
   const found = listing && complete(listing.files);
-  // A snapshot of other tools is judged by what it holds; offline, that is all there is to choose from.
+  // A snapshot of other tools is judged by what it holds; without a hub, that is all there is to choose from.
   if (found || (listing && !anything)) return found;
   return complete(cache.snapshotFiles(folder, commit).map((file) => ({ ...file, digest: "" })));
 }

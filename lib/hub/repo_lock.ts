@@ -1,7 +1,7 @@
 /**
  * One fetching ftl per repository, so that two do not write the same pieces: an operating-system lock in the cache's
- * `.locks` folder, where huggingface_hub keeps its own, dropped by the system when its process ends. Hugging Face's tools
- * need not be kept out: they write under names of their own and rename whole files.
+ * `.locks` folder, where huggingface_hub keeps its own, dropped by the system when its process ends. Hugging Face's
+ * tools need not be kept out: they write under names of their own and rename whole files.
  */
 import { basename, dirname, join } from "node:path";
 

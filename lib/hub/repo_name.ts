@@ -87,8 +87,8 @@ function isRevision(text: string): boolean {
 export const isCommit = (text: string) => /^[0-9a-f]{40}$/.test(text);
 
 /**
- * Whether a path of a listing stays inside its folder on every system: relative, "/" between names, no "..", no drive or
- * stream (":"), no backslash, no control characters, none of Windows' device names.
+ * Whether a path of a listing stays inside its folder on every system: relative, "/" between names, no "..", no drive
+ * or stream (":"), no backslash, no control characters, none of Windows' device names.
  */
 export function isSafePath(path: string): boolean {
   return path.length <= 1000 &&

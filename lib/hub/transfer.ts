@@ -1,11 +1,11 @@
 /**
- * Fetches files of a hub into blobs: large ones in pieces, several requests at once, each going on where it was cut. What
- * is there lies in `<digest>.ftl.incomplete` with a note beside it of how far each piece came, so that the next process
- * goes on too. A blob gets its name only when its digest is right.
+ * Fetches files of a hub into blobs: large ones in pieces, several requests at once, each going on where it was cut.
+ * What is there lies in `<digest>.ftl.incomplete` with a note beside it of how far each piece came, so that the next
+ * process goes on too. A blob gets its name only when its digest is right.
  *
- * @huggingface/hub's own downloads are not used for this: its WebBlob takes a 200 answer to a range for the range, turns
- * every failure into a text, and neither resumes nor checks; and its Xet client decodes on this one thread what the hub
- * gives as plain bytes with ranges at the same address.
+ * @huggingface/hub's own downloads are not used for this: its WebBlob takes a 200 answer to a range for the range,
+ * turns every failure into a text, and neither resumes nor checks; and its Xet client decodes on this one thread what
+ * the hub gives as plain bytes with ranges at the same address.
  */
 import { join } from "node:path";
 import { UserError } from "../errors.ts";
@@ -48,7 +48,10 @@ export function bytesThere(file: ListedFile, blobs: string): number {
   return readPart(file, { blobs, pieceBytes: Infinity }).done.reduce((sum, bytes) => sum + bytes, 0);
 }
 
-/** `files` have different digests. Throws UserError when the hub gives up, a digest is wrong or the disk refuses; what came so far is kept. */
+/**
+ * Fetches files with different digests. Throws UserError when the hub gives up, a digest is wrong or the disk refuses;
+ * what came so far is kept.
+ */
 export async function fetchFiles(files: ListedFile[], transfer: Transfer): Promise<void> {
   const { connections, pieceBytes } = transfer.asking.tuning;
   const stop = new AbortController();

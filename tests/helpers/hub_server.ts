@@ -1,6 +1,7 @@
 /**
  * A hub on this machine that speaks Hugging Face's protocol, with its store of large files at another address, as the
- * real one has: revision, tree in pages, resolve with redirects and headers, ranges, tokens, gates, and faults on demand.
+ * real one has: revision, tree in pages, resolve with redirects and headers, ranges, tokens, gates, and faults on
+ * demand.
  */
 import { createHash } from "node:crypto";
 
