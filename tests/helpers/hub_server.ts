@@ -49,6 +49,8 @@ export interface HubServer {
   apiFault?: (path: string) => Fault | undefined;
   /** The text that the hub's API answers instead of the right one. */
   apiAnswer?: string;
+  /** The further pages of a listing are said to be at the store's address. */
+  strayPages?: boolean;
   /** Names of files as the listing tells them. */
   renamed: Record<string, string>;
 }
@@ -215,6 +217,7 @@ export async function withHub(repos: Record<string, HubRepo>, test: (hub: HubSer
     });
     const at = Number(url.searchParams.get("cursor") ?? 0), next = new URL(url);
     next.searchParams.set("cursor", `${at + page}`);
+    if (hub.strayPages) next.port = `${store.addr.port}`;
     const link = at + page < entries.length ? { link: `<${next}>; rel="next"` } : undefined;
     return Response.json(entries.slice(at, at + page), { headers: link });
   }

@@ -71,6 +71,10 @@ Deno.test("a token goes to the hub and never to the store that the hub sends to"
     await pull("org/m", { token: goodToken });
     assert.ok(hub.log.some((line) => line.startsWith("GET store/")));
     assert.deepEqual(hub.leaked, []);
+    hub.strayPages = true;
+    await pull("org/m", { token: goodToken, update: true }); // takes what is cached
+    assert.ok(hub.log.includes("GET store/api/models/org/m/tree/" + hub.commit("org/m")));
+    assert.deepEqual(hub.leaked, [], "nor to where a listing says that it goes on");
   });
 });
 
