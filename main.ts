@@ -13,6 +13,7 @@ const commands: Record<string, () => Promise<{ command: (args: string[]) => Prom
   run: () => import("./lib/cli/run.ts"),
   serve: () => import("./lib/cli/serve.ts"),
   export: () => import("./lib/cli/export.ts"),
+  models: () => import("./lib/cli/models.ts"),
   doctor: () => import("./lib/cli/doctor.ts"),
 };
 

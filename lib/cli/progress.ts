@@ -49,6 +49,20 @@ export function progressBar({ plain = false } = {}) {
   };
 }
 
+/** For bytes that arrive: "85 MB/s  1:02 left", by the last five seconds; nothing while that says nothing yet. */
+export function speedometer() {
+  const seen: { at: number; bytes: number }[] = [];
+  return (bytes: number, total: number): string => {
+    const at = performance.now();
+    if (bytes < (seen.at(-1)?.bytes ?? 0)) seen.length = 0;
+    if (at - (seen.at(-1)?.at ?? 0) >= 100 || seen.length === 0) seen.push({ at, bytes });
+    while (seen.length > 1 && at - seen[0].at > 5000) seen.shift();
+    const speed = (bytes - seen[0].bytes) / (at - seen[0].at) * 1000;
+    if (at - seen[0].at < 1000 || !(speed > 0)) return "";
+    return `${showBytes(speed)}/s  ${showSeconds((total - bytes) / speed)} left`;
+  };
+}
+
 export interface StepReport {
   step: number;
   loss: number;

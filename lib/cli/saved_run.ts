@@ -52,7 +52,10 @@ function baseOf(adapter: string): string {
   const path = join(adapter, "adapter_config.json");
   const config = readJson(path) as Record<string, unknown> | null;
   const base = config?.base_model_name_or_path;
-  if (typeof base === "string" && base !== "") return knownName(base);
+  if (typeof base === "string" && base !== "") {
+    const known = knownName(base), revision = config?.revision;
+    return typeof revision === "string" && kindOfPath(known) === "nothing" ? `${known}@${revision}` : known;
+  }
   throw new UserError(`${path} does not say its base model (base_model_name_or_path)`, {
     hint: "name it with --base",
   });

@@ -1,6 +1,7 @@
 /**
  * What the commands share when they talk to a person: printing errors, the environment's settings, sizes and times in
- * words, text side by side, and Ctrl-C. The only module that prints errors and the only one that reads the environment.
+ * words, text side by side, and Ctrl-C. The only module that prints errors, and with hub_settings.ts the only one
+ * that reads the environment.
  */
 import { join } from "node:path";
 import { UserError } from "../errors.ts";
@@ -28,7 +29,7 @@ export function printError(error: unknown): number {
 export function asTyped(text: string): string {
   const deno = /[\\/]_npx[\\/]/.test(Deno.execPath()) ? `npx -y deno@${Deno.version.deno}` : "deno";
   const program = Deno.env.get("FTL_PROGRAM") || `${deno} task ftl`;
-  return text.replaceAll(/\bftl (?=(train|run|serve|export|pull|doctor)\b)/g, `${program} `);
+  return text.replaceAll(/\bftl (?=(train|run|serve|export|pull|models|doctor)\b)/g, `${program} `);
 }
 
 /** Thrown when a person stopped the work and everything worth keeping is on the disk. */

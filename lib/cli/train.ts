@@ -7,7 +7,7 @@ import { UserError } from "../errors.ts";
 import { rowOrder } from "../data/order.ts";
 import { writeAdapter } from "../export/peft.ts";
 import { writeAtomic } from "../files/atomic.ts";
-import { originalName } from "../hub/models.ts";
+import { namedRevision, originalName } from "../hub/models.ts";
 import { attachAdapter, initMagnitudes, makeParameters } from "../model/adapter.ts";
 import { kindOfPath, readText } from "../model/model_files.ts";
 import type { TrainEvent, TrainResult } from "../train/events.ts";
@@ -174,7 +174,8 @@ async function profileText({ settings, model, plan }: PreparedRun): Promise<stri
 /** Adapter, loss curve, and what was asked to be exported. */
 async function writeResults({ folder, settings, model, rows, lora, learner }: PreparedRun): Promise<void> {
   const adapter = join(folder, runFiles.adapter);
-  writeAdapter(adapter, { settings: lora, parameters: learner.parameters, baseModel: originalName(settings.model) });
+  const base = { baseModel: originalName(settings.model), revision: namedRevision(settings.model) };
+  writeAdapter(adapter, { settings: lora, parameters: learner.parameters, ...base });
   writeText(join(folder, runFiles.curve), await lossCurveSvg(readLog(join(folder, runFiles.log)), { title: folder }));
   if (settings.export.length === 0) return;
   const named = { adapter, style: rows.style, name: runName(settings.model) };

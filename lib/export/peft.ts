@@ -17,21 +17,26 @@ export interface AdapterExport {
   parameters: readonly { name: string; shape: readonly number[]; value: Float32Array }[];
   /** Name or path of the base model, for adapter_config.json. */
   baseModel: string;
+  /** Branch, tag or commit of the base model on its hub, where one was named. */
+  revision?: string;
 }
 
 /** Writes the folder, making it where it is missing. The configuration comes last: a folder that has it is whole. */
-export function writeAdapter(dir: string, { settings, parameters, baseModel }: AdapterExport): void {
+export function writeAdapter(dir: string, { settings, parameters, baseModel, revision }: AdapterExport): void {
   makeFolder(dir);
   const tensors = [...parameters]
     .sort((a, b) => a.name < b.name ? -1 : 1)
     .map(({ name, shape, value }) => lazyTensor({ name, shape, dtype: "F32" }, () => value));
   writeAtomic(`${dir}/adapter_model.safetensors`, writeSafetensors(tensors, { format: "pt" }));
-  const config = JSON.stringify(adapterConfig(settings, baseModel), null, 2) + "\n";
+  const config = JSON.stringify(adapterConfig(settings, { baseModel, revision }), null, 2) + "\n";
   writeAtomic(`${dir}/adapter_config.json`, new TextEncoder().encode(config));
 }
 
 /** The content of adapter_config.json. */
-export function adapterConfig(settings: Settings, baseModel: string): Record<string, unknown> {
+export function adapterConfig(
+  settings: Settings,
+  { baseModel, revision = null }: { baseModel: string; revision?: string | null },
+): Record<string, unknown> {
   return {
     alpha_pattern: {},
     auto_mapping: null,
@@ -51,7 +56,7 @@ export function adapterConfig(settings: Settings, baseModel: string): Record<str
     peft_type: "LORA",
     r: settings.r,
     rank_pattern: {},
-    revision: null,
+    revision,
     target_modules: [...settings.target_modules],
     task_type: "CAUSAL_LM",
     use_dora: settings.use_dora,

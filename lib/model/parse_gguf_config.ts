@@ -24,7 +24,7 @@ export function configFromGguf(
   options: { source: string; tensors: ReadonlyMap<string, { shape: number[] }>; ropeFactors?: Float32Array },
 ): ModelConfig {
   const { source, tensors } = options;
-  const architecture = architectureOf(metadata, source);
+  const architecture = ggufArchitecture(metadata, source);
   // Keys of the architecture are asked for by their last part; the error spells them out.
   const whole = (key: string) => /^(general|tokenizer)\./.test(key) ? key : `${architecture}.${key}`;
   const fields = readFields((key) => decimal(metadata.get(whole(key))), { source: `${source} (${architecture}.*)` });
@@ -69,7 +69,8 @@ export function configFromGguf(
   return config;
 }
 
-function architectureOf(metadata: ReadonlyMap<string, unknown>, source: string): Architecture {
+/** The architecture that a file says it has. UserError for one that is not computed here, and for what is no model. */
+export function ggufArchitecture(metadata: ReadonlyMap<string, unknown>, source: string): Architecture {
   const type = metadata.get("general.type");
   if (type !== undefined && type !== "model") {
     throw new UserError(`${source}: general.type is ${show(type)}, not a model`, {

@@ -79,7 +79,7 @@ function openFolder(path: string): ModelSource {
   try {
     const config = configFromHf(readJson(configPath), {
       source: configPath,
-      name: folder.slice(folder.lastIndexOf("/") + 1),
+      name: folderName(folder),
       generationConfig: readGenerationConfig(folder),
     });
     return makeSource(file, {
@@ -93,6 +93,12 @@ function openFolder(path: string): ModelSource {
     file.close();
     throw error;
   }
+}
+
+/** A folder's own name; in Hugging Face's cache, where that is a commit, the repository's. */
+function folderName(folder: string): string {
+  const cached = /(?:^|\/)models--(?:[^/]+?--)?([^/]+)\/snapshots\/[0-9a-f]{40}$/.exec(folder);
+  return cached ? cached[1] : folder.slice(folder.lastIndexOf("/") + 1);
 }
 
 function openGgufModel(path: string): ModelSource {

@@ -144,7 +144,7 @@ export function writeWeightCache(
     byteLength: found.length,
     data: () => found,
   };
-  const metadata = { version: formatVersion, fingerprint: about.fingerprint };
+  const metadata = { version: formatVersion, fingerprint: about.fingerprint, model: Deno.realPathSync(about.path) };
   const chunks = writeSafetensors([...entries, last], metadata)[Symbol.iterator]();
   try {
     Deno.mkdirSync(about.cacheDir, { recursive: true });

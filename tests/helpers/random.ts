@@ -12,3 +12,8 @@ export function randomFloats(length: number, seed = 0): Float32Array<ArrayBuffer
   }
   return values;
 }
+
+/** `length` uneven bytes. */
+export function randomBytes(length: number, seed = 0): Uint8Array<ArrayBuffer> {
+  return Uint8Array.from(randomFloats(length, seed), (value) => Math.floor((value + 1) * 128));
+}

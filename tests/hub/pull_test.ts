@@ -250,3 +250,18 @@ Deno.test("originalName() and knownName() are each other's way back, and leave p
   assert.equal(originalName("./folder"), "./folder");
   assert.equal(knownName("someone/else"), "someone/else");
 });
+
+Deno.test("pull() names what is cached of a hub and near to what was asked for", async () => {
+  await withTool({}, async (options) => {
+    const hub = { endpoint: "http://127.0.0.1:1", cacheDir: join(options.cacheDir, "hub") };
+    Deno.mkdirSync(join(hub.cacheDir, "models--Qwen--Qwen3-0.6B"), { recursive: true });
+    const says = (name: string) =>
+      pull(name, { ...options, hub: () => ({ hub }) }).then(() => "", (error) => (error as UserError).message);
+    assert.equal(await says("Qwen3-0.6B"), 'Unknown model "Qwen3-0.6B", did you mean Qwen/Qwen3-0.6B?');
+    assert.equal(await says("tinny"), 'Unknown model "tinny", did you mean tiny?');
+    assert.equal(
+      await says("./Qwen/Qwen3-0.6B"),
+      "No model at ./Qwen/Qwen3-0.6B: no such file or folder, did you mean Qwen/Qwen3-0.6B?",
+    );
+  });
+});
