@@ -38,7 +38,7 @@ export const options = {
     default: "paper",
     short: "p",
   }),
-  model: text("a known name, a GGUF file or a folder of safetensors", {
+  model: text("a known name, a hub's org/name, a GGUF file or a folder of safetensors", {
     ...data,
     default: "smollm2-135m",
     placeholder: "name|path",
