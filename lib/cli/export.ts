@@ -84,9 +84,8 @@ export function exportModel(
       exportLoraGguf(path, { source, adapter: adapter! });
       written.push(path);
     } else if (format === "safetensors") {
-      const dtype = source.precision(source.tensors.find(({ role }) => role === "linear")!.name) === "BF16"
-        ? "BF16"
-        : "F16";
+      // Of a 4-bit checkpoint the embedding still has the precision that the others are dequantised to.
+      const dtype = source.precision(source.tensors[0].name) === "BF16" ? "BF16" : "F16";
       const path = join(folder, "merged");
       exportMergedFolder(path, { source, adapter, dtype, chatTemplate: chat.forFolder, progress });
       written.push(join(path, "model.safetensors"));

@@ -42,6 +42,7 @@ export function configFromHf(
   if (!isObject(json)) throw new UserError(`${source}: expected a JSON object, found ${show(json)}`);
   const architecture = architectureOf(json, source);
   const fields = readFields((key) => json[key], { source });
+  refuseQuantized(json, source);
   refuseUnsupported(fields, architecture);
 
   const hiddenSize = fields.count("hidden_size", { max: 1 << 20 });
@@ -118,10 +119,18 @@ function refuseUnsupported(fields: Fields, architecture: Architecture): void {
   refuse("use_bidirectional_attention", (value) => value === false);
   refuse("partial_rotary_factor", (value) => value === 1);
   refuse("num_local_experts", (value) => value === 0 || value === 1);
-  if (fields.has("quantization_config")) {
-    const method = (fields.raw("quantization_config") as Json)?.quant_method;
-    fields.problem(`weights quantised by ${show(method)} (quantization_config) are not supported`);
-  }
+}
+
+/** Of quantised checkpoints only bitsandbytes' 4-bit ones are read; the others are refused by their own name. */
+function refuseQuantized(json: Json, source: string): void {
+  const quantization = json.quantization_config ?? json.compression_config;
+  if (quantization === undefined || quantization === null) return;
+  const { quant_method: method, load_in_8bit: int8 } = isObject(quantization) ? quantization : {};
+  if (method === "bitsandbytes" && int8 !== true) return;
+  const what = method === "bitsandbytes" ? '"bitsandbytes" in 8 bits (LLM.int8)' : show(method);
+  throw new UserError(`${source}: weights quantised by ${what} are not read (quantization_config)`, {
+    hint: "take the same model in 16 bits, as bitsandbytes 4-bit (bnb-4bit), or as a GGUF file",
+  });
 }
 
 /** Rope of full and of sliding layers, from rope_parameters (transformers 5) or rope_theta and rope_scaling. */
