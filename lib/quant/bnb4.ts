@@ -130,8 +130,11 @@ function isBlock(value: unknown): value is number {
 /** A weight's numbers, bit for bit as bitsandbytes dequantises them: value * maximum in f32, rounded to its dtype. */
 export function dequantizeBnb4(file: TensorFile, weight: Bnb4Weight): Float32Array<ArrayBuffer> {
   const { name, shape, block, dtype } = weight, absmax = readAbsmax(file, weight);
+  const codebook = floats(file, `${name}.quant_map`);
+  // FP4's fourth bit is a sign, which bitsandbytes' kernels keep of a zero too; its map says 0.
+  if (weight.type === "FP4" && codebook[8] === 0) codebook[8] = -0;
   return dequantize4Bit(file.bytes(name), absmax instanceof Float32Array ? absmax : recoverAbsmax(absmax, absmax), {
-    ...{ count: elementCount(shape), codebook: floats(file, `${name}.quant_map`), block },
+    ...{ count: elementCount(shape), codebook, block },
     round: dtype === "float32" ? undefined : rounding(dtype),
   });
 }

@@ -11,7 +11,7 @@ import { embedSegment, layerInferenceSegment, logitsSegment } from "../../lib/mo
 import { openModel } from "../../lib/model/source.ts";
 import type { Parameter, Row } from "../../lib/model/trainable.ts";
 import { makeTrainable } from "../../lib/model/trainable_model.ts";
-import { loadWeights } from "../../lib/model/weights.ts";
+import { type LoadOptions, loadWeights } from "../../lib/model/weights.ts";
 import type { Executor } from "../../lib/ops.ts";
 import { toFloat32 } from "../../lib/quant/decode.ts";
 import { assertClose } from "./close.ts";
@@ -39,20 +39,26 @@ function goldenRows(expected: ReturnType<typeof readExpected>): Row[] {
   const { data: mask, shape: [B, L] } = expected.get("attention_mask")!;
   return Array.from({ length: B }, (_, b) => {
     const length = mask.subarray(b * L, (b + 1) * L).reduce((a, x) => a + x, 0);
-    const part = (name: string) => expected.get(name)!.data.subarray(b * L, b * L + length);
+    const part = (name: string) => expected.get(name)?.data.subarray(b * L, b * L + length);
     return {
-      tokens: Int32Array.from(part("input_ids")),
-      targets: Uint8Array.from(part("labels"), (label, l) => l > 0 && label >= 0 ? 1 : 0),
+      tokens: Int32Array.from(part("input_ids")!),
+      targets: Uint8Array.from(part("labels") ?? [], (label, l) => l > 0 && label >= 0 ? 1 : 0),
     };
   });
 }
 
-/** Logits of every real token against PyTorch's: within `rtol` of the largest, and of each. */
-export async function checkGoldenLogits(name: string, options: { executor: Executor; rtol: number }): Promise<void> {
-  const { executor } = options;
+/**
+ * Logits of every real token against PyTorch's: within `rtol` of the largest, and of each. `folder` holds the model where
+ * it is not the golden one. Returns what was found, [tokens, V].
+ */
+export async function checkGoldenLogits(
+  name: string,
+  options: { executor: Executor; rtol: number; linear?: LoadOptions["linear"]; folder?: string },
+): Promise<Float32Array> {
+  const { executor, linear = "f32", folder = goldenFolder + name } = options;
   const expected = readExpected(name), rows = goldenRows(expected);
-  const source = openModel(goldenFolder + name), { config } = source;
-  const weights = loadWeights(source, executor, { linear: "f32" });
+  const source = openModel(folder), { config } = source;
+  const weights = loadWeights(source, executor, { linear });
   source.close();
   const batch = makeBatch(rows), values = batchValues(executor, batch, config);
   const T = batch.tokens.length;
@@ -78,6 +84,7 @@ export async function checkGoldenLogits(name: string, options: { executor: Execu
     });
     start += row.tokens.length;
   }
+  return found;
 }
 
 /** Loss and LoRA gradients against PEFT's, however the batch is split and whichever layers keep their values. */

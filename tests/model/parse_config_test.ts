@@ -129,6 +129,11 @@ const refused: [string, unknown, RegExp][] = [
   ["yarn", { ...llama, rope_scaling: { type: "yarn", factor: 4 } }, /rope type "yarn" is not supported/],
   ["scaling without factor", { ...llama, rope_scaling: { type: "linear" } }, /rope_scaling.factor is undefined/],
   ["quantised weights", { ...llama, quantization_config: { quant_method: "gptq" } }, /quantised by "gptq"/],
+  [
+    "8-bit weights of bitsandbytes",
+    { ...llama, quantization_config: { quant_method: "bitsandbytes", load_in_8bit: true } },
+    /quantised by "bitsandbytes" in 8 bits \(LLM.int8\) are not read/,
+  ],
   ["heads that do not divide", { ...llama, num_key_value_heads: 4 }, /9 query heads cannot be shared by 4/],
   ["a size that is text", { ...llama, hidden_size: "576" }, /hidden_size is "576", expected a whole number/],
   ["a size that is missing", { ...llama, vocab_size: undefined }, /vocab_size is missing/],

@@ -153,6 +153,16 @@ const up = "model.layers.1.mlp.up_proj.weight";
 /** What is wrong with a tiny llama3, and what the message must say. */
 const refused: [string, (model: TinyModel) => void, RegExp][] = [
   [
+    "a quantisation of another kind",
+    ({ config }) => config.quantization_config = { quant_method: "awq", bits: 4 },
+    /config.json: weights quantised by "awq" are not read .*\| take the same model in 16 bits, as bitsandbytes 4-bit/,
+  ],
+  [
+    "a 4-bit part without its weight's state",
+    (model) => put(model, `${up}.absmax`, [1], [1]),
+    /Tensor "model.layers.1.mlp.up_proj.weight.absmax" in .* is of a 4-bit weight without a quant_state/,
+  ],
+  [
     "shapes that contradict the configuration",
     ({ config }) => config.intermediate_size = 256,
     /Tensor "model.layers.0.mlp.gate_proj.weight" in .* has shape \[320, 128\], expected \[256, 128\]/,

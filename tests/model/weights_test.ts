@@ -4,6 +4,7 @@ import { type LoadOptions, loadWeights, releaseWeights } from "../../lib/model/w
 import type { Executor, Value, WeightData } from "../../lib/ops.ts";
 import { quantizeAbsmax, recoverAbsmax } from "../../lib/quant/double_quant.ts";
 import { dequantizeNf4, quantizeNf4 } from "../../lib/quant/nf4.ts";
+import { skipFeedForward } from "../helpers/bnb4_models.ts";
 import { goldenFolder } from "../helpers/golden_models.ts";
 import { withTinyModel } from "../helpers/tiny_model.ts";
 
@@ -176,5 +177,20 @@ Deno.test("loadWeights() reports progress up to the last tensor, and damaged wei
     const message = /Tensor "model.layers.1.mlp.up_proj.weight" in .* holds NaN at element 50 of 40960/;
     assert.throws(() => load(folder, { linear: "nf4", cacheDir }), message);
     assert.deepEqual([...Deno.readDirSync(cacheDir)], [], "nothing half-written");
+  });
+});
+
+Deno.test("loadWeights() hands over a bitsandbytes checkpoint's own codes, and what it left in 16 bits as it is", async () => {
+  await withTinyModel({ name: "llama3_bnb4", change: skipFeedForward }, (folder) => {
+    const cacheDir = `${folder}/cache`, weights = load(folder, { linear: "nf4", cacheDir });
+    const source = openModel(folder), plain = openModel(`${goldenFolder}llama3`);
+    const name = "model.layers.0.mlp.up_proj.weight";
+    assert.deepEqual(weights["0.up_proj"], { kind: "nf4", shape: [320, 128], ...source.nf4(name)! });
+    const data = plain.float32("model.layers.1.mlp.up_proj.weight");
+    assert.deepEqual(weights["1.up_proj"], { kind: "f32", shape: [320, 128], data });
+    assert.deepEqual([source.precision(name), source.precision("model.layers.1.mlp.up_proj.weight")], ["NF4", "BF16"]);
+    assert.throws(() => Deno.statSync(cacheDir), Deno.errors.NotFound, "nothing to keep a second time");
+    source.close();
+    plain.close();
   });
 });

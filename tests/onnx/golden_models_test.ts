@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { projections } from "../../lib/model/names.ts";
 import { createOnnxExecutor } from "../../lib/onnx/executor.ts";
 import type { Executor } from "../../lib/ops.ts";
+import { checkBnb4Logits } from "../helpers/bnb4_models.ts";
 import { collect, goldenGenerator, withoutCache } from "../helpers/generation.ts";
 import { checkGoldenLogits, checkGoldenTraining, goldenModels } from "../helpers/golden_models.ts";
 
@@ -26,6 +27,10 @@ for (const name of goldenModels) {
     await withExecutor((executor) => checkGoldenTraining(name, { executor, ...limits, split: true, keepLayers: 1 }));
   });
 }
+
+Deno.test("createOnnxExecutor() gives PyTorch's logits for bitsandbytes 4-bit checkpoints", async () => {
+  await withExecutor((executor) => checkBnb4Logits({ executor, rtol: 1e-4 }));
+});
 
 Deno.test("createOnnxExecutor() generates with DoRA as without a cache", async () => {
   const lora = { r: 3, lora_alpha: 6, lora_dropout: 0, use_rslora: true, use_dora: true, seed: 1 };

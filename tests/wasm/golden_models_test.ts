@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { projections } from "../../lib/model/names.ts";
 import { createWasmExecutor } from "../../lib/wasm/executor.ts";
+import { checkBnb4Logits } from "../helpers/bnb4_models.ts";
 import { collect, goldenGenerator, withoutCache } from "../helpers/generation.ts";
 import { checkGoldenLogits, goldenModels } from "../helpers/golden_models.ts";
 
@@ -12,6 +13,12 @@ for (const name of goldenModels) {
     await executor.dispose();
   });
 }
+
+Deno.test("createWasmExecutor() gives PyTorch's logits for bitsandbytes 4-bit checkpoints", async () => {
+  const executor = await createWasmExecutor({ threads: 2 });
+  await checkBnb4Logits({ executor, rtol: 1e-3 });
+  await executor.dispose();
+});
 
 Deno.test("createWasmExecutor() generates with DoRA as without a cache", async () => {
   const lora = { r: 3, lora_alpha: 6, lora_dropout: 0, use_rslora: true, use_dora: true, seed: 1 };
