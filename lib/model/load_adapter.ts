@@ -8,10 +8,9 @@ import { elementCount } from "../formats/tensor_file.ts";
 import { toFloat32 } from "../quant/decode.ts";
 import { type LoraSettings, parameterPlaces } from "./adapter.ts";
 import type { ModelConfig } from "./config.ts";
-import { type Fields, readFields, show } from "./config_fields.ts";
+import { type Fields, isObject, readFields, show } from "./config_fields.ts";
 import { kindOfPath, openTensors, readJson } from "./model_files.ts";
 import { parsePeftName, peftName, type Projection, projections } from "./names.ts";
-import { isObject } from "./parse_config.ts";
 import type { Parameter } from "./trainable.ts";
 
 export interface LoadedAdapter {

@@ -6,8 +6,9 @@
  * the forward pass are ignored. Defaults are those of transformers' configuration classes.
  */
 import { nearest, UserError } from "../errors.ts";
-import { type Fields, readFields, show } from "./config_fields.ts";
-import type { Architecture, ModelConfig, Rope, RopeScaling } from "./config.ts";
+import { type Fields, isObject, readFields, show } from "./config_fields.ts";
+import type { Architecture, ModelConfig } from "./config.ts";
+import { ropes } from "./parse_rope.ts";
 
 type Json = Record<string, unknown>;
 
@@ -133,64 +134,6 @@ function refuseQuantized(json: Json, source: string): void {
   });
 }
 
-/** Rope of full and of sliding layers, from rope_parameters (transformers 5) or rope_theta and rope_scaling. */
-function ropes(fields: Fields, architecture: Architecture): { rope: Rope; ropeLocal: Rope } {
-  const gemma = architecture === "gemma3";
-  const parameters = fields.raw("rope_parameters");
-  if (isObject(parameters)) {
-    const perType = isObject(parameters.full_attention) || isObject(parameters.sliding_attention);
-    const of = (type: string, theta: number) => {
-      const object = perType ? parameters[type] : parameters;
-      return ropeOf(isObject(object) ? object : {}, fields, { theta, where: "rope_parameters" });
-    };
-    return { rope: of("full_attention", gemma ? 1e6 : 1e4), ropeLocal: of("sliding_attention", 1e4) };
-  }
-  const theta = fields.positive("rope_theta", { fallback: gemma ? 1e6 : 1e4 });
-  const scaling = fields.raw("rope_scaling");
-  const rope = ropeOf(isObject(scaling) ? scaling : {}, fields, { theta, where: "rope_scaling" });
-  if (!gemma) return { rope, ropeLocal: rope };
-  return {
-    rope,
-    ropeLocal: { theta: fields.positive("rope_local_base_freq", { fallback: 1e4 }), scaling: { type: "none" } },
-  };
-}
-
-function ropeOf(json: Json, fields: Fields, options: { theta: number; where: string }): Rope {
-  const { where } = options;
-  const own = readFields((key) => json[key], { source: where });
-  const theta = typeof json.rope_theta === "number" ? json.rope_theta : options.theta;
-  if (!(theta > 0 && theta < Infinity)) {
-    fields.problem(`${where}.rope_theta is ${show(theta)}, expected a number above 0`);
-  }
-  const value = (key: string) => {
-    const found = json[key];
-    if (typeof found === "number" && found > 0 && found < Infinity) return found;
-    fields.problem(`${where}.${key} is ${show(found)}, expected a number above 0`);
-    return 1;
-  };
-  if (own.has("partial_rotary_factor") && json.partial_rotary_factor !== 1) {
-    fields.problem(`${where}.partial_rotary_factor ${show(json.partial_rotary_factor)} is not supported`);
-  }
-  const type = json.rope_type ?? json.type ?? "default";
-  let scaling: RopeScaling = { type: "none" };
-  if (type === "linear") scaling = { type: "linear", factor: value("factor") };
-  else if (type === "llama3") {
-    scaling = {
-      type: "llama3",
-      factor: value("factor"),
-      lowFreqFactor: value("low_freq_factor"),
-      highFreqFactor: value("high_freq_factor"),
-      originalMaxPositions: value("original_max_position_embeddings"),
-    };
-    if (scaling.highFreqFactor <= scaling.lowFreqFactor) {
-      fields.problem(`${where}.high_freq_factor ${scaling.highFreqFactor} is not above low_freq_factor`);
-    }
-  } else if (type !== "default") {
-    fields.problem(`rope type ${show(type)} is not supported (default, linear, llama3 are)`);
-  }
-  return { theta, scaling };
-}
-
 /** Which layers attend only to a window, and how wide it is. */
 function sliding(fields: Fields, architecture: Architecture, layers: number) {
   const full = (layerTypes: ModelConfig["layerTypes"]) => ({ slidingWindow: 0, layerTypes });
@@ -234,8 +177,4 @@ export function checkConfig(config: ModelConfig, fields: Fields): void {
   for (const id of [...config.eosTokenIds, config.bosTokenId ?? 0]) {
     if (id >= config.vocabSize) fields.problem(`token id ${id} is outside the vocabulary of ${config.vocabSize}`);
   }
-}
-
-export function isObject(value: unknown): value is Json {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }

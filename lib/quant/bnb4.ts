@@ -51,7 +51,8 @@ export function bnb4Weights(file: TensorFile): Map<string, Bnb4Weight> {
     const of = name.replace(parts, "");
     if (of !== name && !weights.has(of)) {
       throw new UserError(`Tensor ${quoted(name)} in ${file.source} is of a 4-bit weight without a quant_state`, {
-        hint: "Only bitsandbytes' own 4-bit checkpoints with NF4 or FP4 are read: save the model again, or take another.",
+        hint:
+          "Only bitsandbytes' own 4-bit checkpoints with NF4 or FP4 are read: save the model again, or take another.",
       });
     }
   }

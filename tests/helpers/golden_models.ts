@@ -47,16 +47,12 @@ function goldenRows(expected: ReturnType<typeof readExpected>): Row[] {
   });
 }
 
-/**
- * Logits of every real token against PyTorch's: within `rtol` of the largest, and of each. `folder` holds the model where
- * it is not the golden one. Returns what was found, [tokens, V].
- */
-export async function checkGoldenLogits(
-  name: string,
-  options: { executor: Executor; rtol: number; linear?: LoadOptions["linear"]; folder?: string },
+/** Logits of every token of the rows without LoRA, [tokens, V], by the model in `folder`. */
+export async function logitsOf(
+  folder: string,
+  rows: Row[],
+  { executor, linear = "f32" }: { executor: Executor; linear?: LoadOptions["linear"] },
 ): Promise<Float32Array> {
-  const { executor, linear = "f32", folder = goldenFolder + name } = options;
-  const expected = readExpected(name), rows = goldenRows(expected);
   const source = openModel(folder), { config } = source;
   const weights = loadWeights(source, executor, { linear });
   source.close();
@@ -72,8 +68,19 @@ export async function checkGoldenLogits(
   const index = executor.tensor(Int32Array.from({ length: T }, (_, t) => t), [T]);
   const { norm, lm_head } = weights;
   const { logits } = await executor.run(logitsSegment(config), { x, index, norm, lm_head });
-  const found = await executor.read(logits);
+  return await executor.read(logits);
+}
 
+/**
+ * Logits of every real token against PyTorch's: within `rtol` of the largest, and of each. `folder` holds the model where
+ * it is not the golden one. Returns what was found.
+ */
+export async function checkGoldenLogits(
+  name: string,
+  options: { executor: Executor; rtol: number; linear?: LoadOptions["linear"]; folder?: string },
+): Promise<Float32Array> {
+  const expected = readExpected(name), rows = goldenRows(expected);
+  const found = await logitsOf(options.folder ?? goldenFolder + name, rows, options);
   const { data, shape: [, L, V] } = expected.get("logits")!;
   let start = 0;
   for (const [b, row] of rows.entries()) {

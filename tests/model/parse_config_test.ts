@@ -126,7 +126,7 @@ const refused: [string, unknown, RegExp][] = [
   ["feed-forward biases", { ...llama, mlp_bias: true }, /mlp_bias true is not supported/],
   ["soft caps", { ...gemma3, final_logit_softcapping: 30 }, /final_logit_softcapping 30 is not supported/],
   ["partial rope", { ...llama, partial_rotary_factor: 0.5 }, /partial_rotary_factor 0.5 is not supported/],
-  ["yarn", { ...llama, rope_scaling: { type: "yarn", factor: 4 } }, /rope type "yarn" is not supported/],
+  ["longrope", { ...llama, rope_scaling: { type: "longrope", factor: 4 } }, /rope type "longrope" is not supported/],
   ["scaling without factor", { ...llama, rope_scaling: { type: "linear" } }, /rope_scaling.factor is undefined/],
   ["quantised weights", { ...llama, quantization_config: { quant_method: "gptq" } }, /quantised by "gptq"/],
   [

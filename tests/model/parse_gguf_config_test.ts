@@ -55,6 +55,11 @@ Deno.test("configFromGguf() takes rope factors from the tensor, and linear scali
   assert.deepEqual(parse(llama, factors).rope.scaling, { type: "factors", factors });
   const linear = parse({ ...llama, "llama.rope.scaling.type": "linear", "llama.rope.scaling.factor": 4 });
   assert.deepEqual(linear.rope.scaling, { type: "linear", factor: 4 });
+  // As llama.cpp: a factor alone means linear scaling, and so does the key of older files.
+  assert.deepEqual(parse({ ...llama, "llama.rope.scaling.factor": 4 }).rope, linear.rope);
+  assert.deepEqual(parse({ ...llama, "llama.rope.scale_linear": 4 }).rope, linear.rope);
+  const none = parse({ ...llama, "llama.rope.scaling.type": "none", "llama.rope.scaling.factor": 4 });
+  assert.deepEqual(none.rope.scaling, { type: "none" });
 });
 
 Deno.test("configFromGguf() reads gemma3 with llama.cpp's defaults, and its newer keys", () => {
@@ -85,7 +90,7 @@ const refused: [string, Record<string, unknown>, RegExp][] = [
     { ...llama, "llama.rope.dimension_count": 32 },
     /rope.dimension_count is 32, expected the head size 64/,
   ],
-  ["yarn", { ...llama, "llama.rope.scaling.type": "yarn" }, /rope.scaling.type "yarn" is not supported/],
+  ["longrope", { ...llama, "llama.rope.scaling.type": "longrope" }, /rope.scaling.type "longrope" is not supported/],
   ["no layers", { ...llama, "llama.block_count": undefined }, /\(llama\.\*\).*block_count is missing/],
   ["heads a layer", { ...llama, "llama.attention.head_count_kv": new Int32Array([1, 2]) }, /head_count_kv is/],
   ["a text for a number", { ...llama, "llama.embedding_length": "x" }, /embedding_length is "x"/],

@@ -137,10 +137,13 @@ Deno.test("bnb4Weights() gives back what quantizeNf4() made", () => {
 });
 
 Deno.test("bnb4Weights() answers damage with a UserError", () => {
-  const damage = fc.array(fc.tuple(fc.double({ min: 0, max: 0.9999999, noNaN: true }), fc.integer({ max: 255, min: 0 })), {
-    minLength: 1,
-    maxLength: 4,
-  });
+  const damage = fc.array(
+    fc.tuple(fc.double({ min: 0, max: 0.9999999, noNaN: true }), fc.integer({ max: 255, min: 0 })),
+    {
+      minLength: 1,
+      maxLength: 4,
+    },
+  );
   const part = fc.constantFrom("flip", "drop", "cut", "state");
   fc.assert(
     fc.property(made, damage, part, fc.json({ maxDepth: 2 }), (made, places, kind, json) => {
@@ -157,7 +160,7 @@ Deno.test("bnb4Weights() answers damage with a UserError", () => {
         });
       }
       const bytes = fileOf(parts);
-      if (kind === "flip") for (const [at, value] of places) bytes[Math.floor(at * bytes.length)] = value;
+      if (kind === "flip") { for (const [at, value] of places) bytes[Math.floor(at * bytes.length)] = value; }
       try {
         readAll(bytes);
       } catch (error) {
@@ -200,6 +203,10 @@ Deno.test("bnb4Weights() says what is wrong with a weight", () => {
   for (const [what, change, message] of refused) {
     const parts = makeParts({ shape: [32, 64], block: 64, nested: 256, dtype: "bfloat16", seed: 2 });
     change(parts);
-    assert.throws(() => readAll(fileOf(parts)), (error) => error instanceof UserError && message.test(error.message), what);
+    assert.throws(
+      () => readAll(fileOf(parts)),
+      (error) => error instanceof UserError && message.test(error.message),
+      what,
+    );
   }
 });
