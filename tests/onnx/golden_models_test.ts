@@ -6,6 +6,7 @@ import type { Executor } from "../../lib/ops.ts";
 import { checkBnb4Logits } from "../helpers/bnb4_models.ts";
 import { collect, goldenGenerator, withoutCache } from "../helpers/generation.ts";
 import { checkGoldenLogits, checkGoldenTraining, goldenModels } from "../helpers/golden_models.ts";
+import { checkYarnLogits } from "../helpers/yarn_model.ts";
 
 async function withExecutor(use: (executor: Executor) => Promise<void>): Promise<void> {
   const executor = createOnnxExecutor({ threads: 2 });
@@ -30,6 +31,10 @@ for (const name of goldenModels) {
 
 Deno.test("createOnnxExecutor() gives PyTorch's logits for bitsandbytes 4-bit checkpoints", async () => {
   await withExecutor((executor) => checkBnb4Logits({ executor, rtol: 1e-4 }));
+});
+
+Deno.test("createOnnxExecutor() computes a model with YaRN as the float64 reference", async () => {
+  await withExecutor((executor) => checkYarnLogits({ executor, rtol: 1e-4 }));
 });
 
 Deno.test("createOnnxExecutor() generates with DoRA as without a cache", async () => {

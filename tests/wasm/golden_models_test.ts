@@ -5,6 +5,7 @@ import { createWasmExecutor } from "../../lib/wasm/executor.ts";
 import { checkBnb4Logits } from "../helpers/bnb4_models.ts";
 import { collect, goldenGenerator, withoutCache } from "../helpers/generation.ts";
 import { checkGoldenLogits, goldenModels } from "../helpers/golden_models.ts";
+import { checkYarnLogits } from "../helpers/yarn_model.ts";
 
 for (const name of goldenModels) {
   Deno.test(`createWasmExecutor() gives PyTorch's logits for ${name}`, async () => {
@@ -17,6 +18,12 @@ for (const name of goldenModels) {
 Deno.test("createWasmExecutor() gives PyTorch's logits for bitsandbytes 4-bit checkpoints", async () => {
   const executor = await createWasmExecutor({ threads: 2 });
   await checkBnb4Logits({ executor, rtol: 1e-3 });
+  await executor.dispose();
+});
+
+Deno.test("createWasmExecutor() computes a model with YaRN as the float64 reference", async () => {
+  const executor = await createWasmExecutor({ threads: 2 });
+  await checkYarnLogits({ executor, rtol: 1e-4 });
   await executor.dispose();
 });
 
