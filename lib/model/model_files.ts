@@ -45,7 +45,8 @@ export function readJson(path: string): unknown {
     return JSON.parse(readText(path));
   } catch (error) {
     if (error instanceof UserError) throw error;
-    throw new UserError(`Cannot read ${path}: ${(error as Error).message}`, { hint: "Fetch or copy the file again." });
+    const message = (error as Error).message.replace(/\s+/g, " "); // It quotes the file, line ends too.
+    throw new UserError(`Cannot read ${path}: ${message}`, { hint: "Fetch or copy the file again." });
   }
 }
 

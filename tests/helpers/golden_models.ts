@@ -6,8 +6,10 @@
 import assert from "node:assert/strict";
 import { openFile } from "../../lib/files/file_source.ts";
 import { openSafetensors } from "../../lib/formats/safetensors.ts";
+import { attachAdapter } from "../../lib/model/adapter.ts";
 import { batchValues, makeBatch } from "../../lib/model/batch.ts";
 import { embedSegment, layerInferenceSegment, logitsSegment } from "../../lib/model/forward.ts";
+import { loadAdapter } from "../../lib/model/load_adapter.ts";
 import { openModel } from "../../lib/model/source.ts";
 import type { Parameter, Row } from "../../lib/model/trainable.ts";
 import { makeTrainable } from "../../lib/model/trainable_model.ts";
@@ -20,8 +22,11 @@ export const goldenModels = ["llama3", "llama_tied", "mistral", "qwen2", "qwen3"
 export const goldenFolder = new URL("../golden/tiny/", import.meta.url).pathname;
 
 /** A file's f32 or i64 tensors by name, as numbers. */
-export function readExpected(name: string): Map<string, { data: Float32Array; shape: number[] }> {
-  const source = openFile(`${goldenFolder}${name}/expected.safetensors`);
+export function readExpected(
+  name: string,
+  parent = goldenFolder,
+): Map<string, { data: Float32Array; shape: number[] }> {
+  const source = openFile(`${parent}${name}/expected.safetensors`);
   const file = openSafetensors(source);
   const tensors = Array.from(file.tensors.values(), ({ name, dtype, shape, byteLength }) => {
     const bytes = file.bytes(name).slice();
@@ -47,23 +52,26 @@ function goldenRows(expected: ReturnType<typeof readExpected>): Row[] {
   });
 }
 
-/** Logits of every token of the rows without LoRA, [tokens, V], by the model in `folder`. */
+/** Logits of every token of the rows, [tokens, V], by the model in `folder` alone or with the adapter of another folder. */
 export async function logitsOf(
   folder: string,
   rows: Row[],
-  { executor, linear = "f32" }: { executor: Executor; linear?: LoadOptions["linear"] },
+  { executor, linear = "f32", adapter }: { executor: Executor; linear?: LoadOptions["linear"]; adapter?: string },
 ): Promise<Float32Array> {
   const source = openModel(folder), { config } = source;
   const weights = loadWeights(source, executor, { linear });
   source.close();
+  const loaded = adapter === undefined ? undefined : loadAdapter(adapter, config);
+  const lora = loaded &&
+    await attachAdapter(loaded.parameters, { executor, weights, config, settings: loaded.settings });
   const batch = makeBatch(rows), values = batchValues(executor, batch, config);
   const T = batch.tokens.length;
   const tokens = executor.tensor(batch.tokens, [T]);
   let { x } = await executor.run(embedSegment(config), { embed_tokens: weights.embed_tokens, tokens });
   for (const [l, layer] of weights.layers.entries()) {
     const rowsAndRope = config.layerTypes[l] === "sliding" ? values.sliding : values.full;
-    const segment = layerInferenceSegment({ config, loraScale: 0 });
-    x = (await executor.run(segment, { ...layer, ...rowsAndRope, x })).y;
+    const segment = layerInferenceSegment({ config, loraScale: lora?.scale ?? 0 });
+    x = (await executor.run(segment, { ...layer, ...lora?.layers[l], ...rowsAndRope, x })).y;
   }
   const index = executor.tensor(Int32Array.from({ length: T }, (_, t) => t), [T]);
   const { norm, lm_head } = weights;
