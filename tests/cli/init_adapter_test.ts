@@ -23,12 +23,9 @@ Deno.test("ftl train --init-adapter goes on from an adapter's A and B, with its 
     assertClose(losses.slice(0, 2), [after, after], { rtol: 1e-4 });
     assert.ok(losses[3] < after - 0.05, `${after} -> ${losses}`);
 
-    // The run can be run again as it is, and gone on with when the first adapter is no longer there.
-    const again = await ftl(["train", "second/config.yaml", "-o", "third"]);
-    assert.equal(again.code, 0, again.stderr);
-    assert.deepEqual(readLog(`${folder}/third/log.jsonl`).map(({ loss }) => loss), losses);
+    // It can be gone on with when the first adapter is no longer there.
     Deno.renameSync(`${folder}/first`, `${folder}/gone`);
-    const resumed = await ftl(["train", "--resume", "third"]);
+    const resumed = await ftl(["train", "--resume", "second"]);
     assert.equal(resumed.code, 0, resumed.stderr);
 
     const other = await ftl([...training, "--init-adapter", "gone", "-r", "8"]);
@@ -36,8 +33,6 @@ Deno.test("ftl train --init-adapter goes on from an adapter's A and B, with its 
       2,
       "ftl: init_adapter: gone has r 3, not 8\n  try: leave these settings out: they are the adapter's\n",
     ]);
-    const none = await ftl([...training, "--init-adapter", "model"]);
-    assert.deepEqual([none.code, none.stderr.split("\n")[0]], [2, "ftl: --init-adapter model holds no adapter"]);
   });
 });
 
