@@ -43,7 +43,8 @@ export function loadAdapter(folder: string, config: ModelConfig): LoadedAdapter 
     const scaling = readScaling(fields, own);
     fields.finish({ hint: "train or export the adapter with plain LoRA settings" });
     if (used.length === 0) throw new UserError(`${file.source} holds no LoRA tensors`);
-    const r = largestRank(used, { config, scaling });
+    const ranks = Array.from(places.values(), ({ layer, projection }) => scaling.rankOf(moduleName(layer, projection)));
+    const r = ranks.reduce((largest, rank) => Math.max(largest, rank), 1);
     const settings = { ...own, r, lora_alpha: own.lora_alpha * (loraScale(own) / loraScale({ ...own, r })) };
     return {
       settings,
@@ -141,16 +142,6 @@ function readSettings(fields: Fields, used: Projection[]): LoraSettings {
     init_lora_weights: init === "gaussian" || init === "hash" ? init : true,
     seed: 0,
   };
-}
-
-function largestRank(
-  used: Projection[],
-  { config, scaling }: { config: ModelConfig; scaling: AdapterScaling },
-): number {
-  const layers = Array.from({ length: config.layers }, (_, layer) => layer);
-  return Math.max(
-    ...layers.flatMap((layer) => used.map((projection) => scaling.rankOf(moduleName(layer, projection)))),
-  );
 }
 
 function readParameters(

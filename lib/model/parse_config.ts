@@ -9,6 +9,7 @@ import { nearest, UserError } from "../errors.ts";
 import { type Fields, isObject, readFields, show } from "./config_fields.ts";
 import type { Architecture, ModelConfig } from "./config.ts";
 import { ropes } from "./parse_rope.ts";
+import { ropeTables } from "./rope.ts";
 
 type Json = Record<string, unknown>;
 
@@ -174,6 +175,11 @@ export function checkConfig(config: ModelConfig, fields: Fields): void {
   const { heads, kvHeads, headDim } = config;
   if (heads % kvHeads !== 0) fields.problem(`${heads} query heads cannot be shared by ${kvHeads} key/value heads`);
   if (headDim % 2 !== 0) fields.problem(`head size ${headDim} is odd, which rotary embedding cannot use`);
+  else if (
+    ![config.rope, config.ropeLocal].every((rope) => ropeTables(rope, headDim, [1]).cos.every(Number.isFinite))
+  ) {
+    fields.problem("the rotary embedding (rope) gives numbers that are not finite");
+  }
   for (const id of [...config.eosTokenIds, config.bosTokenId ?? 0]) {
     if (id >= config.vocabSize) fields.problem(`token id ${id} is outside the vocabulary of ${config.vocabSize}`);
   }

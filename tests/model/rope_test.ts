@@ -39,7 +39,7 @@ Deno.test("ropeTables() holds cos and sin of position * frequency times the atte
 
 Deno.test("configFromHf() reads any rope scaling as finite frequencies, or refuses it with a UserError", () => {
   const [{ config }] = golden;
-  const number = fc.oneof(fc.double({ min: 0.01, max: 1e6, noNaN: true }), fc.anything());
+  const number = fc.oneof(fc.double(), fc.anything());
   const json = fc.record({
     type: fc.constantFrom("linear", "dynamic", "yarn", "llama3", "longrope", "default", "__proto__", "toString"),
     factor: number,
@@ -62,7 +62,8 @@ Deno.test("configFromHf() reads any rope scaling as finite frequencies, or refus
         assert.ok(error instanceof UserError, String((error as Error).stack));
         return;
       }
-      assert.ok(ropeFrequencies(parsed.rope, parsed.headDim).every((f) => f >= 0 && f < Infinity));
+      const { cos, sin } = ropeTables(parsed.rope, parsed.headDim, [1]);
+      assert.ok([...cos, ...sin].every(Number.isFinite));
     }),
     { numRuns: 500 },
   );

@@ -8,7 +8,7 @@ import { collect, goldenGenerator, withoutCache } from "../helpers/generation.ts
 import { checkGoldenLogits, checkGoldenTraining, goldenModels } from "../helpers/golden_models.ts";
 import { checkYarnLogits } from "../helpers/yarn_model.ts";
 
-async function withExecutor(use: (executor: Executor) => Promise<void>): Promise<void> {
+async function withExecutor(use: (executor: Executor) => Promise<unknown>): Promise<void> {
   const executor = createOnnxExecutor({ threads: 2 });
   try {
     await use(executor);

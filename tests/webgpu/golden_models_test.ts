@@ -6,7 +6,7 @@ import { checkGoldenLogits, checkGoldenTraining, goldenModels } from "../helpers
 import { gpuTest } from "../helpers/webgpu.ts";
 import { checkYarnLogits } from "../helpers/yarn_model.ts";
 
-async function withExecutor(gpu: Gpu, options: WebgpuOptions, use: (executor: WebgpuExecutor) => Promise<void>) {
+async function withExecutor(gpu: Gpu, options: WebgpuOptions, use: (executor: WebgpuExecutor) => Promise<unknown>) {
   const executor = createWebgpuExecutor(gpu, options);
   try {
     await use(executor);
