@@ -11,7 +11,7 @@ import { nearest, UserError } from "../errors.ts";
 import { f16ToF32, f32ToF16 } from "../formats/float16.ts";
 import { openGguf } from "../formats/gguf.ts";
 import { elementCount } from "../formats/tensor_file.ts";
-import { type Bnb4Weight, bnb4Weights, dequantizeBnb4, isBnb4Part, ownNf4 } from "../quant/bnb4.ts";
+import { type Bnb4Weight, bnb4Weights, dequantizeBnb4, isBnb4Part, isOwnNf4, ownNf4 } from "../quant/bnb4.ts";
 import { blockTypes, decodableTypes, toFloat32 } from "../quant/decode.ts";
 import type { QuantizedWeight } from "../quant/double_quant.ts";
 import type { ModelConfig } from "./config.ts";
@@ -48,10 +48,14 @@ export interface ModelSource {
    * with the element's index, or is of a type that is not read.
    */
   float32(name: string): Float32Array;
-  /** A tensor's own NF4 codes and block maxima, where the file keeps them as this program does; else null. */
-  nf4(name: string): QuantizedWeight | null;
-  /** Projections that a 4-bit checkpoint leaves in 16 bits (llm_int8_skip_modules): quantising them would spoil it. */
-  readonly kept16Bit: ReadonlySet<string>;
+  /**
+   * What becomes of a projection in 4 bits: "own": it is stored in NF4, to be taken as it is by nf4(); "never": a 4-bit
+   * checkpoint leaves it in 16 bits (llm_int8_skip_modules), since quantising it would spoil the model; "quantise": all
+   * others. From headers alone.
+   */
+  fourBit(name: string): "own" | "never" | "quantise";
+  /** Codes and block maxima of a projection that is stored in NF4. */
+  nf4(name: string): QuantizedWeight;
   /** How the file stores a tensor: "BF16", "Q4_1", "NF4". */
   precision(name: string): string;
   /** A tensor's bytes as the file stores them: its own precision and its own order of rows. */
@@ -177,15 +181,12 @@ function makeSource(
     ...about,
     tensors,
     float32,
-    nf4(name) {
+    fourBit(name) {
       const own = fourBit.get(storedName(find(name)));
-      return own?.type === "NF4" ? ownNf4(file, own) : null;
+      if (own) return isOwnNf4(file, own) ? "own" : "quantise";
+      return fourBit.size > 0 ? "never" : "quantise";
     },
-    kept16Bit: new Set(
-      fourBit.size === 0
-        ? []
-        : tensors.filter(({ role, name }) => role === "linear" && !fourBit.has(name)).map(({ name }) => name),
-    ),
+    nf4: (name) => ownNf4(file, fourBit.get(storedName(find(name)))!),
     precision: (name) => fourBit.get(storedName(find(name)))?.type ?? file.tensors.get(storedName(find(name)))!.dtype,
     bytesOf: (name) => file.bytes(storedName(find(name))),
     fingerprint: () => fingerprint(file),

@@ -51,9 +51,10 @@ export function loadWeights(source: ModelSource, executor: Executor, options: Lo
   const shape = (tensor: ModelTensor) => tensor.shape as [number, number];
   const putF32 = (tensor: ModelTensor, data: Float32Array) =>
     put(tensor, executor.weight({ kind: "f32", shape: shape(tensor), data }));
-  const linear = tensors.filter(({ role, name }) => role === "linear" && !source.kept16Bit.has(name));
+  const isFourBit = ({ role, name }: ModelTensor) => role === "linear" && source.fourBit(name) !== "never";
+  const linear = tensors.filter(isFourBit);
   for (const tensor of tensors) {
-    if (linear.includes(tensor)) continue;
+    if (isFourBit(tensor)) continue;
     const data = source.float32(tensor.name);
     if (tensor.shape.length === 2) putF32(tensor, data);
     else put(tensor, executor.tensor(data, tensor.shape));
@@ -87,12 +88,9 @@ function loadNf4(
   options: { use: (tensor: ModelTensor, weight: QuantizedWeight) => void; doubleQuant?: boolean; cacheDir?: string },
 ): void {
   const { use, doubleQuant = true, cacheDir } = options;
-  const others: ModelTensor[] = [];
-  for (const tensor of tensors) {
-    const own = source.nf4(tensor.name);
-    if (own) use(tensor, own);
-    else others.push(tensor);
-  }
+  const isOwn = ({ name }: ModelTensor) => source.fourBit(name) === "own";
+  for (const tensor of tensors.filter(isOwn)) use(tensor, source.nf4(tensor.name));
+  const others = tensors.filter((tensor) => !isOwn(tensor));
   if (others.length === 0) return;
   const quantize = (tensor: ModelTensor): QuantizedWeight => {
     const { packed, absmax } = quantizeNf4(source.float32(tensor.name), { name: tensor.name });

@@ -146,13 +146,17 @@ function rounding(dtype: "float16" | "bfloat16"): (values: Float32Array) => void
   return (values) => void bf16ToF32(f32ToBf16(values, half), values);
 }
 
+/** Whether a weight is stored as this program keeps one itself: NF4 in blocks of 64. */
+export function isOwnNf4(file: TensorFile, { name, type, block }: Bnb4Weight): boolean {
+  return type === "NF4" && block === nf4Block && same(floats(file, `${name}.quant_map`), nf4Codebook);
+}
+
 /**
- * A weight's codes and maxima as they are, where they are what this program makes itself (NF4 in blocks of 64), else null.
- * Maxima that are double-quantised in another way come as f32. UserError where a maximum is not finite.
+ * Codes and maxima of a weight that isOwnNf4, as they are. Maxima that are double-quantised in another way come as f32.
+ * UserError where a maximum is not finite.
  */
-export function ownNf4(file: TensorFile, weight: Bnb4Weight): QuantizedWeight | null {
-  const { name, block } = weight;
-  if (block !== nf4Block || !same(floats(file, `${name}.quant_map`), nf4Codebook)) return null;
+export function ownNf4(file: TensorFile, weight: Bnb4Weight): QuantizedWeight {
+  const { name } = weight;
   const absmax = readAbsmax(file, weight), bytes = file.bytes(name);
   const packed = bytes.byteLength === bytes.buffer.byteLength ? bytes as Uint8Array<ArrayBuffer> : bytes.slice();
   const values = absmax instanceof Float32Array ? absmax : absmax.nestedAbsmax;

@@ -63,7 +63,7 @@ try {
     if (role !== "linear") continue;
     const start = performance.now();
     if (mode === "own") {
-      const weight = source.nf4(name)!;
+      const weight = source.nf4(name);
       kept.push(weight);
       keptBytes += weight.packed.length * 33 / 32;
     } else source.float32(name);

@@ -185,10 +185,12 @@ Deno.test("loadWeights() hands over a bitsandbytes checkpoint's own codes, and w
     const cacheDir = `${folder}/cache`, weights = load(folder, { linear: "nf4", cacheDir });
     const source = openModel(folder), plain = openModel(`${goldenFolder}llama3`);
     const name = "model.layers.0.mlp.up_proj.weight";
-    assert.deepEqual(weights["0.up_proj"], { kind: "nf4", shape: [320, 128], ...source.nf4(name)! });
+    assert.deepEqual(weights["0.up_proj"], { kind: "nf4", shape: [320, 128], ...source.nf4(name) });
     const data = plain.float32("model.layers.1.mlp.up_proj.weight");
     assert.deepEqual(weights["1.up_proj"], { kind: "f32", shape: [320, 128], data });
-    assert.deepEqual([source.precision(name), source.precision("model.layers.1.mlp.up_proj.weight")], ["NF4", "BF16"]);
+    const kept = "model.layers.1.mlp.up_proj.weight";
+    assert.deepEqual([name, kept].map((name) => source.precision(name)), ["NF4", "BF16"]);
+    assert.deepEqual([name, kept].map((name) => source.fourBit(name)), ["own", "never"]);
     assert.throws(() => Deno.statSync(cacheDir), Deno.errors.NotFound, "nothing to keep a second time");
     source.close();
     plain.close();
@@ -206,7 +208,7 @@ Deno.test("loadWeights() quantises what a bitsandbytes checkpoint stores in FP4 
     const options: LoadOptions = { linear: "nf4", cacheDir: `${folder}/cache` }, source = openModel(folder);
     const { packed, absmax } = quantizeNf4(source.float32(name) as Float32Array);
     const expected = { kind: "nf4", shape: [320, 128], packed, absmax: quantizeAbsmax(absmax) };
-    assert.deepEqual([source.precision(name), source.nf4(name)], ["FP4", null]);
+    assert.deepEqual([source.precision(name), source.fourBit(name)], ["FP4", "quantise"]);
     for (const time of ["made", "read"]) assert.deepEqual(load(folder, options)["0.up_proj"], expected, time);
     // The cache holds this weight alone: codes, maxima, digests.
     const [{ name: file }] = Deno.readDirSync(`${folder}/cache`);
