@@ -5,7 +5,7 @@
  * Linux x64 only; `llamaCppMissing` says why it is not there. With CI set, a failed installation fails the test.
  */
 import { fileURLToPath } from "node:url";
-import { installNpmFolder, runDeno } from "./npm_folder.ts";
+import { installNpmFolder, runDenoIn } from "./npm_folder.ts";
 
 export interface LlamaCppRequest {
   /** Path of the model. */
@@ -42,6 +42,7 @@ export interface LlamaCppAnswer {
 
 const folder = new URL("../llama_cpp/", import.meta.url);
 let installation: Promise<string | null> | undefined;
+const runDeno = (args: string[], input: string) => runDenoIn(folder, args, input);
 
 /** null when llama.cpp can be asked, else the reason to print beside a skipped test. */
 export function llamaCppMissing(): Promise<string | null> {
@@ -56,7 +57,6 @@ export async function llamaCpp(
   const missing = await llamaCppMissing();
   if (missing) throw new Error(missing);
   const { code, stdout, stderr } = await runDeno(
-    folder,
     [
       "--node-modules-dir=manual",
       fileURLToPath(new URL("evaluate.ts", folder)),

@@ -10,7 +10,7 @@ export async function installNpmFolder(folder: URL, what: string): Promise<strin
   const lock = await Deno.readTextFile(new URL("package-lock.json", folder));
   if (await Deno.readTextFile(stamp).catch(() => "") === lock) return null;
   const flags = ["--omit=optional", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"];
-  const { code, stderr } = await runDeno(folder, [npm, "ci", ...flags], "");
+  const { code, stderr } = await runDenoIn(folder, [npm, "ci", ...flags], "");
   if (code === 0) {
     await Deno.writeTextFile(stamp, lock);
     return null;
@@ -21,7 +21,7 @@ export async function installNpmFolder(folder: URL, what: string): Promise<strin
 }
 
 /** `deno run` in a folder, apart from the project's configuration and lock file. */
-export async function runDeno(
+export async function runDenoIn(
   folder: URL,
   args: string[],
   input: string,
