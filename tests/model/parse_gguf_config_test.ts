@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
+import fc from "fast-check";
 import { UserError } from "../../lib/errors.ts";
 import { configFromGguf } from "../../lib/model/parse_gguf_config.ts";
+import { ropeTables } from "../../lib/model/rope.ts";
 
 const llama: Record<string, unknown> = {
   "general.architecture": "llama",
@@ -110,4 +112,36 @@ Deno.test("configFromGguf() refuses what it cannot compute, by name", async (t) 
     assert.throws(() => parse(llama, new Float32Array(31).fill(1)), /rope_freqs.weight has 31 elements, expected 32/);
     assert.throws(() => parse(llama, new Float32Array(32)), /rope_freqs.weight\[0\] is 0/);
   });
+});
+
+Deno.test("configFromGguf() reads any rope scaling as finite numbers, or refuses it with a UserError", () => {
+  const value = fc.oneof(fc.float(), fc.integer(), fc.string(), fc.boolean(), fc.bigInt());
+  const keys = fc.record({
+    type: fc.oneof(fc.constantFrom("none", "linear", "yarn", "longrope", "toString"), value),
+    factor: value,
+    original_context_length: value,
+    attn_factor: value,
+    yarn_beta_fast: value,
+    yarn_beta_slow: value,
+    yarn_log_multiplier: value,
+  }, { requiredKeys: [] });
+  fc.assert(
+    fc.property(keys, fc.option(value), (scaling, base) => {
+      const found = Object.entries(scaling).map(([key, value]) => [`llama.rope.scaling.${key}`, value]);
+      let config;
+      try {
+        config = parse({
+          ...llama,
+          ...Object.fromEntries(found),
+          ...base === null ? {} : { "llama.rope.freq_base": base },
+        });
+      } catch (error) {
+        assert.ok(error instanceof UserError, String((error as Error).stack));
+        return;
+      }
+      const { cos, sin } = ropeTables(config.rope, config.headDim, [1]);
+      assert.ok([...cos, ...sin].every(Number.isFinite));
+    }),
+    { numRuns: 500 },
+  );
 });
