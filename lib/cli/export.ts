@@ -16,6 +16,7 @@ import type { Tokenizer } from "../text/tokenizer.ts";
 import { readCommandLine, settingsOf } from "./command_line.ts";
 import { openNamedModel } from "./load.ts";
 import { type Settings } from "./options.ts";
+import { warnOfOtherBase } from "./other_base.ts";
 import { progressBar } from "./progress.ts";
 import { lookUp, type Named } from "./saved_run.ts";
 import { showBytes } from "./terminal.ts";
@@ -49,6 +50,7 @@ export async function command(args: string[]): Promise<number> {
   const folder = settings.output ?? join(named.folder ?? named.name, "export");
   const { source, tokenizer } = await openNamedModel(named.model);
   try {
+    if (named.adapter !== null) warnOfOtherBase(named.adapter, { model: named.model, name: source.config.name });
     const files = exportModel(named, { source, tokenizer, formats: settings.to, folder });
     for (const { path, bytes } of files) console.log(`${path}  ${showBytes(bytes)}`);
     for (const hint of nextSteps(files.map(({ path }) => path))) console.log(hint);
@@ -84,9 +86,8 @@ export function exportModel(
       exportLoraGguf(path, { source, adapter: adapter! });
       written.push(path);
     } else if (format === "safetensors") {
-      const dtype = source.precision(source.tensors.find(({ role }) => role === "linear")!.name) === "BF16"
-        ? "BF16"
-        : "F16";
+      // Of a 4-bit checkpoint the embedding still has the precision that the others are dequantised to.
+      const dtype = source.precision(source.tensors[0].name) === "BF16" ? "BF16" : "F16";
       const path = join(folder, "merged");
       exportMergedFolder(path, { source, adapter, dtype, chatTemplate: chat.forFolder, progress });
       written.push(join(path, "model.safetensors"));

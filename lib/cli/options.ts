@@ -94,6 +94,11 @@ export const options = {
     default: null,
     placeholder: "run folder",
   }),
+  init_adapter: text("adapter or run to go on from: its A and B, rank, scale and modules", {
+    ...adapter,
+    default: null,
+    placeholder: "folder",
+  }),
   r: integer("rank", { ...adapter, default: 16, min: 1, max: 1024, short: "r" }),
   lora_alpha: number("scale of the adapter is lora_alpha / r", { ...adapter, default: 16, min: 0, short: "a" }),
   lora_dropout: number("share of an adapter's inputs set to zero while training", {

@@ -8,9 +8,10 @@ import { type CommandLine, readCommandLine, settingsOf } from "./command_line.ts
 import { chooseEngine } from "./engine.ts";
 import { type LoadedModel, loadOpenedModel, openNamedModel } from "./load.ts";
 import type { Settings } from "./options.ts";
+import { warnOfOtherBase } from "./other_base.ts";
 import { answerPieces, promptIds } from "./prompts.ts";
 import type { PromptStyle } from "./rows.ts";
-import { lookUp, type Named } from "./saved_run.ts";
+import { lookUp, type Named, noAdapter } from "./saved_run.ts";
 import { onInterrupt, printable } from "./terminal.ts";
 
 type RunSettings = Settings<"run">;
@@ -39,6 +40,7 @@ export async function command(args: string[]): Promise<number> {
   const { threads } = settings;
   const model = await loadOpenedModel(opened, { engine, threads, purpose: "answers" });
   try {
+    if (named.adapter !== null) warnOfOtherBase(named.adapter, { model: named.model, name: opened.source.config.name });
     const generator = await generatorOf(model, named.adapter);
     const asked = { tokenizer: model.tokenizer, style: styleOf(settings, named) };
     if (question === null) await chat(generator, { ...asked, settings });
@@ -62,7 +64,11 @@ async function whatAndQuestion(
   if (settings.adapter.length > 1) {
     throw new UserError("ftl run takes one --adapter", { hint: "ftl serve answers with several", exitCode: 2 });
   }
-  if (settings.adapter.length === 1) Object.assign(named, { adapter: settings.adapter[0] });
+  if (settings.adapter.length === 1) {
+    const { adapter, style } = lookUp(settings.adapter[0], { base: named.model });
+    if (adapter === null) throw noAdapter(settings.adapter[0]);
+    Object.assign(named, { adapter, style });
+  }
   if (asked === "") throw new UserError("The question is empty", { hint: 'ftl run MODEL "a question"', exitCode: 2 });
   if (asked !== undefined) return { named, question: asked };
   if (Deno.stdin.isTerminal()) return { named, question: null };

@@ -42,6 +42,14 @@ export function lookUp(what: string, { base }: { base?: string | null } = {}): N
   return { model: base ?? what, adapter: null, style: null, folder: null, name: runName(base ?? what) };
 }
 
+/** The refusal of what `option` named as an adapter. */
+export function noAdapter(folder: string, option = "--adapter"): UserError {
+  return new UserError(`${option} ${folder} holds no adapter`, {
+    hint: "give a run folder or a folder with adapter_config.json",
+    exitCode: 2,
+  });
+}
+
 /** The settings of an earlier run, from its config.yaml. */
 export function readRunSettings(folder: string): TrainSettings {
   const path = join(folder, runFiles.config);

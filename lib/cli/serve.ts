@@ -9,6 +9,7 @@ import { readCommandLine, settingsOf } from "./command_line.ts";
 import { chooseEngine } from "./engine.ts";
 import { loadOpenedModel, openNamedModel } from "./load.ts";
 import type { Settings } from "./options.ts";
+import { warnOfOtherBase } from "./other_base.ts";
 import { makeEngine } from "./serve_engine.ts";
 import { adapterDoor, adapterFolder } from "./serve_adapters.ts";
 import { planServing, promptFormOf, type ServePlan } from "./serve_plan.ts";
@@ -90,6 +91,9 @@ export async function command(
 async function openModels(plan: ServePlan, settings: ServeSettings): Promise<Backend> {
   const chosen = await chooseEngine(settings.engine);
   const opened = await openNamedModel(plan.model);
+  for (const { folder } of plan.adapters) {
+    warnOfOtherBase(folder, { model: plan.model, name: opened.source.config.name });
+  }
   const { threads } = settings;
   const model = await loadOpenedModel(opened, { engine: chosen, threads, purpose: "answers" });
   try {

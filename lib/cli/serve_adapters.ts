@@ -7,6 +7,7 @@ import { UserError } from "../errors.ts";
 import { kindOfPath } from "../model/model_files.ts";
 import type { AdapterDoor } from "../serve/adapter_routes.ts";
 import type { Engine } from "../serve/engine.ts";
+import { warnOfOtherBase } from "./other_base.ts";
 import { lookUp, type Named } from "./saved_run.ts";
 import type { ServePlan } from "./serve_plan.ts";
 
@@ -29,6 +30,7 @@ export function adapterDoor(plan: ServePlan, { engine, root }: { engine: Engine;
       } catch (error) {
         throw withoutRoot(error, root);
       }
+      warnOfOtherBase(adapter!, { model: plan.model, name: plan.base.id });
       plan.adapters.push({ id, folder: adapter!, aliases: [], style });
     },
     async remove(id) {

@@ -8,7 +8,7 @@ import type { Message } from "../text/chat_template.ts";
 import type { Settings } from "./options.ts";
 import { runFiles } from "./run_folder.ts";
 import type { PromptStyle } from "./rows.ts";
-import { lookUp, type Named } from "./saved_run.ts";
+import { lookUp, type Named, noAdapter } from "./saved_run.ts";
 
 export interface ServePlan {
   /** Name or path of the base model. */
@@ -34,12 +34,7 @@ export function planServing(
   if (named.adapter !== null) add(named);
   for (const folder of settings.adapter) {
     const found = lookUp(folder, { base: named.model });
-    if (found.adapter === null) {
-      throw new UserError(`--adapter ${folder} holds no adapter`, {
-        hint: "give a run folder or a folder with adapter_config.json",
-        exitCode: 2,
-      });
-    }
+    if (found.adapter === null) throw noAdapter(folder);
     add(found);
   }
   const models = [base, ...adapters];

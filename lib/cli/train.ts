@@ -19,6 +19,7 @@ import { planWindows } from "../train/windows.ts";
 import { type CommandLine, readCommandLine } from "./command_line.ts";
 import { chooseEngine } from "./engine.ts";
 import { exportModel } from "./export.ts";
+import { initialAdapter } from "./init_adapter.ts";
 import { makeLearner } from "./learner.ts";
 import { loadOpenedModel, openNamedModel } from "./load.ts";
 import { trainingProgress } from "./progress.ts";
@@ -56,6 +57,7 @@ export async function command(args: string[]): Promise<number> {
       ["ftl train -d rows.jsonl -n 3", "your rows, three times through"],
       ["ftl train -m models/Qwen3-0.6B -d rows.jsonl --export q8_0", "a local model, with a GGUF at the end"],
       ["ftl train runs/smollm2-135m-1/config.yaml -l 1e-3", "an earlier run again, with another learning rate"],
+      ["ftl train -d more.jsonl --init-adapter runs/smollm2-135m-1", "teach a tuned model more, in a new run"],
       ["ftl train --resume runs/smollm2-135m-1", "go on where a run was stopped"],
     ],
   }, args);
@@ -89,9 +91,15 @@ export async function command(args: string[]): Promise<number> {
 }
 
 /** Model, rows and adapter, ready for the first step, with everything that was decided on the way. */
-async function prepare({ settings: wanted, sources }: Resolved, folder: string): Promise<PreparedRun> {
-  const engine = await chooseEngine(wanted.engine);
-  const opened = await openNamedModel(wanted.model);
+async function prepare(resolved: Resolved, folder: string): Promise<PreparedRun> {
+  const { init_adapter: named, resume } = resolved.settings, { sources } = resolved;
+  const engine = await chooseEngine(resolved.settings.engine);
+  const opened = await openNamedModel(resolved.settings.model);
+  // A run that is resumed has the values in its checkpoint, and the adapter's settings in its config.yaml.
+  const start = named !== null && resume === null
+    ? initialAdapter(resolved, { named, source: opened.source })
+    : undefined;
+  const wanted = start?.settings ?? resolved.settings;
   const rows = prepareRows(wanted, opened.tokenizer);
   const chosenRate = wanted.learning_rate === "auto";
   const learning_rate = wanted.learning_rate === "auto" ? learningRateFor(opened.parameters) : wanted.learning_rate;
@@ -107,7 +115,7 @@ async function prepare({ settings: wanted, sources }: Resolved, folder: string):
   const settings = { ...wanted, learning_rate, warmup_steps, prompt_style: rows.style };
 
   const { config } = opened.source, lora = loraSettings(settings);
-  const parameters = makeParameters(config, lora);
+  const parameters = start?.parameters ?? makeParameters(config, lora);
   const order = rowOrder({ rows: rows.examples.length, seed: settings.seed, shuffle: settings.shuffle_dataset });
   const rowAt = (position: number) => rows.examples[order(position)];
   const plan = await planRun(settings, {
@@ -123,7 +131,7 @@ async function prepare({ settings: wanted, sources }: Resolved, folder: string):
   const { threads, profile } = settings;
   const model = await loadOpenedModel(opened, { engine, threads, profile, purpose: "training" });
   const { executor, weights } = model;
-  await initMagnitudes(parameters, { executor, weights, config, settings: lora });
+  if (!start) await initMagnitudes(parameters, { executor, weights, config, settings: lora });
   const learner = await makeLearner(model, { parameters, lora, plan, settings: loopSettings(settings) });
   return { folder, settings, chosenRate, model, rows, rowAt, lora, learner, plan, totalSteps: windows.totalSteps };
 }

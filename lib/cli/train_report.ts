@@ -18,11 +18,12 @@ export function showDecisions(run: PreparedRun): string {
     ? `, chosen for ${showCount(model.parameters)} parameters (2e-4 suits 7B and more)`
     : "";
   const extras = [s.use_rslora && "rsLoRA", s.use_dora && "DoRA"].filter(Boolean).map((word) => `, ${word}`).join("");
+  const from = s.init_adapter === null ? "" : `, going on from ${s.init_adapter}`;
   const rate = s.learning_rate.toExponential().replace("e+0", "");
   return [
     `model     ${s.model}, ${showCount(model.parameters)} parameters, frozen in 4-bit NF4`,
-    `adapter   r ${s.r}, alpha ${s.lora_alpha}, ${s.target_modules.length} modules${extras}: ` +
-    `${showCount(trained)} trained`,
+    `adapter   r ${s.r}, alpha ${Number(s.lora_alpha.toPrecision(6))}, ${s.target_modules.length} modules${extras}: ` +
+    `${showCount(trained)} trained${from}`,
     `data      ${rows.examples.length} rows of ${s.data}, ${tokens} tokens, prompt style ${rows.style}` +
     (rows.heldExamples.length > 0 ? `; ${rows.heldExamples.length} rows held out` : ""),
     ...showNotes(rows.notes).map((line) => `          ${line}`),

@@ -5,8 +5,8 @@
  */
 import { UserError } from "../errors.ts";
 import type { GgufType, GgufValue, TypedValue } from "../formats/gguf_values.ts";
-import { llama3Kept } from "../model/batch.ts";
 import type { ModelConfig } from "../model/config.ts";
+import { llama3Kept, yarnAttentionFactor } from "../model/rope.ts";
 import type { StoredType } from "./encode.ts";
 
 export type Metadata = [key: string, value: TypedValue][];
@@ -47,20 +47,32 @@ export function modelKeys(config: ModelConfig, options: { dtype: StoredType; nam
     real("attention.layer_norm_rms_epsilon", config.rmsEps),
     count("rope.dimension_count", config.headDim),
     real("rope.freq_base", config.rope.theta),
-    ...(config.rope.scaling.type === "linear"
-      ? [
-        [`${architecture}.rope.scaling.type`, value("string", "linear")] as Metadata[number],
-        real("rope.scaling.factor", config.rope.scaling.factor),
-      ]
-      : []),
+    ...scalingKeys(config, { count, real }),
     ...(config.architecture === "gemma3" ? slidingKeys(config, { count, real }) : []),
   ];
 }
 
-function slidingKeys(
-  config: ModelConfig,
-  { count, real }: Record<"count" | "real", (key: string, x: number) => Metadata[number]>,
-): Metadata {
+type Numbers = Record<"count" | "real", (key: string, x: number) => Metadata[number]>;
+
+/** Llama 3's scaling is a tensor: ropeFactors. */
+function scalingKeys(config: ModelConfig, { count, real }: Numbers): Metadata {
+  const { scaling } = config.rope;
+  if (scaling.type !== "linear" && scaling.type !== "yarn") return [];
+  const keys: Metadata = [
+    [`${ggufArchitecture(config)}.rope.scaling.type`, value("string", scaling.type)],
+    real("rope.scaling.factor", scaling.factor),
+  ];
+  if (scaling.type === "linear") return keys;
+  // llama.cpp multiplies cos and sin by its own factor and by this one.
+  const attention = scaling.attentionFactor / yarnAttentionFactor(scaling.factor);
+  return [
+    ...keys,
+    count("rope.scaling.original_context_length", scaling.originalMaxPositions),
+    ...(Math.abs(attention - 1) > 1e-6 ? [real("rope.scaling.attn_factor", attention)] : []),
+  ];
+}
+
+function slidingKeys(config: ModelConfig, { count, real }: Numbers): Metadata {
   if (!config.layerTypes.includes("sliding")) return [];
   return [
     count("attention.sliding_window", config.slidingWindow),
@@ -81,6 +93,14 @@ function refuseInexpressible(config: ModelConfig): void {
   const refuse = (what: string) => {
     throw new UserError(`Cannot write ${config.name} as GGUF: ${what}`, { hint: "Export it as safetensors." });
   };
+  const { scaling } = config.rope;
+  // llama.cpp takes these from the command line, never from a file of these architectures.
+  if (scaling.type === "yarn" && (scaling.betaFast !== 32 || scaling.betaSlow !== 1 || !scaling.truncate)) {
+    const { betaFast, betaSlow, truncate } = scaling;
+    refuse(
+      `its YaRN scaling has beta_fast ${betaFast}, beta_slow ${betaSlow} and truncate ${truncate}, not 32, 1 and true`,
+    );
+  }
   if (config.architecture !== "gemma3") return; // A window of other architectures is not known to llama.cpp.
   if (config.layerTypes.includes("sliding") && slidingPeriod(config) === undefined) {
     refuse("its sliding layers follow no fixed period");

@@ -61,6 +61,18 @@ function ropeScaling(config: ModelConfig): Record<string, unknown> | null {
   const scaling = config.rope.scaling;
   if (scaling.type === "none") return null;
   if (scaling.type === "linear") return { rope_type: "linear", type: "linear", factor: scaling.factor };
+  if (scaling.type === "yarn") {
+    return {
+      rope_type: "yarn",
+      type: "yarn",
+      factor: scaling.factor,
+      original_max_position_embeddings: scaling.originalMaxPositions,
+      beta_fast: scaling.betaFast,
+      beta_slow: scaling.betaSlow,
+      attention_factor: scaling.attentionFactor,
+      truncate: scaling.truncate,
+    };
+  }
   const llama3 = scaling.type === "llama3" ? scaling : llama3Scaling(config, scaling.factors);
   return {
     rope_type: "llama3",

@@ -3,7 +3,8 @@
  * and the head see only real tokens; attention finds its rows through `Rows` (lib/ops.ts).
  */
 import type { Executor, Rows, Value } from "../ops.ts";
-import type { ModelConfig, Rope, RopeScaling } from "./config.ts";
+import type { ModelConfig, Rope } from "./config.ts";
+import { ropeTables } from "./rope.ts";
 import type { Row } from "./trainable.ts";
 
 /** Added to a score that must not be seen: finite, so that a row of padding stays free of NaN. */
@@ -122,41 +123,4 @@ export function causalMask(L: number, window: number): Float32Array {
   const mask = new Float32Array(L * L).fill(hidden);
   for (let l = 0; l < L; l++) mask.fill(0, l * L + Math.max(0, l - window + 1), l * L + l + 1);
   return mask;
-}
-
-/** cos and sin of position * frequency, [positions, headDim/2], f32. */
-export function ropeTables(
-  rope: Rope,
-  headDim: number,
-  positions: ArrayLike<number>,
-): { cos: Float32Array; sin: Float32Array } {
-  const half = headDim / 2, frequencies = ropeFrequencies(rope, headDim);
-  const cos = new Float32Array(positions.length * half), sin = new Float32Array(positions.length * half);
-  for (let t = 0; t < positions.length; t++) {
-    for (let i = 0; i < half; i++) {
-      // PyTorch multiplies in f32; with the same rounding of the angle long positions agree too.
-      const angle = Math.fround(positions[t] * frequencies[i]);
-      cos[t * half + i] = Math.cos(angle);
-      sin[t * half + i] = Math.sin(angle);
-    }
-  }
-  return { cos, sin };
-}
-
-/** theta^(-2i/headDim), scaled. llama3: transformers' modeling_rope_utils.py, _compute_llama3_parameters. */
-export function ropeFrequencies({ theta, scaling }: Rope, headDim: number): Float32Array {
-  const frequencies = Float32Array.from({ length: headDim / 2 }, (_, i) => 1 / Math.pow(theta, 2 * i / headDim));
-  if (scaling.type === "linear") return frequencies.map((f) => f / scaling.factor);
-  if (scaling.type === "factors") return frequencies.map((f, i) => f / scaling.factors[i]);
-  if (scaling.type === "none") return frequencies;
-  return frequencies.map((f) => {
-    const kept = llama3Kept(scaling, 2 * Math.PI / f);
-    return (1 - kept) * f / scaling.factor + kept * f;
-  });
-}
-
-/** Share of a frequency that llama3 scaling leaves as it is, by its wavelength: 1 for short ones, 0 for long ones. */
-export function llama3Kept(scaling: Extract<RopeScaling, { type: "llama3" }>, wavelength: number): number {
-  const { lowFreqFactor: low, highFreqFactor: high, originalMaxPositions } = scaling;
-  return Math.min(1, Math.max(0, (originalMaxPositions / wavelength - low) / (high - low)));
 }

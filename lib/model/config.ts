@@ -16,6 +16,18 @@ export type RopeScaling =
     highFreqFactor: number;
     originalMaxPositions: number;
   }
+  | {
+    type: "yarn";
+    factor: number;
+    originalMaxPositions: number;
+    /** Turns within the original context from which frequencies stay, and under which they are divided. */
+    betaFast: number;
+    betaSlow: number;
+    /** Factor of cos and sin. */
+    attentionFactor: number;
+    /** Whether the range between the two begins and ends at a whole pair. */
+    truncate: boolean;
+  }
   /** Divisors of the frequencies, as a GGUF file stores llama3 scaling (rope_freqs.weight, [headDim/2]). */
   | { type: "factors"; factors: Float32Array };
 

@@ -76,3 +76,7 @@ export function show(value: unknown): string {
     : JSON.stringify(value);
   return (text ?? String(value)).slice(0, 60);
 }
+
+export function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}

@@ -4,10 +4,11 @@
  */
 import type { Executor, Segment, Value } from "../ops.ts";
 import type { AttachedAdapter } from "./adapter.ts";
-import { batchValues, makeBatch, releaseBatch, ropeTables } from "./batch.ts";
+import { batchValues, makeBatch, releaseBatch } from "./batch.ts";
 import type { ModelConfig } from "./config.ts";
 import { embedSegment, layerForward, layerInferenceSegment, logitsSegment } from "./forward.ts";
 import type { KvCache, Piece } from "./kv_cache.ts";
+import { ropeTables } from "./rope.ts";
 import type { LoadedWeights } from "./weights.ts";
 
 /** What can answer: the model alone, or with an adapter. */

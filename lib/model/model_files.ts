@@ -6,7 +6,7 @@ import { UserError } from "../errors.ts";
 import { openFile } from "../files/file_source.ts";
 import type { ByteSource } from "../formats/byte_source.ts";
 import { openSafetensors } from "../formats/safetensors.ts";
-import type { TensorFile, TensorInfo } from "../formats/tensor_file.ts";
+import { quoted, type TensorFile, type TensorInfo } from "../formats/tensor_file.ts";
 
 /** Texts that make a tokenizer, as lib/text takes them. */
 export interface TokenizerFiles {
@@ -45,7 +45,8 @@ export function readJson(path: string): unknown {
     return JSON.parse(readText(path));
   } catch (error) {
     if (error instanceof UserError) throw error;
-    throw new UserError(`Cannot read ${path}: ${(error as Error).message}`, { hint: "Fetch or copy the file again." });
+    const message = (error as Error).message.replace(/\s+/g, " "); // It quotes the file, line ends too.
+    throw new UserError(`Cannot read ${path}: ${message}`, { hint: "Fetch or copy the file again." });
   }
 }
 
@@ -131,13 +132,21 @@ function openShards(folder: string, { index, map }: { index: string; map: Record
     for (const [name, file] of Object.entries(map)) {
       if (typeof file !== "string" || !/^[^/\\]+\.safetensors$/.test(file)) {
         throw new UserError(
-          `Cannot read ${index}: tensor "${name}" is in ${JSON.stringify(file)}, not a file beside it`,
+          `Cannot read ${index}: tensor ${quoted(name)} is in ${JSON.stringify(file)}, not a file beside it`,
+          { hint: "Fetch or copy the file again." },
         );
+      }
+      if (!shards.has(file) && kindOfPath(`${folder}/${file}`) !== "file") {
+        throw missingShard(folder, { index, map, file });
       }
       const shard = shards.get(file) ?? openTensors(`${folder}/${file}`, openSafetensors);
       shards.set(file, shard);
       const info = shard.tensors.get(name);
-      if (!info) throw new UserError(`Cannot find tensor "${name}" in ${folder}/${file}, where ${index} says it is`);
+      if (!info) {
+        throw new UserError(`Cannot find tensor ${quoted(name)} in ${folder}/${file}, where ${index} says it is`, {
+          hint: "The index and the shards are of different downloads: fetch the model again.",
+        });
+      }
       tensors.set(name, info);
       shardOf.set(name, shard);
     }
@@ -158,15 +167,29 @@ function openShards(folder: string, { index, map }: { index: string; map: Record
   }
 }
 
+function missingShard(
+  folder: string,
+  { index, map, file }: { index: string; map: Record<string, unknown>; file: string },
+): UserError {
+  const all = [...new Set(Object.values(map))];
+  const missing = all.filter((each) => kindOfPath(`${folder}/${each}`) !== "file").length;
+  return new UserError(`Cannot find ${folder}/${file}, which ${index} lists`, {
+    hint: `${missing} of the model's ${all.length} shards ${
+      missing === 1 ? "is" : "are"
+    } missing: fetch the model again`,
+  });
+}
+
 function noWeights(folder: string): UserError {
   const has = (file: string) => kindOfPath(`${folder}/${file}`) === "file";
-  const gguf = Array.from(Deno.readDirSync(folder), (entry) => entry.name).sort().find((name) =>
-    name.endsWith(".gguf")
-  );
+  const names = Array.from(Deno.readDirSync(folder), (entry) => entry.name).sort();
+  const gguf = names.find((name) => name.endsWith(".gguf"));
   const hint = has("adapter_config.json")
     ? "this folder holds an adapter: name its base model instead"
     : has("pytorch_model.bin") || has("pytorch_model.bin.index.json")
     ? "pytorch_model.bin is not read: fetch the safetensors version of the model"
+    : names.some((name) => /^model-\d+-of-\d+\.safetensors$/.test(name))
+    ? "the folder holds shards: fetch model.safetensors.index.json too"
     : gguf
     ? `name the file itself: ${folder}/${gguf}`
     : "a model is a folder with config.json and model.safetensors, or one .gguf file";

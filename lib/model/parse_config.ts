@@ -6,8 +6,10 @@
  * the forward pass are ignored. Defaults are those of transformers' configuration classes.
  */
 import { nearest, UserError } from "../errors.ts";
-import { type Fields, readFields, show } from "./config_fields.ts";
-import type { Architecture, ModelConfig, Rope, RopeScaling } from "./config.ts";
+import { type Fields, isObject, readFields, show } from "./config_fields.ts";
+import type { Architecture, ModelConfig } from "./config.ts";
+import { ropes } from "./parse_rope.ts";
+import { ropeTables } from "./rope.ts";
 
 type Json = Record<string, unknown>;
 
@@ -42,6 +44,7 @@ export function configFromHf(
   if (!isObject(json)) throw new UserError(`${source}: expected a JSON object, found ${show(json)}`);
   const architecture = architectureOf(json, source);
   const fields = readFields((key) => json[key], { source });
+  refuseQuantized(json, source);
   refuseUnsupported(fields, architecture);
 
   const hiddenSize = fields.count("hidden_size", { max: 1 << 20 });
@@ -118,68 +121,18 @@ function refuseUnsupported(fields: Fields, architecture: Architecture): void {
   refuse("use_bidirectional_attention", (value) => value === false);
   refuse("partial_rotary_factor", (value) => value === 1);
   refuse("num_local_experts", (value) => value === 0 || value === 1);
-  if (fields.has("quantization_config")) {
-    const method = (fields.raw("quantization_config") as Json)?.quant_method;
-    fields.problem(`weights quantised by ${show(method)} (quantization_config) are not supported`);
-  }
 }
 
-/** Rope of full and of sliding layers, from rope_parameters (transformers 5) or rope_theta and rope_scaling. */
-function ropes(fields: Fields, architecture: Architecture): { rope: Rope; ropeLocal: Rope } {
-  const gemma = architecture === "gemma3";
-  const parameters = fields.raw("rope_parameters");
-  if (isObject(parameters)) {
-    const perType = isObject(parameters.full_attention) || isObject(parameters.sliding_attention);
-    const of = (type: string, theta: number) => {
-      const object = perType ? parameters[type] : parameters;
-      return ropeOf(isObject(object) ? object : {}, fields, { theta, where: "rope_parameters" });
-    };
-    return { rope: of("full_attention", gemma ? 1e6 : 1e4), ropeLocal: of("sliding_attention", 1e4) };
-  }
-  const theta = fields.positive("rope_theta", { fallback: gemma ? 1e6 : 1e4 });
-  const scaling = fields.raw("rope_scaling");
-  const rope = ropeOf(isObject(scaling) ? scaling : {}, fields, { theta, where: "rope_scaling" });
-  if (!gemma) return { rope, ropeLocal: rope };
-  return {
-    rope,
-    ropeLocal: { theta: fields.positive("rope_local_base_freq", { fallback: 1e4 }), scaling: { type: "none" } },
-  };
-}
-
-function ropeOf(json: Json, fields: Fields, options: { theta: number; where: string }): Rope {
-  const { where } = options;
-  const own = readFields((key) => json[key], { source: where });
-  const theta = typeof json.rope_theta === "number" ? json.rope_theta : options.theta;
-  if (!(theta > 0 && theta < Infinity)) {
-    fields.problem(`${where}.rope_theta is ${show(theta)}, expected a number above 0`);
-  }
-  const value = (key: string) => {
-    const found = json[key];
-    if (typeof found === "number" && found > 0 && found < Infinity) return found;
-    fields.problem(`${where}.${key} is ${show(found)}, expected a number above 0`);
-    return 1;
-  };
-  if (own.has("partial_rotary_factor") && json.partial_rotary_factor !== 1) {
-    fields.problem(`${where}.partial_rotary_factor ${show(json.partial_rotary_factor)} is not supported`);
-  }
-  const type = json.rope_type ?? json.type ?? "default";
-  let scaling: RopeScaling = { type: "none" };
-  if (type === "linear") scaling = { type: "linear", factor: value("factor") };
-  else if (type === "llama3") {
-    scaling = {
-      type: "llama3",
-      factor: value("factor"),
-      lowFreqFactor: value("low_freq_factor"),
-      highFreqFactor: value("high_freq_factor"),
-      originalMaxPositions: value("original_max_position_embeddings"),
-    };
-    if (scaling.highFreqFactor <= scaling.lowFreqFactor) {
-      fields.problem(`${where}.high_freq_factor ${scaling.highFreqFactor} is not above low_freq_factor`);
-    }
-  } else if (type !== "default") {
-    fields.problem(`rope type ${show(type)} is not supported (default, linear, llama3 are)`);
-  }
-  return { theta, scaling };
+/** Of quantised checkpoints only bitsandbytes' 4-bit ones are read; the others are refused by their own name. */
+function refuseQuantized(json: Json, source: string): void {
+  const quantization = json.quantization_config ?? json.compression_config;
+  if (quantization === undefined || quantization === null) return;
+  const { quant_method: method, load_in_8bit: int8 } = isObject(quantization) ? quantization : {};
+  if (method === "bitsandbytes" && int8 !== true) return;
+  const what = method === "bitsandbytes" ? '"bitsandbytes" in 8 bits (LLM.int8)' : show(method);
+  throw new UserError(`${source}: weights quantised by ${what} are not read (quantization_config)`, {
+    hint: "take the same model in 16 bits, as bitsandbytes 4-bit (bnb-4bit), or as a GGUF file",
+  });
 }
 
 /** Which layers attend only to a window, and how wide it is. */
@@ -222,11 +175,12 @@ export function checkConfig(config: ModelConfig, fields: Fields): void {
   const { heads, kvHeads, headDim } = config;
   if (heads % kvHeads !== 0) fields.problem(`${heads} query heads cannot be shared by ${kvHeads} key/value heads`);
   if (headDim % 2 !== 0) fields.problem(`head size ${headDim} is odd, which rotary embedding cannot use`);
+  else if (
+    ![config.rope, config.ropeLocal].every((rope) => ropeTables(rope, headDim, [1]).cos.every(Number.isFinite))
+  ) {
+    fields.problem("the rotary embedding (rope) gives numbers that are not finite");
+  }
   for (const id of [...config.eosTokenIds, config.bosTokenId ?? 0]) {
     if (id >= config.vocabSize) fields.problem(`token id ${id} is outside the vocabulary of ${config.vocabSize}`);
   }
-}
-
-export function isObject(value: unknown): value is Json {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }

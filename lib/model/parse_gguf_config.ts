@@ -8,6 +8,7 @@ import { UserError } from "../errors.ts";
 import { type Fields, readFields, show } from "./config_fields.ts";
 import type { Architecture, ModelConfig, Rope, RopeScaling } from "./config.ts";
 import { architectureFlags, checkConfig } from "./parse_config.ts";
+import { yarnAttentionFactor } from "./rope.ts";
 
 /** Mistral files say "llama"; the two differ only in a window, which is a key of its own. */
 const architectures: Architecture[] = ["llama", "qwen2", "qwen3", "gemma3"];
@@ -95,7 +96,9 @@ function ropes(
   fields: Fields,
   { architecture, headDim, factors }: { architecture: Architecture; headDim: number; factors?: Float32Array },
 ): { rope: Rope; ropeLocal: Rope } {
-  const type = fields.text("rope.scaling.type", { fallback: "none" });
+  // llama.cpp takes a factor without a type as linear, and an older key for it.
+  const factorKey = fields.has("rope.scaling.factor") ? "rope.scaling.factor" : "rope.scale_linear";
+  const type = fields.text("rope.scaling.type", { fallback: fields.has(factorKey) ? "linear" : "none" });
   let scaling: RopeScaling = { type: "none" };
   if (factors) {
     scaling = { type: "factors", factors };
@@ -105,8 +108,10 @@ function ropes(
     const bad = factors.findIndex((factor) => !(factor > 0 && factor < Infinity));
     if (bad >= 0) fields.problem(`rope_freqs.weight[${bad}] is ${factors[bad]}, expected a number above 0`);
   } else if (type === "linear") {
-    scaling = { type: "linear", factor: fields.positive("rope.scaling.factor") };
-  } else if (type !== "none") fields.problem(`rope.scaling.type "${type}" is not supported (none, linear are)`);
+    const factor = fields.positive(factorKey);
+    if (factor !== 1) scaling = { type: "linear", factor };
+  } else if (type === "yarn") scaling = yarn(fields);
+  else if (type !== "none") fields.problem(`rope.scaling.type "${type}" is not supported (none, linear, yarn are)`);
 
   const rope = {
     theta: fields.positive("rope.freq_base", { fallback: architecture === "gemma3" ? 1e6 : 1e4 }),
@@ -116,6 +121,24 @@ function ropes(
   return {
     rope,
     ropeLocal: { theta: fields.positive("rope.freq_base_swa", { fallback: 1e4 }), scaling: { type: "none" } },
+  };
+}
+
+/** llama.cpp multiplies its own factor of cos and sin by the file's. */
+function yarn(fields: Fields): RopeScaling {
+  const factor = fields.positive("rope.scaling.factor");
+  const original = "rope.scaling.original_context_length";
+  if (fields.has("rope.scaling.yarn_log_multiplier") && fields.raw("rope.scaling.yarn_log_multiplier") !== 0) {
+    fields.problem("rope.scaling.yarn_log_multiplier is not supported");
+  }
+  return {
+    type: "yarn",
+    factor,
+    originalMaxPositions: fields.count(fields.has(original) ? original : "context_length"),
+    betaFast: fields.positive("rope.scaling.yarn_beta_fast", { fallback: 32 }),
+    betaSlow: fields.positive("rope.scaling.yarn_beta_slow", { fallback: 1 }),
+    attentionFactor: fields.positive("rope.scaling.attn_factor", { fallback: 1 }) * yarnAttentionFactor(factor),
+    truncate: true,
   };
 }
 

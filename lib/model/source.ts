@@ -11,7 +11,9 @@ import { nearest, UserError } from "../errors.ts";
 import { f16ToF32, f32ToF16 } from "../formats/float16.ts";
 import { openGguf } from "../formats/gguf.ts";
 import { elementCount } from "../formats/tensor_file.ts";
-import { blockTypes, toFloat32 } from "../quant/decode.ts";
+import { type Bnb4Weight, bnb4Weights, dequantizeBnb4, isBnb4Part, isOwnNf4, ownNf4 } from "../quant/bnb4.ts";
+import { blockTypes, decodableTypes, toFloat32 } from "../quant/decode.ts";
+import type { QuantizedWeight } from "../quant/double_quant.ts";
 import type { ModelConfig } from "./config.ts";
 import {
   folderChatTemplate,
@@ -46,7 +48,15 @@ export interface ModelSource {
    * with the element's index, or is of a type that is not read.
    */
   float32(name: string): Float32Array;
-  /** How the file stores a tensor: "BF16", "Q4_1". */
+  /**
+   * What becomes of a projection in 4 bits: "own": it is stored in NF4, to be taken as it is by nf4(); "never": a 4-bit
+   * checkpoint leaves it in 16 bits (llm_int8_skip_modules), since quantising it would spoil the model; "quantise": all
+   * others. From headers alone.
+   */
+  fourBit(name: string): "own" | "never" | "quantise";
+  /** Codes and block maxima of a projection that is stored in NF4. */
+  nf4(name: string): QuantizedWeight;
+  /** How the file stores a tensor: "BF16", "Q4_1", "NF4". */
   precision(name: string): string;
   /** A tensor's bytes as the file stores them: its own precision and its own order of rows. */
   bytesOf(name: string): Uint8Array;
@@ -75,13 +85,17 @@ export function openModel(path: string): ModelSource {
 function openFolder(path: string): ModelSource {
   const folder = path.replace(/(?<=.)\/+$/, "");
   const configPath = `${folder}/config.json`;
-  const file = openFolderTensors(folder);
-  try {
-    const config = configFromHf(readJson(configPath), {
+  const readConfig = () =>
+    configFromHf(readJson(configPath), {
       source: configPath,
       name: folderName(folder),
       generationConfig: readGenerationConfig(folder),
     });
+  // What the configuration rules out is said before the weights are looked for, whose names may be as foreign.
+  const known = kindOfPath(configPath) === "file" ? readConfig() : undefined;
+  const file = openFolderTensors(folder);
+  try {
+    const config = known ?? readConfig();
     return makeSource(file, {
       kind: "safetensors",
       path,
@@ -142,7 +156,8 @@ function makeSource(
   const { kind, config } = about;
   const tensors = modelTensors(config);
   const storedName = (tensor: ModelTensor) => kind === "gguf" ? tensor.gguf : tensor.name;
-  checkTensors(file, { kind, config, tensors: tensors.map((t) => ({ name: storedName(t), shape: t.shape })) });
+  const fourBit = bnb4Weights(file);
+  checkTensors(file, { kind, config, fourBit, tensors: tensors.map((t) => ({ name: storedName(t), shape: t.shape })) });
   const byName = new Map(tensors.map((tensor) => [tensor.name, tensor]));
 
   function find(name: string): ModelTensor {
@@ -153,7 +168,10 @@ function makeSource(
 
   function float32(name: string): Float32Array {
     const tensor = find(name), stored = storedName(tensor), { dtype } = file.tensors.get(stored)!;
-    let x: Float32Array = toFloat32(file.bytes(stored), { dtype, count: elementCount(tensor.shape), name: stored });
+    const own = fourBit.get(stored);
+    let x: Float32Array = own
+      ? dequantizeBnb4(file, own)
+      : toFloat32(file.bytes(stored), { dtype, count: elementCount(tensor.shape), name: stored });
     if (kind === "gguf" && blockTypes[dtype].block > 1) roundToHalf(x);
     checkFinite(x, { name: stored, source: file.source });
     if (kind === "gguf" && tensor.interleavedInGguf) {
@@ -169,7 +187,13 @@ function makeSource(
     ...about,
     tensors,
     float32,
-    precision: (name) => file.tensors.get(storedName(find(name)))!.dtype,
+    fourBit(name) {
+      const own = fourBit.get(storedName(find(name)));
+      if (own) return isOwnNf4(file, own) ? "own" : "quantise";
+      return fourBit.size > 0 ? "never" : "quantise";
+    },
+    nf4: (name) => ownNf4(file, fourBit.get(storedName(find(name)))!),
+    precision: (name) => fourBit.get(storedName(find(name)))?.type ?? file.tensors.get(storedName(find(name)))!.dtype,
     bytesOf: (name) => file.bytes(storedName(find(name))),
     fingerprint: () => fingerprint(file),
     close: () => file.close(),
@@ -179,7 +203,12 @@ function makeSource(
 /** Every tensor of the model is there with its shape, and nothing else is that could matter. */
 function checkTensors(
   file: OpenTensors,
-  { kind, config, tensors }: { kind: string; config: ModelConfig; tensors: { name: string; shape: number[] }[] },
+  { kind, config, fourBit, tensors }: {
+    kind: string;
+    config: ModelConfig;
+    fourBit: ReadonlyMap<string, Bnb4Weight>;
+    tensors: { name: string; shape: number[] }[];
+  },
 ): void {
   const missing = tensors.filter(({ name }) => !file.tensors.has(name));
   if (missing.length > 0) {
@@ -191,18 +220,24 @@ function checkTensors(
     });
   }
   for (const { name, shape } of tensors) {
-    const found = file.tensors.get(name)!.shape;
+    const found = fourBit.get(name)?.shape ?? file.tensors.get(name)!.shape;
     if (found.length !== shape.length || found.some((size, i) => size !== shape[i])) {
       throw new UserError(
         `Tensor "${name}" in ${file.source} has shape [${found.join(", ")}], expected [${shape.join(", ")}]`,
         { hint: "the configuration and the weights contradict each other: they are of different models" },
       );
     }
+    const { dtype } = file.tensors.get(name)!;
+    if (!fourBit.has(name) && !decodableTypes.includes(dtype)) {
+      throw new UserError(`Tensor "${name}" in ${file.source} is stored as ${dtype}, which is not read`, {
+        hint: `read are ${decodableTypes.join(", ")} and bitsandbytes 4-bit: take another copy of this model`,
+      });
+    }
   }
   const expected = new Set(tensors.map(({ name }) => name));
   const harmless = kind === "gguf" ? /^rope_freqs\.weight$/ : /(^lm_head\.weight|\.rotary_emb\.inv_freq)$/;
   for (const name of file.tensors.keys()) {
-    if (!expected.has(name) && !harmless.test(name)) {
+    if (!expected.has(name) && !harmless.test(name) && !(kind === "safetensors" && isBnb4Part(name))) {
       throw new UserError(`Tensor "${name}" in ${file.source} is not part of a ${config.architecture} model`, {
         hint: "this variant of the architecture is not supported: its result would be wrong without that tensor",
       });

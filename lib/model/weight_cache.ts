@@ -9,7 +9,7 @@ import { writeAtomic } from "../files/atomic.ts";
 import { openFile } from "../files/file_source.ts";
 import { type LazyTensor, openSafetensors, writeSafetensors } from "../formats/safetensors.ts";
 import { elementCount } from "../formats/tensor_file.ts";
-import { type DoubleQuant, nestedBlock } from "../quant/double_quant.ts";
+import { nestedBlock, type QuantizedWeight } from "../quant/double_quant.ts";
 import { nf4Block } from "../quant/nf4.ts";
 import type { ModelTensor } from "./names.ts";
 
@@ -21,12 +21,6 @@ export interface CachedWeights {
   fingerprint: string;
   doubleQuant: boolean;
   tensors: ModelTensor[];
-}
-
-/** An NF4 weight: codes, and the block maxima as f32 or double-quantised. */
-export interface QuantizedWeight {
-  packed: Uint8Array<ArrayBuffer>;
-  absmax: Float32Array<ArrayBuffer> | DoubleQuant;
 }
 
 /** Raised whenever the same model would give other bytes than before. */

@@ -1,16 +1,17 @@
 /**
- * Loads a model's frozen weights into an executor: projections as NF4 or f32, everything else as f32.
+ * Loads a model's frozen weights into an executor: projections as NF4 or f32, everything else as f32. A checkpoint that
+ * is 4-bit already keeps its own codes, and what it leaves in 16 bits stays unquantised.
  *
  * One tensor is in host memory at a time besides what the executor keeps. Quantising takes seconds, so the result may be
  * kept in a folder (weight_cache.ts); a cache that is stale, damaged or cannot be written costs time, never an error.
  */
 import type { Executor, Value } from "../ops.ts";
 import { elementCount } from "../formats/tensor_file.ts";
-import { quantizeAbsmax, recoverAbsmax } from "../quant/double_quant.ts";
+import { quantizeAbsmax, type QuantizedWeight, recoverAbsmax } from "../quant/double_quant.ts";
 import { dequantizeNf4, quantizeNf4 } from "../quant/nf4.ts";
 import type { ModelTensor } from "./names.ts";
 import type { ModelSource } from "./source.ts";
-import { type QuantizedWeight, readWeightCache, writeWeightCache } from "./weight_cache.ts";
+import { readWeightCache, writeWeightCache } from "./weight_cache.ts";
 
 export interface LoadedWeights {
   /** f32 [V, D], not scaled. */
@@ -50,9 +51,10 @@ export function loadWeights(source: ModelSource, executor: Executor, options: Lo
   const shape = (tensor: ModelTensor) => tensor.shape as [number, number];
   const putF32 = (tensor: ModelTensor, data: Float32Array) =>
     put(tensor, executor.weight({ kind: "f32", shape: shape(tensor), data }));
-  const linear = tensors.filter(({ role }) => role === "linear");
+  const isFourBit = ({ role, name }: ModelTensor) => role === "linear" && source.fourBit(name) !== "never";
+  const linear = tensors.filter(isFourBit);
   for (const tensor of tensors) {
-    if (tensor.role === "linear") continue;
+    if (isFourBit(tensor)) continue;
     const data = source.float32(tensor.name);
     if (tensor.shape.length === 2) putF32(tensor, data);
     else put(tensor, executor.tensor(data, tensor.shape));
@@ -76,22 +78,29 @@ export function loadWeights(source: ModelSource, executor: Executor, options: Lo
   return { embed_tokens, norm: whole("norm"), lm_head: config.tied ? embed_tokens : whole("lm_head"), layers };
 }
 
-/** Hands every listed tensor to `use`, from the cache where it is good, else quantised now (and then cached). */
+/**
+ * Hands every listed tensor to `use`: with the model's own codes where it has them, else from the cache where that is
+ * good, else quantised now (and then cached).
+ */
 function loadNf4(
   source: ModelSource,
   tensors: ModelTensor[],
   options: { use: (tensor: ModelTensor, weight: QuantizedWeight) => void; doubleQuant?: boolean; cacheDir?: string },
 ): void {
   const { use, doubleQuant = true, cacheDir } = options;
+  const isOwn = ({ name }: ModelTensor) => source.fourBit(name) === "own";
+  for (const tensor of tensors.filter(isOwn)) use(tensor, source.nf4(tensor.name));
+  const others = tensors.filter((tensor) => !isOwn(tensor));
+  if (others.length === 0) return;
   const quantize = (tensor: ModelTensor): QuantizedWeight => {
     const { packed, absmax } = quantizeNf4(source.float32(tensor.name), { name: tensor.name });
     return { packed, absmax: doubleQuant ? quantizeAbsmax(absmax) : absmax };
   };
   if (cacheDir === undefined) {
-    for (const tensor of tensors) use(tensor, quantize(tensor));
+    for (const tensor of others) use(tensor, quantize(tensor));
     return;
   }
-  const about = { cacheDir, path: source.path, fingerprint: source.fingerprint(), doubleQuant, tensors };
+  const about = { cacheDir, path: source.path, fingerprint: source.fingerprint(), doubleQuant, tensors: others };
   if (!readWeightCache(about, use)) writeWeightCache(about, { quantize, use });
 }
 

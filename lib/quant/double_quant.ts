@@ -19,7 +19,14 @@ export interface DoubleQuant {
   offset: number;
 }
 
-const signedMap = dynamicMap(true);
+/** An NF4 weight: codes, and the block maxima as f32 or double-quantised. */
+export interface QuantizedWeight {
+  packed: Uint8Array<ArrayBuffer>;
+  absmax: Float32Array<ArrayBuffer> | DoubleQuant;
+}
+
+/** Values of the codes. */
+export const signedMap: Float32Array = dynamicMap(true);
 let signedTable: Uint8Array | undefined;
 
 /** absmax [N] f32 -> codes [N], nestedAbsmax [ceil(N/256)], offset. */

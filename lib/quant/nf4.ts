@@ -82,12 +82,30 @@ export function dequantizeNf4(
   absmax: Float32Array,
   count: number,
 ): Float32Array<ArrayBuffer> {
+  return dequantize4Bit(packed, absmax, { count, codebook: nf4Codebook, block: nf4Block });
+}
+
+/**
+ * The same for any 16 values and any even length of a block. `round` may round the values that the codes of a block
+ * stand for, in place: 16 numbers a block instead of every element.
+ */
+export function dequantize4Bit(
+  packed: Uint8Array,
+  absmax: Float32Array,
+  { count, codebook, block, round }: {
+    count: number;
+    codebook: Float32Array;
+    block: number;
+    round?: (values: Float32Array) => void;
+  },
+): Float32Array<ArrayBuffer> {
   const out = new Float32Array(count);
   const values = new Float32Array(16);
-  for (let block = 0, start = 0; start < count; block++, start += nf4Block) {
-    const end = start + nf4Block < count ? start + nf4Block : count;
-    const max = absmax[block];
-    for (let code = 0; code < 16; code++) values[code] = nf4Codebook[code] * max;
+  for (let b = 0, start = 0; start < count; b++, start += block) {
+    const end = start + block < count ? start + block : count;
+    const max = absmax[b];
+    for (let code = 0; code < 16; code++) values[code] = codebook[code] * max;
+    round?.(values);
     let i = start;
     for (; i + 1 < end; i += 2) {
       const byte = packed[i >> 1];

@@ -204,7 +204,8 @@ const cases: Case[] = [
   {
     what: "an adapter that is not there",
     args: ["run", "model", "x", "-a", "none"],
-    says: /none\/adapter_config\.json/,
+    says: /^ftl: --adapter none holds no adapter$/,
+    code: 2,
   },
 ];
 

@@ -6,12 +6,14 @@
 import assert from "node:assert/strict";
 import { openFile } from "../../lib/files/file_source.ts";
 import { openSafetensors } from "../../lib/formats/safetensors.ts";
+import { attachAdapter } from "../../lib/model/adapter.ts";
 import { batchValues, makeBatch } from "../../lib/model/batch.ts";
 import { embedSegment, layerInferenceSegment, logitsSegment } from "../../lib/model/forward.ts";
+import { loadAdapter } from "../../lib/model/load_adapter.ts";
 import { openModel } from "../../lib/model/source.ts";
 import type { Parameter, Row } from "../../lib/model/trainable.ts";
 import { makeTrainable } from "../../lib/model/trainable_model.ts";
-import { loadWeights } from "../../lib/model/weights.ts";
+import { type LoadOptions, loadWeights } from "../../lib/model/weights.ts";
 import type { Executor } from "../../lib/ops.ts";
 import { toFloat32 } from "../../lib/quant/decode.ts";
 import { assertClose } from "./close.ts";
@@ -20,8 +22,11 @@ export const goldenModels = ["llama3", "llama_tied", "mistral", "qwen2", "qwen3"
 export const goldenFolder = new URL("../golden/tiny/", import.meta.url).pathname;
 
 /** A file's f32 or i64 tensors by name, as numbers. */
-export function readExpected(name: string): Map<string, { data: Float32Array; shape: number[] }> {
-  const source = openFile(`${goldenFolder}${name}/expected.safetensors`);
+export function readExpected(
+  name: string,
+  parent = goldenFolder,
+): Map<string, { data: Float32Array; shape: number[] }> {
+  const source = openFile(`${parent}${name}/expected.safetensors`);
   const file = openSafetensors(source);
   const tensors = Array.from(file.tensors.values(), ({ name, dtype, shape, byteLength }) => {
     const bytes = file.bytes(name).slice();
@@ -39,35 +44,51 @@ function goldenRows(expected: ReturnType<typeof readExpected>): Row[] {
   const { data: mask, shape: [B, L] } = expected.get("attention_mask")!;
   return Array.from({ length: B }, (_, b) => {
     const length = mask.subarray(b * L, (b + 1) * L).reduce((a, x) => a + x, 0);
-    const part = (name: string) => expected.get(name)!.data.subarray(b * L, b * L + length);
+    const part = (name: string) => expected.get(name)?.data.subarray(b * L, b * L + length);
     return {
-      tokens: Int32Array.from(part("input_ids")),
-      targets: Uint8Array.from(part("labels"), (label, l) => l > 0 && label >= 0 ? 1 : 0),
+      tokens: Int32Array.from(part("input_ids")!),
+      targets: Uint8Array.from(part("labels") ?? [], (label, l) => l > 0 && label >= 0 ? 1 : 0),
     };
   });
 }
 
-/** Logits of every real token against PyTorch's: within `rtol` of the largest, and of each. */
-export async function checkGoldenLogits(name: string, options: { executor: Executor; rtol: number }): Promise<void> {
-  const { executor } = options;
-  const expected = readExpected(name), rows = goldenRows(expected);
-  const source = openModel(goldenFolder + name), { config } = source;
-  const weights = loadWeights(source, executor, { linear: "f32" });
+/** Logits of every token of the rows, [tokens, V], by the model in `folder` alone or with the adapter of another folder. */
+export async function logitsOf(
+  folder: string,
+  rows: Row[],
+  { executor, linear = "f32", adapter }: { executor: Executor; linear?: LoadOptions["linear"]; adapter?: string },
+): Promise<Float32Array> {
+  const source = openModel(folder), { config } = source;
+  const weights = loadWeights(source, executor, { linear });
   source.close();
+  const loaded = adapter === undefined ? undefined : loadAdapter(adapter, config);
+  const lora = loaded &&
+    await attachAdapter(loaded.parameters, { executor, weights, config, settings: loaded.settings });
   const batch = makeBatch(rows), values = batchValues(executor, batch, config);
   const T = batch.tokens.length;
   const tokens = executor.tensor(batch.tokens, [T]);
   let { x } = await executor.run(embedSegment(config), { embed_tokens: weights.embed_tokens, tokens });
   for (const [l, layer] of weights.layers.entries()) {
     const rowsAndRope = config.layerTypes[l] === "sliding" ? values.sliding : values.full;
-    const segment = layerInferenceSegment({ config, loraScale: 0 });
-    x = (await executor.run(segment, { ...layer, ...rowsAndRope, x })).y;
+    const segment = layerInferenceSegment({ config, loraScale: lora?.scale ?? 0 });
+    x = (await executor.run(segment, { ...layer, ...lora?.layers[l], ...rowsAndRope, x })).y;
   }
   const index = executor.tensor(Int32Array.from({ length: T }, (_, t) => t), [T]);
   const { norm, lm_head } = weights;
   const { logits } = await executor.run(logitsSegment(config), { x, index, norm, lm_head });
-  const found = await executor.read(logits);
+  return await executor.read(logits);
+}
 
+/**
+ * Logits of every real token against PyTorch's: within `rtol` of the largest, and of each. `folder` holds the model where
+ * it is not the golden one. Returns what was found.
+ */
+export async function checkGoldenLogits(
+  name: string,
+  options: { executor: Executor; rtol: number; linear?: LoadOptions["linear"]; folder?: string },
+): Promise<Float32Array> {
+  const expected = readExpected(name), rows = goldenRows(expected);
+  const found = await logitsOf(options.folder ?? goldenFolder + name, rows, options);
   const { data, shape: [, L, V] } = expected.get("logits")!;
   let start = 0;
   for (const [b, row] of rows.entries()) {
@@ -78,6 +99,7 @@ export async function checkGoldenLogits(name: string, options: { executor: Execu
     });
     start += row.tokens.length;
   }
+  return found;
 }
 
 /** Loss and LoRA gradients against PEFT's, however the batch is split and whichever layers keep their values. */

@@ -5,10 +5,13 @@
  * Linux x64 only; `llamaCppMissing` says why it is not there. With CI set, a failed installation fails the test.
  */
 import { fileURLToPath } from "node:url";
+import { installNpmFolder, runDenoIn } from "./npm_folder.ts";
 
 export interface LlamaCppRequest {
   /** Path of the model. */
   gguf: string;
+  /** Loads the vocabulary alone, which may then be all that the file has. */
+  vocabOnly?: boolean;
   /** Path of a LoRA GGUF, applied at scale 1. */
   lora?: string;
   /** Texts to tokenize, without BOS. */
@@ -38,8 +41,8 @@ export interface LlamaCppAnswer {
 }
 
 const folder = new URL("../llama_cpp/", import.meta.url);
-const npm = "npm:npm@10.9.4";
 let installation: Promise<string | null> | undefined;
+const runDeno = (args: string[], input: string) => runDenoIn(folder, args, input);
 
 /** null when llama.cpp can be asked, else the reason to print beside a skipped test. */
 export function llamaCppMissing(): Promise<string | null> {
@@ -78,49 +81,5 @@ async function install(): Promise<string | null> {
   if (Deno.build.os !== "linux" || Deno.build.arch !== "x86_64") {
     return `skipped: no llama.cpp binary is pinned for ${Deno.build.os} ${Deno.build.arch}`;
   }
-  const stamp = new URL("node_modules/.installed", folder);
-  const lock = await Deno.readTextFile(new URL("package-lock.json", folder));
-  if (await Deno.readTextFile(stamp).catch(() => "") === lock) return null;
-  const { code, stderr } = await runDeno(
-    [
-      npm,
-      "ci",
-      "--omit=optional",
-      "--ignore-scripts",
-      "--no-audit",
-      "--no-fund",
-      "--loglevel=error",
-    ],
-    "",
-  );
-  if (code === 0) {
-    await Deno.writeTextFile(stamp, lock);
-    return null;
-  }
-  const reason = `skipped: llama.cpp could not be installed: ${stderr.trim().split("\n").at(-1)}`;
-  if (Deno.env.get("CI")) throw new Error(reason.replace("skipped: ", ""));
-  return reason;
-}
-
-/** `deno run` in the folder of the script, apart from the project's configuration and lock file. */
-async function runDeno(
-  args: string[],
-  input: string,
-): Promise<{ code: number; stdout: string; stderr: string }> {
-  const process = new Deno.Command(Deno.execPath(), {
-    args: ["run", "-A", "--quiet", "--no-config", "--no-lock", ...args],
-    cwd: folder,
-    stdin: "piped",
-    stdout: "piped",
-    stderr: "piped",
-  }).spawn();
-  const writer = process.stdin.getWriter();
-  await writer.write(new TextEncoder().encode(input));
-  await writer.close();
-  const { code, stdout, stderr } = await process.output();
-  return {
-    code,
-    stdout: new TextDecoder().decode(stdout),
-    stderr: new TextDecoder().decode(stderr),
-  };
+  return await installNpmFolder(folder, "llama.cpp");
 }

@@ -3,7 +3,8 @@
  * float64 reference. Inputs are seeded; rows differ in length; query heads share key heads.
  */
 import type { Activation, Executor, Ops, Segment, Value, WeightData } from "../../lib/ops.ts";
-import { causalMask, makeBatch, ropeTables, rowsOf, spansOf } from "../../lib/model/batch.ts";
+import { causalMask, makeBatch, rowsOf, spansOf } from "../../lib/model/batch.ts";
+import { ropeTables } from "../../lib/model/rope.ts";
 import { type Piece, spreadOf } from "../../lib/model/kv_cache.ts";
 import { quantizeNf4 } from "../../lib/quant/nf4.ts";
 import { randomFloats } from "./random.ts";

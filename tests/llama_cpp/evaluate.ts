@@ -24,7 +24,7 @@ const llama = await getLlama({
   logLevel: LlamaLogLevel.warn,
   logger: (_level: unknown, message: string) => console.error(message),
 });
-const model = await llama.loadModel({ modelPath: request.gguf });
+const model = await llama.loadModel({ modelPath: request.gguf, vocabOnly: request.vocabOnly ?? false });
 
 const answer: LlamaCppAnswer = {
   bos: model.tokens.bos,

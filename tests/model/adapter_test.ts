@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import fc from "fast-check";
 import { UserError } from "../../lib/errors.ts";
 import { hashUniform, initMagnitudes, loraScale, type LoraSettings, makeParameters } from "../../lib/model/adapter.ts";
 import { loadAdapter } from "../../lib/model/load_adapter.ts";
@@ -7,7 +8,8 @@ import { configFromHf } from "../../lib/model/parse_config.ts";
 import { openModel } from "../../lib/model/source.ts";
 import { loadWeights } from "../../lib/model/weights.ts";
 import { assertClose } from "../helpers/close.ts";
-import { goldenFolder } from "../helpers/golden_models.ts";
+import { goldenPath } from "../helpers/golden.ts";
+import { goldenFolder, logitsOf, readExpected } from "../helpers/golden_models.ts";
 import { readTinyModel, type StoredTensor, storeF32, writeTensors } from "../helpers/tiny_model.ts";
 import { executorFloat64 } from "../reference/ops_float64.ts";
 
@@ -171,7 +173,25 @@ const name = "base_model.model.model.layers.1.mlp.up_proj.lora_B.weight";
 const refused: [string, Parameters<typeof readBack>[0], RegExp][] = [
   ["another method", (config) => config.peft_type = "IA3", /peft_type "IA3" is not supported/],
   ["trained biases", (config) => config.bias = "all", /bias "all" is not supported/],
-  ["ranks by pattern", (config) => config.rank_pattern = { q_proj: 8 }, /rank_pattern \{"q_proj":8\} is not supported/],
+  [
+    "another rank by pattern",
+    (config) => config.rank_pattern = { q_proj: 8 },
+    /q_proj.lora_A.weight" in .* has shape \[4, 128\], expected \[8, 128\]/,
+  ],
+  ["a rank of 0", (config) => config.rank_pattern = { q_proj: 0 }, /rank_pattern gives "q_proj" 0/],
+  ["an alpha that is text", (config) => config.alpha_pattern = { q_proj: "8" }, /alpha_pattern gives "q_proj" "8"/],
+  ["a pattern that is none", (config) => config.alpha_pattern = { "(": 8 }, /has the key "\(", which is not supported/],
+  [
+    "a pattern that never ends",
+    (config) => config.alpha_pattern = { "(.*a)*b": 8 },
+    /has the key "\(\.\*a\)\*b", which is not supported/,
+  ],
+  ["biases of A and B", (config) => config.lora_bias = true, /lora_bias true is not supported/],
+  [
+    "layers used twice",
+    (config) => config.layer_replication = [[0, 2]],
+    /layer_replication \[\[0,2\]\] is not supported/,
+  ],
   ["saved modules", (config) => config.modules_to_save = ["lm_head"], /modules_to_save \["lm_head"\] is not supported/],
   ["a changed base", (config) => config.init_lora_weights = "pissa_niter_16", /init_lora_weights "pissa_niter_16"/],
   ["another rank", (config) => config.r = 8, /lora_A.weight" in .* has shape \[4, 128\], expected \[8, 128\]/],
@@ -211,4 +231,108 @@ Deno.test("loadAdapter() refuses what does not fit or is not supported", async (
   await t.step("no adapter at all", () => {
     assert.throws(() => loadAdapter(`${goldenFolder}llama3`, configOf()), /Cannot find .*adapter_config.json/);
   });
+});
+
+const peft = goldenPath("peft/");
+
+for (const name of ["patterns", "layers"]) {
+  Deno.test(`loadAdapter() reads what PEFT saves, "${name}", with PEFT's logits`, async () => {
+    const expected = readExpected(name, peft), tokens = Int32Array.from(expected.get("input_ids")!.data);
+    const rows = [{ tokens, targets: new Uint8Array(tokens.length) }], executor = executorFloat64();
+    const { data } = expected.get("logits")!;
+    const found = await logitsOf(`${goldenFolder}llama3`, rows, { executor, adapter: `${peft}${name}` });
+    assertClose(found, data, { rtol: 1e-5, what: "logits" });
+    const base = await logitsOf(`${goldenFolder}llama3`, rows, { executor });
+    assert.ok(base.some((x, i) => Math.abs(x - data[i]) > 0.1), "the adapter changes something");
+  });
+}
+
+Deno.test("loadAdapter() makes one rank and scale of several, what a module lacks being 0", () => {
+  const { settings, parameters } = loadAdapter(`${peft}patterns`, configOf());
+  assert.deepEqual(settings, {
+    ...{ r: 5, lora_alpha: 4 / Math.sqrt(2) * Math.sqrt(5), lora_dropout: 0, use_rslora: true, use_dora: false },
+    ...{ target_modules: ["q_proj", "v_proj", "down_proj"], init_lora_weights: true, seed: 0 },
+  });
+  const of = (name: string) => parameters.find((parameter) => parameter.name.endsWith(`${name}.weight`))!;
+  assert.ok(of("layers.0.mlp.down_proj.lora_A").value.every((x) => x === 0));
+  const a = of("layers.0.self_attn.q_proj.lora_A"), b = of("layers.0.self_attn.q_proj.lora_B");
+  assert.deepEqual([a.shape, b.shape], [[5, 128], [128, 5]]);
+  assert.ok(a.value.every((x, i) => (x !== 0) === (i < 2 * 128)));
+  assert.ok(b.value.every((x, i) => (x !== 0) === (i % 5 < 2)));
+});
+
+Deno.test("loadAdapter() refuses adapter_model.bin, and says what to do", () => {
+  const folder = Deno.makeTempDirSync();
+  Deno.writeTextFileSync(`${folder}/adapter_config.json`, "{}");
+  Deno.writeTextFileSync(`${folder}/adapter_model.bin`, "");
+  assert.throws(() => loadAdapter(folder, configOf()), /adapter_model.bin: only adapter_model.safetensors is read/);
+  Deno.removeSync(folder, { recursive: true });
+});
+
+Deno.test("loadAdapter() gives back any valid adapter, whatever its tensors are called", () => {
+  const adapter = fc.record({
+    r: fc.integer({ min: 1, max: 9 }),
+    lora_alpha: fc.double({ min: 0.1, max: 100, noNaN: true }),
+    use_rslora: fc.boolean(),
+    target_modules: fc.subarray([...projections], { minLength: 1 }),
+    seed: fc.integer({ min: 0, max: 100 }),
+    spelling: fc.constantFrom(
+      (name: string) => name,
+      (name: string) => name.replace("base_model.model.", ""),
+      (name: string) => name.replace(/\.weight$/, ".default.weight"),
+    ),
+  });
+  fc.assert(
+    fc.property(adapter, ({ spelling, ...own }) => {
+      const made = { ...settings, ...own }, parameters = makeParameters(configOf(), made);
+      const { loaded } = readBack((config, tensors) => {
+        Object.assign(config, own);
+        tensors.clear();
+        for (const { name, value, shape } of parameters) tensors.set(spelling(name), storeF32(value, [...shape]));
+      });
+      assert.deepEqual(loaded.parameters, parameters);
+      const inOrder = projections.filter((projection) => own.target_modules.includes(projection));
+      assert.deepEqual(loaded.settings, { ...made, target_modules: inOrder, seed: 0 });
+    }),
+    { numRuns: 15 },
+  );
+});
+
+Deno.test("loadAdapter() answers damage with a UserError", () => {
+  const place = fc.double({ min: 0, max: 0.9999999, noNaN: true });
+  const key = fc.constantFrom(
+    ...["r", "lora_alpha", "rank_pattern", "alpha_pattern", "target_modules", "use_dora", "bias", "modules_to_save"],
+    ...["layers_to_transform", "lora_dropout", "peft_type", "init_lora_weights", "base_model_name_or_path"],
+  );
+  const folder = Deno.makeTempDirSync();
+  const files = ["adapter_config.json", "adapter_model.safetensors"].map((name) => {
+    return { path: `${folder}/${name}`, bytes: Deno.readFileSync(`${peft}patterns/${name}`) };
+  });
+  const json = JSON.parse(new TextDecoder().decode(files[0].bytes));
+  fc.assert(
+    fc.property(
+      fc.integer({ min: 0, max: 2 }),
+      place,
+      fc.integer({ min: 0, max: 255 }),
+      key,
+      fc.json({ maxDepth: 2 }),
+      (...[which, at, byte, key, value]) => {
+        for (const [i, { path, bytes }] of files.entries()) {
+          const damaged = bytes.slice();
+          // In the header of the tensors as often as in their numbers.
+          if (which === i) damaged[Math.floor(at * (byte % 2 ? bytes.length : Math.min(bytes.length, 1200)))] = byte;
+          Deno.writeFileSync(path, damaged);
+        }
+        if (which === 2) Deno.writeTextFileSync(files[0].path, JSON.stringify({ ...json, [key]: JSON.parse(value) }));
+        try {
+          loadAdapter(folder, configOf());
+        } catch (error) {
+          assert.ok(error instanceof UserError, String((error as Error).stack));
+          assert.ok(!error.message.includes("\n"), error.message);
+        }
+      },
+    ),
+    { numRuns: 300 },
+  );
+  Deno.removeSync(folder, { recursive: true });
 });

@@ -4,7 +4,8 @@
  * training takes them as constants (as PEFT does).
  */
 import assert from "node:assert/strict";
-import { causalMask, makeBatch, ropeTables, spansOf } from "../../lib/model/batch.ts";
+import { causalMask, makeBatch, spansOf } from "../../lib/model/batch.ts";
+import { ropeTables } from "../../lib/model/rope.ts";
 import { layerBackward } from "../../lib/model/backward.ts";
 import type { ModelConfig } from "../../lib/model/config.ts";
 import { layerForward } from "../../lib/model/forward.ts";

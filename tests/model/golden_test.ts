@@ -1,5 +1,7 @@
 // Whole tiny models against PyTorch and PEFT, through the float64 reference: what differs is PyTorch's f32 rounding.
+import { skipFeedForward } from "../helpers/bnb4_models.ts";
 import { checkGoldenLogits, checkGoldenTraining, goldenModels } from "../helpers/golden_models.ts";
+import { withTinyModel } from "../helpers/tiny_model.ts";
 import { executorFloat64 } from "../reference/ops_float64.ts";
 
 for (const name of goldenModels) {
@@ -11,6 +13,14 @@ for (const name of goldenModels) {
     await checkGoldenTraining(name, { executor: executorFloat64(), rtol: 1e-4, lossRtol: 1e-6 });
   });
 }
+
+Deno.test("layerForward() gives PyTorch's logits for bitsandbytes 4-bit checkpoints in float64", async () => {
+  const exact = { executor: executorFloat64(), rtol: 1e-5 };
+  await checkGoldenLogits("llama3_bnb4", exact);
+  await withTinyModel({ name: "llama3_bnb4", change: skipFeedForward }, async (folder) => {
+    await checkGoldenLogits("llama3_bnb4_skip", { ...exact, folder });
+  });
+});
 
 Deno.test("makeTrainable() gives the same gradients row by row and with kept layers", async () => {
   const executor = executorFloat64();

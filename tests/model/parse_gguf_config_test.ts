@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
+import fc from "fast-check";
 import { UserError } from "../../lib/errors.ts";
 import { configFromGguf } from "../../lib/model/parse_gguf_config.ts";
+import { ropeTables } from "../../lib/model/rope.ts";
 
 const llama: Record<string, unknown> = {
   "general.architecture": "llama",
@@ -55,6 +57,11 @@ Deno.test("configFromGguf() takes rope factors from the tensor, and linear scali
   assert.deepEqual(parse(llama, factors).rope.scaling, { type: "factors", factors });
   const linear = parse({ ...llama, "llama.rope.scaling.type": "linear", "llama.rope.scaling.factor": 4 });
   assert.deepEqual(linear.rope.scaling, { type: "linear", factor: 4 });
+  // As llama.cpp: a factor alone means linear scaling, and so does the key of older files.
+  assert.deepEqual(parse({ ...llama, "llama.rope.scaling.factor": 4 }).rope, linear.rope);
+  assert.deepEqual(parse({ ...llama, "llama.rope.scale_linear": 4 }).rope, linear.rope);
+  const none = parse({ ...llama, "llama.rope.scaling.type": "none", "llama.rope.scaling.factor": 4 });
+  assert.deepEqual(none.rope.scaling, { type: "none" });
 });
 
 Deno.test("configFromGguf() reads gemma3 with llama.cpp's defaults, and its newer keys", () => {
@@ -85,7 +92,7 @@ const refused: [string, Record<string, unknown>, RegExp][] = [
     { ...llama, "llama.rope.dimension_count": 32 },
     /rope.dimension_count is 32, expected the head size 64/,
   ],
-  ["yarn", { ...llama, "llama.rope.scaling.type": "yarn" }, /rope.scaling.type "yarn" is not supported/],
+  ["longrope", { ...llama, "llama.rope.scaling.type": "longrope" }, /rope.scaling.type "longrope" is not supported/],
   ["no layers", { ...llama, "llama.block_count": undefined }, /\(llama\.\*\).*block_count is missing/],
   ["heads a layer", { ...llama, "llama.attention.head_count_kv": new Int32Array([1, 2]) }, /head_count_kv is/],
   ["a text for a number", { ...llama, "llama.embedding_length": "x" }, /embedding_length is "x"/],
@@ -105,4 +112,36 @@ Deno.test("configFromGguf() refuses what it cannot compute, by name", async (t) 
     assert.throws(() => parse(llama, new Float32Array(31).fill(1)), /rope_freqs.weight has 31 elements, expected 32/);
     assert.throws(() => parse(llama, new Float32Array(32)), /rope_freqs.weight\[0\] is 0/);
   });
+});
+
+Deno.test("configFromGguf() reads any rope scaling as finite numbers, or refuses it with a UserError", () => {
+  const value = fc.oneof(fc.float(), fc.integer(), fc.string(), fc.boolean(), fc.bigInt());
+  const keys = fc.record({
+    type: fc.oneof(fc.constantFrom("none", "linear", "yarn", "longrope", "toString"), value),
+    factor: value,
+    original_context_length: value,
+    attn_factor: value,
+    yarn_beta_fast: value,
+    yarn_beta_slow: value,
+    yarn_log_multiplier: value,
+  }, { requiredKeys: [] });
+  fc.assert(
+    fc.property(keys, fc.option(value), (scaling, base) => {
+      const found = Object.entries(scaling).map(([key, value]) => [`llama.rope.scaling.${key}`, value]);
+      let config;
+      try {
+        config = parse({
+          ...llama,
+          ...Object.fromEntries(found),
+          ...base === null ? {} : { "llama.rope.freq_base": base },
+        });
+      } catch (error) {
+        assert.ok(error instanceof UserError, String((error as Error).stack));
+        return;
+      }
+      const { cos, sin } = ropeTables(config.rope, config.headDim, [1]);
+      assert.ok([...cos, ...sin].every(Number.isFinite));
+    }),
+    { numRuns: 500 },
+  );
 });

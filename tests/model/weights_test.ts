@@ -4,8 +4,9 @@ import { type LoadOptions, loadWeights, releaseWeights } from "../../lib/model/w
 import type { Executor, Value, WeightData } from "../../lib/ops.ts";
 import { quantizeAbsmax, recoverAbsmax } from "../../lib/quant/double_quant.ts";
 import { dequantizeNf4, quantizeNf4 } from "../../lib/quant/nf4.ts";
+import { skipFeedForward } from "../helpers/bnb4_models.ts";
 import { goldenFolder } from "../helpers/golden_models.ts";
-import { withTinyModel } from "../helpers/tiny_model.ts";
+import { type TinyModel, withTinyModel } from "../helpers/tiny_model.ts";
 
 interface Kept extends Value {
   data: WeightData | Float32Array;
@@ -176,5 +177,42 @@ Deno.test("loadWeights() reports progress up to the last tensor, and damaged wei
     const message = /Tensor "model.layers.1.mlp.up_proj.weight" in .* holds NaN at element 50 of 40960/;
     assert.throws(() => load(folder, { linear: "nf4", cacheDir }), message);
     assert.deepEqual([...Deno.readDirSync(cacheDir)], [], "nothing half-written");
+  });
+});
+
+Deno.test("loadWeights() hands over a bitsandbytes checkpoint's own codes, and what it left in 16 bits as it is", async () => {
+  await withTinyModel({ name: "llama3_bnb4", change: skipFeedForward }, (folder) => {
+    const cacheDir = `${folder}/cache`, weights = load(folder, { linear: "nf4", cacheDir });
+    const source = openModel(folder), plain = openModel(`${goldenFolder}llama3`);
+    const name = "model.layers.0.mlp.up_proj.weight";
+    assert.deepEqual(weights["0.up_proj"], { kind: "nf4", shape: [320, 128], ...source.nf4(name) });
+    const data = plain.float32("model.layers.1.mlp.up_proj.weight");
+    assert.deepEqual(weights["1.up_proj"], { kind: "f32", shape: [320, 128], data });
+    const kept = "model.layers.1.mlp.up_proj.weight";
+    assert.deepEqual([name, kept].map((name) => source.precision(name)), ["NF4", "BF16"]);
+    assert.deepEqual([name, kept].map((name) => source.fourBit(name)), ["own", "never"]);
+    assert.throws(() => Deno.statSync(cacheDir), Deno.errors.NotFound, "nothing to keep a second time");
+    source.close();
+    plain.close();
+  });
+});
+
+Deno.test("loadWeights() quantises what a bitsandbytes checkpoint stores in FP4 or in other blocks, and keeps that", async () => {
+  const name = "model.layers.0.mlp.up_proj.weight", state = `${name}.quant_state.bitsandbytes__`;
+  const change = ({ tensors }: TinyModel) => {
+    const stored = tensors.get(`${state}nf4`)!, text = new TextDecoder().decode(stored.bytes).replace('"nf4"', '"fp4"');
+    tensors.delete(`${state}nf4`);
+    tensors.set(`${state}fp4`, { ...stored, bytes: new TextEncoder().encode(text) });
+  };
+  await withTinyModel({ name: "llama3_bnb4", change }, (folder) => {
+    const options: LoadOptions = { linear: "nf4", cacheDir: `${folder}/cache` }, source = openModel(folder);
+    const { packed, absmax } = quantizeNf4(source.float32(name) as Float32Array);
+    const expected = { kind: "nf4", shape: [320, 128], packed, absmax: quantizeAbsmax(absmax) };
+    assert.deepEqual([source.precision(name), source.fourBit(name)], ["FP4", "quantise"]);
+    for (const time of ["made", "read"]) assert.deepEqual(load(folder, options)["0.up_proj"], expected, time);
+    // The cache holds this weight alone: codes, maxima, digests.
+    const [{ name: file }] = Deno.readDirSync(`${folder}/cache`);
+    assert.ok(Deno.statSync(`${folder}/cache/${file}`).size < packed.length + absmax.length + 1000);
+    source.close();
   });
 });

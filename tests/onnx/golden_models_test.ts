@@ -3,10 +3,12 @@ import assert from "node:assert/strict";
 import { projections } from "../../lib/model/names.ts";
 import { createOnnxExecutor } from "../../lib/onnx/executor.ts";
 import type { Executor } from "../../lib/ops.ts";
+import { checkBnb4Logits } from "../helpers/bnb4_models.ts";
 import { collect, goldenGenerator, withoutCache } from "../helpers/generation.ts";
 import { checkGoldenLogits, checkGoldenTraining, goldenModels } from "../helpers/golden_models.ts";
+import { checkYarnLogits } from "../helpers/yarn_model.ts";
 
-async function withExecutor(use: (executor: Executor) => Promise<void>): Promise<void> {
+async function withExecutor(use: (executor: Executor) => Promise<unknown>): Promise<void> {
   const executor = createOnnxExecutor({ threads: 2 });
   try {
     await use(executor);
@@ -26,6 +28,14 @@ for (const name of goldenModels) {
     await withExecutor((executor) => checkGoldenTraining(name, { executor, ...limits, split: true, keepLayers: 1 }));
   });
 }
+
+Deno.test("createOnnxExecutor() gives PyTorch's logits for bitsandbytes 4-bit checkpoints", async () => {
+  await withExecutor((executor) => checkBnb4Logits({ executor, rtol: 1e-4 }));
+});
+
+Deno.test("createOnnxExecutor() computes a model with YaRN as the float64 reference", async () => {
+  await withExecutor((executor) => checkYarnLogits({ executor, rtol: 1e-4 }));
+});
 
 Deno.test("createOnnxExecutor() generates with DoRA as without a cache", async () => {
   const lora = { r: 3, lora_alpha: 6, lora_dropout: 0, use_rslora: true, use_dora: true, seed: 1 };

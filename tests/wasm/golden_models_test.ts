@@ -2,8 +2,10 @@
 import assert from "node:assert/strict";
 import { projections } from "../../lib/model/names.ts";
 import { createWasmExecutor } from "../../lib/wasm/executor.ts";
+import { checkBnb4Logits } from "../helpers/bnb4_models.ts";
 import { collect, goldenGenerator, withoutCache } from "../helpers/generation.ts";
 import { checkGoldenLogits, goldenModels } from "../helpers/golden_models.ts";
+import { checkYarnLogits } from "../helpers/yarn_model.ts";
 
 for (const name of goldenModels) {
   Deno.test(`createWasmExecutor() gives PyTorch's logits for ${name}`, async () => {
@@ -12,6 +14,18 @@ for (const name of goldenModels) {
     await executor.dispose();
   });
 }
+
+Deno.test("createWasmExecutor() gives PyTorch's logits for bitsandbytes 4-bit checkpoints", async () => {
+  const executor = await createWasmExecutor({ threads: 2 });
+  await checkBnb4Logits({ executor, rtol: 1e-3 });
+  await executor.dispose();
+});
+
+Deno.test("createWasmExecutor() computes a model with YaRN as the float64 reference", async () => {
+  const executor = await createWasmExecutor({ threads: 2 });
+  await checkYarnLogits({ executor, rtol: 1e-4 });
+  await executor.dispose();
+});
 
 Deno.test("createWasmExecutor() generates with DoRA as without a cache", async () => {
   const lora = { r: 3, lora_alpha: 6, lora_dropout: 0, use_rslora: true, use_dora: true, seed: 1 };
