@@ -7,11 +7,11 @@
 ;; Memory: 0 the job's number, 4 its list (0: the threads end), 8 threads that sleep until the next job, 64 threads that
 ;; have come to the barrier, 128 barriers passed, 132 threads that sleep at one.
 
-;; Waits until the word at $at is no longer $old: asks for it for a while (some 50 us), then sleeps. $sleepers counts those who do.
-(func $await (param $at i32) (param $old i32) (param $sleepers i32) (local $tries i32)
+;; Waits until the word at $at is no longer $old: asks for it so many times, then sleeps. $sleepers counts those who do.
+(func $await (param $at i32) (param $old i32) (param $times i32) (param $sleepers i32) (local $tries i32)
   (loop $again
     (if (i32.ne (i32.atomic.load (local.get $at)) (local.get $old)) (then (return)))
-    (br_if $again (i32.lt_u (local.tee $tries (i32.add (local.get $tries) (i32.const 1))) (i32.const 20000))))
+    (br_if $again (i32.lt_u (local.tee $tries (i32.add (local.get $tries) (i32.const 1))) (local.get $times))))
   (drop (i32.atomic.rmw.add (local.get $sleepers) (i32.const 1)))
   (loop $asleep
     (drop (memory.atomic.wait32 (local.get $at) (local.get $old) (i64.const -1)))
@@ -29,7 +29,8 @@
     (then
       (i32.atomic.store (i32.const 64) (i32.const 0))
       (call $advance (i32.const 128) (i32.const 132)))
-    (else (call $await (i32.const 128) (local.get $passed) (i32.const 132)))))
+    ;; Some 500 us: the others are at work, and sleep costs more than a difference in what they do.
+    (else (call $await (i32.const 128) (local.get $passed) (i32.const 200000) (i32.const 132)))))
 
 (func $calls (param $list i32) (param $thread i32) (param $threads i32) (local $kernel i32)
   (loop $next
@@ -49,7 +50,8 @@
 ;; Every other thread: works through lists until it is told to end. $job: the number of the last list before.
 (func (export "work") (param $thread i32) (param $threads i32) (param $job i32) (local $list i32)
   (loop $next
-    (call $await (i32.const 0) (local.get $job) (i32.const 8))
+    ;; Some 50 us: what comes between two lists takes as long as it takes.
+    (call $await (i32.const 0) (local.get $job) (i32.const 20000) (i32.const 8))
     (local.set $job (i32.atomic.load (i32.const 0)))
     (local.set $list (i32.atomic.load (i32.const 4)))
     (if (i32.eqz (local.get $list)) (then (return)))
