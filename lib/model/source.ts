@@ -9,16 +9,15 @@
 import { createHash } from "node:crypto";
 import { nearest, UserError } from "../errors.ts";
 import { f16ToF32, f32ToF16 } from "../formats/float16.ts";
-import { openGguf } from "../formats/gguf.ts";
 import { elementCount } from "../formats/tensor_file.ts";
 import { blockTypes, toFloat32 } from "../quant/decode.ts";
 import type { ModelConfig } from "./config.ts";
+import { openGgufFiles } from "./gguf_files.ts";
 import {
   folderChatTemplate,
   kindOfPath,
   openFolderTensors,
   type OpenTensors,
-  openTensors,
   readGenerationConfig,
   readJson,
   type TokenizerFiles,
@@ -57,7 +56,7 @@ export interface ModelSource {
   close(): void;
 }
 
-/** Opens a folder with config.json and safetensors, or a GGUF file. UserError for everything that cannot be used. */
+/** Opens a folder with config.json and safetensors, or a GGUF file (or the first of its parts). UserError for everything that cannot be used. */
 export function openModel(path: string): ModelSource {
   const kind = kindOfPath(path);
   if (kind === "nothing") {
@@ -96,7 +95,7 @@ function openFolder(path: string): ModelSource {
 }
 
 function openGgufModel(path: string): ModelSource {
-  const file = openTensors(path, openGguf);
+  const file = openGgufFiles(path);
   try {
     const factors = file.tensors.get("rope_freqs.weight");
     const config = configFromGguf(file.metadata, {

@@ -2,14 +2,8 @@
  * ggml's own functions for single blocks, out of the llama.cpp that the tests install (tests/helpers/llama_cpp.ts): what
  * it stores for numbers, and what it reads out of bytes. Null where llama.cpp is not there.
  */
-import { fileURLToPath } from "node:url";
 import { blockTypes } from "../../lib/quant/decode.ts";
-import { llamaCppMissing } from "./llama_cpp.ts";
-
-/** Where the libraries of node-llama-cpp's CPU binary lie. */
-export const llamaCppLibraries = fileURLToPath(
-  new URL("../llama_cpp/node_modules/@node-llama-cpp/linux-x64/bins/linux-x64/", import.meta.url),
-);
+import { llamaCppLibraries, llamaCppMissing } from "./llama_cpp.ts";
 
 export interface Ggml {
   /** x [rows * columns] as blocks, without importance matrix. */
