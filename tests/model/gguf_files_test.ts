@@ -1,5 +1,6 @@
 // GGUF models in parts: written as gguf-split cuts them, read from the first part, refused when parts do not belong together.
 import assert from "node:assert/strict";
+import fc from "fast-check";
 import { exportGguf } from "../../lib/export/gguf.ts";
 import { writeAtomic } from "../../lib/files/atomic.ts";
 import { openFile } from "../../lib/files/file_source.ts";
@@ -9,7 +10,7 @@ import type { TypedValue } from "../../lib/formats/gguf_values.ts";
 import { writeGguf } from "../../lib/formats/gguf_write.ts";
 import { openGgufFiles } from "../../lib/model/gguf_files.ts";
 import { openModel } from "../../lib/model/source.ts";
-import { assertRefused } from "../helpers/bytes.ts";
+import { assertRefused, assertUserError } from "../helpers/bytes.ts";
 import { llamaCpp, llamaCppMissing } from "../helpers/llama_cpp.ts";
 import { inTempFolder } from "../helpers/temp_folder.ts";
 import { makeTinyFolder } from "../helpers/tiny_folders.ts";
@@ -122,6 +123,45 @@ Deno.test("parts that are missing, misnamed or of different models are refused w
       good();
       assertRefused(() => openGgufFiles(spoil()), message, what);
     }
+  });
+});
+
+Deno.test("a model cut anywhere reads as the whole one, and any damage to a part is read or refused", async () => {
+  await inTempFolder((dir) => {
+    const source = openModel(makeTinyFolder("qwen2", dir)), gguf = `${dir}/m.gguf`;
+    exportGguf(gguf, { source, adapter: null, dtype: "Q4_0" });
+    const whole = openGgufFiles(gguf);
+    let refused = 0;
+    fc.assert(
+      fc.property(
+        fc.integer({ min: 1, max: 300_000 }),
+        fc.nat(),
+        fc.nat(),
+        fc.nat(255),
+        (maxBytes, which, place, value) => {
+          const paths = exportGguf(gguf, { source, adapter: null, dtype: "Q4_0", maxBytes });
+          const joined = openGgufFiles(paths[0]);
+          const part = paths[which % paths.length], headerBytes = joined.files[which % paths.length].headerBytes;
+          assert.deepEqual([...joined.tensors.keys()], [...whole.tensors.keys()]);
+          for (const name of whole.tensors.keys()) assert.deepEqual(joined.bytes(name), whole.bytes(name), name);
+          joined.close();
+          const bytes = Deno.readFileSync(part);
+          bytes[place % headerBytes] = value;
+          Deno.writeFileSync(part, bytes);
+          try {
+            openGgufFiles(paths[0]).close();
+          } catch (error) {
+            assertUserError(error, part);
+            refused++;
+          }
+          for (const path of paths) if (path !== gguf) Deno.removeSync(path);
+        },
+      ),
+      { numRuns: 25 },
+    );
+    assert.ok(refused > 2, `${refused} refused`);
+    whole.close();
+    source.close();
   });
 });
 
