@@ -65,15 +65,12 @@ export function toolTurnsOf(template: ChatTemplate, turns: Turns): ToolTurns | n
         tools: count > 0 ? functions.slice(0, count) : undefined,
         addGenerationPrompt,
       });
-      return text.replace(functionPattern, (_, name) => `\u0001${name}\u0001`).replace(
-        partPattern,
-        (_, name) => `\u0002${name}\u0002`,
-      ).replace(argumentPattern, "\u0001ARG\u0001");
+      return text.replace(functionPattern, "⟦$1⟧").replace(partPattern, "⟪$1⟫").replace(argumentPattern, "⟦ARG⟧");
     } catch {
       return null;
     }
   };
-  const found = cut(render, turns);
+  const found = textsOf(render);
   if (!found) return null;
   for (const letters of ["u", "uau", "ucr", "ucrr", "ucrau", "ucrcr", "ucraucr", "udrr"]) {
     for (const start of found.openingWithSystem ? ["", "s"] : [""]) {
@@ -90,14 +87,15 @@ export function toolTurnsOf(template: ChatTemplate, turns: Turns): ToolTurns | n
 
 type Render = (letters: string, count: number) => string | null;
 
-function cut(render: Render, turns: Turns): ToolTurns | null {
-  const one = render("u", 1), two = render("u", 2), isWhole = two?.includes("\u0001one\u0001") ?? false;
+/** Cuts rendered conversations at the marked places: ⟦one⟧ a whole function, ⟪one⟫ its inner part, ⟦ARG⟧ arguments. */
+function textsOf(render: Render): ToolTurns | null {
+  const one = render("u", 1), two = render("u", 2), isWhole = two?.includes("⟦one⟧") ?? false;
   const opening = one && two ? openingOf(one, two) : null;
   const called = render("ucr", 1), again = render("ucrr", 1), doubled = render("udrr", 1);
   if (!opening || !called || !again) return null;
   const isJson = called.includes(JSON.stringify(result)), shown = isJson ? JSON.stringify(result) : result;
   // Behind the user's text: call, its arguments, result.
-  const parts = called.slice(called.indexOf(user) + user.length).split(/one_CALLED|\u0001ARG\u0001/);
+  const parts = called.slice(called.indexOf(user) + user.length).split(/one_CALLED|⟦ARG⟧/);
   const results = parts[2]?.split(shown), both = again.split(shown);
   if (parts.length !== 3 || results.length !== 2 || both.length !== 3 || !parts[0].startsWith(opening.end)) return null;
   const withSystem = [render("su", 1), render("su", 2)];
@@ -112,7 +110,7 @@ function cut(render: Render, turns: Turns): ToolTurns | null {
     call: {
       before: parts[0].slice(opening.end.length),
       middle: parts[1],
-      between: doubled?.split(/\u0001ARG\u0001|two_CALLED/)[1] ?? "",
+      between: doubled?.split(/⟦ARG⟧|two_CALLED/)[1] ?? "",
     },
     result: { before: results[0], between: both[1], after: results[1] },
     isJson,
@@ -121,7 +119,7 @@ function cut(render: Render, turns: Turns): ToolTurns | null {
 
 /** What stands around one function and around two before the user's text. */
 function openingOf(one: string, two: string): Opening | null {
-  const mark = /[\u0001\u0002](?:one|two)[\u0001\u0002]/, whole = new RegExp(`${mark.source}|${user}`);
+  const mark = /[⟦⟪](?:one|two)[⟧⟫]/, whole = new RegExp(`${mark.source}|${user}`);
   const [a, b] = [one.split(whole), two.split(whole)];
   if (a.length !== 3 || b.length !== 4) return null;
   return { before: a[0], between: b[1], after: a[1], end: a[2] };
@@ -133,14 +131,12 @@ function composed(
   turns: Turns,
   { letters, count }: { letters: string; count: number },
 ): string {
-  const mark = found.isWhole ? "\u0001" : "\u0002", list = ["one", "two"].slice(0, count);
+  const list = ["one", "two"].slice(0, count).map((name) => found.isWhole ? `⟦${name}⟧` : `⟪${name}⟫`);
   const shown = found.isJson ? JSON.stringify(result) : result;
   const calling = (names: string[]) =>
-    names.map((name, i) =>
-      (i > 0 ? found.call.between : found.call.before) + `${name}_CALLED${found.call.middle}\u0001ARG\u0001`
-    ).join("");
-  const first = ({ before, between, after, end }: Opening) =>
-    before + list.map((name) => mark + name + mark).join(between) + after + user + end;
+    names.map((name, i) => (i > 0 ? found.call.between : found.call.before) + `${name}_CALLED${found.call.middle}⟦ARG⟧`)
+      .join("");
+  const first = ({ before, between, after, end }: Opening) => before + list.join(between) + after + user + end;
   const hasSystem = letters.startsWith("s"), rest = hasSystem ? letters.slice(1) : letters;
   const text = [...rest].map((letter, i) => {
     const before = i > 0 && rest[i - 1] === "r" && letter !== "r" ? found.result.after : "";
