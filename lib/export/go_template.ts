@@ -28,7 +28,7 @@ export function goTemplateOfChat(chat: ChatTemplate, options: { dropBos: boolean
   const turns = turnsOf(chat);
   if (turns) {
     const bos = options.dropBos ? chat.bosToken ?? "" : "";
-    const tools = toolTurnsOf(chat, turns), cut = withoutStart(turns, bos);
+    const tools = turns.lastWithSystem ? null : toolTurnsOf(chat, turns), cut = withoutStart(turns, bos);
     const text = tools ? templateWithTools(cut, withoutToolStart(tools, bos)) : templateOfTurns(cut);
     return { text, stops: startMarks(turns), exact: true, losesTools: !tools && /\btools\b/.test(chat.template) };
   }
@@ -40,6 +40,7 @@ export function goTemplateOfChat(chat: ChatTemplate, options: { dropBos: boolean
 
 const content = "{{ .Content }}", systemText = "{{ $.System }}";
 /** System messages stay in Ollama's list, so the first user message may be the second message. */
+const isLast = "(eq (len (slice $.Messages $i)) 1)";
 const isFirstUser = '(eq .Role "user") (or (eq $i 0) (and $.System (eq $i 1)))';
 
 function templateOfTurns(turns: Turns): string {
@@ -48,20 +49,25 @@ function templateOfTurns(turns: Turns): string {
     `{{ if and ${isFirstUser} }}`,
     openingOf(turns),
     '{{ else if eq .Role "user" }}',
-    around(turns.later, content),
+    turns.lastWithSystem ? eitherOf(isLast, turns.lastWithSystem, turns.later) : around(turns.later, content),
     '{{ else if eq .Role "assistant" }}',
     around([turns.answer, ""], content),
     "{{ end }}",
-    '{{ if and (eq .Role "user") (eq (len (slice $.Messages $i)) 1) }}',
+    `{{ if and (eq .Role "user") ${isLast} }}`,
     literal(turns.generation),
     "{{ end }}{{ end }}",
   ].join("");
 }
 
-function openingOf({ first, firstWithSystem }: Turns): string {
-  const bare = around(first, content);
-  if (!firstWithSystem) return bare;
-  return `{{ if $.System }}${around(firstWithSystem, systemText, content)}{{ else }}${bare}{{ end }}`;
+function openingOf({ first, firstWithSystem, lastWithSystem }: Turns): string {
+  if (!firstWithSystem) return around(first, content);
+  return eitherOf(lastWithSystem ? isLast : "", firstWithSystem, first);
+}
+
+/** A user message with the system message, where there is one and `condition` holds, or by itself. */
+function eitherOf(condition: string, withSystem: readonly string[], bare: readonly string[]): string {
+  const test = condition ? `and $.System ${condition}` : "$.System";
+  return `{{ if ${test} }}${around(withSystem, systemText, content)}{{ else }}${around(bare, content)}{{ end }}`;
 }
 
 /** The same with functions. What ends a run of results is written when another message, or none, follows. */

@@ -43,6 +43,17 @@ const chatTemplates: Record<string, { template: string; bosToken: string; eosTok
     bosToken: "<s>",
     eosToken: "</s>",
   },
+  mistralV3: {
+    template: "{%- if messages[0]['role'] == 'system' %}{%- set system_message = messages[0]['content'] %}" +
+      "{%- set loop_messages = messages[1:] %}{%- else %}{%- set loop_messages = messages %}{%- endif %}{{- bos_token }}" +
+      "{%- for message in loop_messages %}{%- if message['role'] == 'user' %}" +
+      "{%- if loop.last and system_message is defined %}" +
+      "{{- '[INST] ' + system_message + '\n\n' + message['content'] + '[/INST]' }}{%- else %}" +
+      "{{- '[INST] ' + message['content'] + '[/INST]' }}{%- endif %}" +
+      "{%- else %}{{- ' ' + message['content'] | trim + eos_token }}{%- endif %}{%- endfor %}",
+    bosToken: "<s>",
+    eosToken: "</s>",
+  },
   odd: {
     template:
       "{% for m in messages %}{{ '<{{ \"\"\"' + m['role'] + '}}>\r\n' + m['content'] + '</end>' }}{% endfor %}" +
