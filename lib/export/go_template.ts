@@ -76,6 +76,9 @@ function templateWithTools(turns: Turns, tools: ToolTurns): string {
   const listed = ({ before, between, after, end }: ToolTurns["opening"]) =>
     literal(before) + `{{ range $n, $_ := $.Tools }}{{ if $n }}${literal(between)}{{ end }}` +
     `{{ ${isWhole ? "." : ".Function"} }}{{ end }}` + literal(after) + content + literal(end);
+  /** Characters with which a call and any other answer begin alike. */
+  let shared = 0;
+  while (shared < turns.answer.length && turns.answer[shared] === call.before[shared]) shared++;
   const bare = listed(opening);
   const withTools = openingWithSystem
     ? `{{ if $.System }}${literal(openingWithSystem.before)}${systemText}${listed(openingWithSystem.rest)}` +
@@ -88,11 +91,12 @@ function templateWithTools(turns: Turns, tools: ToolTurns): string {
     `{{ if $.Tools }}${withTools}{{ else }}${openingOf(turns)}{{ end }}`,
     '{{ else if eq .Role "user" }}',
     around(turns.later, content),
-    '{{ else if and (eq .Role "assistant") .ToolCalls }}',
-    `{{ range $n, $_ := .ToolCalls }}{{ if $n }}${literal(call.between)}{{ else }}${literal(call.before)}{{ end }}`,
+    `{{ else if eq .Role "assistant" }}${literal(turns.answer.slice(0, shared))}`,
+    // Ollama takes the first text in here, up to a brace, for the mark by which it knows that the model calls.
+    `{{ if .ToolCalls }}{{ range $n, $_ := .ToolCalls }}{{ if eq $n 0 }}${literal(call.before.slice(shared))}`,
+    `{{ else }}${literal(call.between)}{{ end }}`,
     `{{ .Function.Name }}${literal(call.middle)}{{ .Function.Arguments }}{{ end }}`,
-    '{{ else if eq .Role "assistant" }}',
-    around([turns.answer, ""], content),
+    `{{ else }}${literal(turns.answer.slice(shared))}${content}{{ end }}`,
     '{{ else if eq .Role "tool" }}',
     `{{ if eq $before "tool" }}${literal(result.between)}{{ else }}${literal(result.before)}{{ end }}`,
     isJson ? "{{ json .Content }}" : content,
@@ -137,9 +141,12 @@ function promptPart(text: string): string {
   return text.slice(0, at);
 }
 
-/** Text that Go's parser takes as text: its own delimiters, and the quotes that end a Modelfile's TEMPLATE, escaped. */
+/**
+ * Text that Go's parser takes as text: its own delimiters, a brace that would make one with what follows, and the quotes
+ * that end a Modelfile's TEMPLATE, escaped.
+ */
 function literal(text: string): string {
-  return text.replace(/\{\{|"""|\r/g, (found) => `{{ ${JSON.stringify(found)} }}`);
+  return text.replace(/\{\{|\{$|"""|\r/g, (found) => `{{ ${JSON.stringify(found)} }}`);
 }
 
 function withoutStart(turns: Turns, start: string): Turns {

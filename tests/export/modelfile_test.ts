@@ -173,6 +173,13 @@ Deno.test({
       add(name, { template, ...marks }, twoCalls);
     }
     add("llama32Template", { template: llama32Template, ...marks }, toolTalk);
+    // Ollama finds the mark of a call by the first text behind .ToolCalls.
+    const mark = "{{ if .ToolCalls }}{{ range $n, $_ := .ToolCalls }}{{ if eq $n 0 }}";
+    assert.ok(
+      cases[0].template.includes(`${mark}<tool_call>\n{"name": "`) ||
+        cases[0].template.includes(`${mark}\n<tool_call>`),
+    );
+    assert.ok(cases.at(-1)!.template.includes(`${mark}{"name": "`));
     const found = await ollamaPrompts(cases);
     for (const [i, text] of found.entries()) assert.equal(text, expected[i], names[i]);
     assert.ok(found.length > 60, `${found.length} prompts`);
