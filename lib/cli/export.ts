@@ -52,7 +52,7 @@ Kinds (--to), with the size of Llama 3.1 8B and what the kind adds to that model
 The adapter is added in 32 bits to the weights of the base model's own file, not to the 4 bits of training, and the sum
 is rounded once. Where that file is itself in 4 bits (NF4, or a quantised GGUF) it is decoded first, and the result has
 lost twice: name an f16 or bf16 base with --base where there is one. Types are mixed by layer as llama-quantize does
-without importance matrix, to the same bytes; perplexities are those it states for Llama 3 8B. Small models lose more.`;
+without importance matrix, to its bytes; the perplexities are those it states for Llama 3 8B. Small models lose more.`;
 
 export async function command(args: string[]): Promise<number> {
   const line = readCommandLine({

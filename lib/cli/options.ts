@@ -284,7 +284,7 @@ export const options = {
     short: "t",
   }),
   split_max_size: text(
-    "cut a larger GGUF into files of at most this, 2G or 500M, for llama.cpp; Ollama reads none such",
+    "cut a larger GGUF into files of this size, 2G or 500M; Ollama reads none such",
     {
       ...exporting,
       default: null,
