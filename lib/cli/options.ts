@@ -20,6 +20,12 @@ import {
 
 export const modules = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"] as const;
 
+/** What a trained model may be written as; `ftl export --help` says what each costs. */
+export const exportFormats = [
+  ...["f16", "bf16", "q8_0", "q6_k", "q5_k_m", "q4_k_m", "q4_0"] as const,
+  ...["lora", "safetensors"] as const,
+] as const;
+
 const data = { commands: ["train"], group: "Model and data" } as const;
 const output = { commands: ["train"], group: "Output" } as const;
 const adapter = { commands: ["train"], group: "Adapter (LoRA)" } as const;
@@ -86,7 +92,7 @@ export const options = {
   save_total_limit: integer("checkpoints kept, the newest", { ...output, default: 2, min: 1 }),
   export: list("what to export after training, as ftl export --to", {
     ...output,
-    choices: ["f16", "bf16", "q8_0", "lora", "safetensors"],
+    choices: exportFormats,
     default: [],
   }),
   resume: text("continue an interrupted run from its last checkpoint, with its settings", {
@@ -276,12 +282,20 @@ export const options = {
     min: 0,
     max: 100_000,
   }),
-  to: list("GGUF in f16, bf16 or q8_0 with an Ollama Modelfile, lora (GGUF adapter), or merged safetensors", {
+  to: list("what to write, one or more of the kinds above", {
     ...exporting,
-    choices: ["f16", "bf16", "q8_0", "lora", "safetensors"],
+    choices: exportFormats,
     default: ["f16"],
     short: "t",
   }),
+  split_max_size: text(
+    "cut a larger GGUF into files of this size, 2G or 500M; Ollama reads none such",
+    {
+      ...exporting,
+      default: null,
+      placeholder: "size",
+    },
+  ),
   output: text("where to write (default: export/ in the run folder)", {
     ...exporting,
     default: null,

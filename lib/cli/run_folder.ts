@@ -56,7 +56,10 @@ export function reopenRunFolder(path: string): RunFolder {
 
 /** "smollm2-135m", "models/Llama 3/model.gguf" -> "model" */
 export function runName(model: string): string {
-  const name = basename(model.replace(/[\\/]+$/, "")).replace(/\.gguf$/i, "").replace(/[^\w.-]+/g, "-").toLowerCase();
+  const name = basename(model.replace(/[\\/]+$/, "")).replace(/(-\d{5}-of-\d{5})?\.gguf$/i, "").replace(
+    /[^\w.-]+/g,
+    "-",
+  ).toLowerCase();
   return name || "run";
 }
 

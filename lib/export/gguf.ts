@@ -1,21 +1,25 @@
 /**
- * Writes a model, with or without an adapter merged in, as one GGUF file for llama.cpp, Ollama and their kin.
+ * Writes a model, with or without an adapter merged in, as GGUF for llama.cpp, Ollama and their kin: one file, or parts
+ * of a size that the user sets.
  *
  * A model that came as GGUF keeps all its metadata; one that came as a Hugging Face folder gets the keys and the
- * tokenizer made from its files. Tensors are merged, reordered and encoded one at a time, and the file appears under its
- * name only when it is whole.
+ * tokenizer made from its files. Tensors are merged in f32, reordered and quantised once, one at a time, and the files
+ * appear under their names only when all of them are whole.
  */
+import { UserError } from "../errors.ts";
 import { openFile } from "../files/file_source.ts";
-import { writeAtomic } from "../files/atomic.ts";
+import { writeAllAtomic } from "../files/atomic.ts";
 import { openGguf } from "../formats/gguf.ts";
-import type { TypedValue } from "../formats/gguf_values.ts";
+import { maxParts, partKeys, partPath } from "../formats/gguf_parts.ts";
+import { defaultAlignment, type TypedValue } from "../formats/gguf_values.ts";
 import { writeGguf } from "../formats/gguf_write.ts";
 import type { LazyTensor } from "../formats/tensor_file.ts";
-import { type ModelTensor, reorderHeads } from "../model/names.ts";
+import { reorderHeads } from "../model/names.ts";
 import type { ModelSource } from "../model/source.ts";
 import { tokenizerFromJson } from "../text/tokenizer.ts";
-import { lazyTensor, type StoredType } from "./encode.ts";
-import { fileTypes, type Metadata, modelKeys, ropeFactors, value } from "./gguf_keys.ts";
+import { lazyTensor } from "./encode.ts";
+import { kindKeys, type Metadata, modelKeys, ropeFactors, value } from "./gguf_keys.ts";
+import { type GgufKind, storedType } from "./gguf_kinds.ts";
 import { type ExportAdapter, type MergedModel, mergedModel } from "./merge.ts";
 import { tokenizerKeys } from "./tokenizer_keys.ts";
 
@@ -23,25 +27,60 @@ export interface GgufExport {
   source: ModelSource;
   /** Merged in; null writes the model as it is. */
   adapter: ExportAdapter | null;
-  /** Of matrices; norms and biases are always F32, and rows that are not whole Q8_0 blocks F16. */
-  dtype: StoredType;
+  /** What llama.cpp calls the whole file; gguf_kinds.ts says what each tensor becomes. */
+  dtype: GgufKind;
   /** general.name; by default the model's own. */
   name?: string;
   /** Jinja chat template to store instead of the model's own, which null leaves out. */
   chatTemplate?: string | null;
+  /** Bytes of tensors that a file may hold, before the model is cut into parts. A tensor is never cut. */
+  maxBytes?: number;
   /** Called after each tensor. */
   progress?: (done: number, total: number) => void;
 }
 
-/** Writes the file. UserError when the model cannot be said in GGUF, or the file cannot be written. */
-export function exportGguf(path: string, options: GgufExport): void {
-  const model = mergedModel(options.source, options.adapter);
-  const tensors = ggufTensors(model, options);
-  writeAtomic(path, writeGguf(ggufMetadata(options), tensors));
+/**
+ * Writes the file, or where `maxBytes` is too little for one the parts of `path`; returns the paths. UserError when the
+ * model cannot be said in GGUF, or a file cannot be written.
+ */
+export function exportGguf(path: string, options: GgufExport): string[] {
+  const tensors = ggufTensors(mergedModel(options.source, options.adapter), options);
+  const metadata = ggufMetadata(options), parts = cutAt(options.maxBytes ?? Infinity, tensors), count = parts.length;
+  if (count > maxParts) {
+    throw new UserError(`Cannot cut ${options.source.config.name} into ${count} parts: ${maxParts} can be named`, {
+      hint: "Allow larger files.",
+    });
+  }
+  const files = parts.map((part, no) => {
+    const keys = count === 1 ? metadata : [
+      ...(no === 0 ? metadata : []),
+      ...partKeys({ no, count, tensors: tensors.length }),
+    ];
+    const name = count === 1 ? path : partPath(path.replace(/\.gguf$/, ""), { no, count });
+    return { path: name, chunks: writeGguf(keys, part) };
+  });
+  writeAllAtomic(files);
+  return files.map(({ path }) => path);
+}
+
+/** The tensors in parts of at most `limit` bytes each, as gguf-split --split-max-size cuts them. */
+function cutAt(limit: number, tensors: LazyTensor[]): LazyTensor[][] {
+  const parts: LazyTensor[][] = [[]];
+  let bytes = 0;
+  for (const tensor of tensors) {
+    const more = Math.ceil(tensor.byteLength / defaultAlignment) * defaultAlignment;
+    if (bytes + more > limit && bytes > 0) {
+      parts.push([]);
+      bytes = 0;
+    }
+    parts.at(-1)!.push(tensor);
+    bytes += more;
+  }
+  return parts;
 }
 
 /** All metadata of the file to write. */
-export function ggufMetadata(options: Omit<GgufExport, "adapter" | "progress">): Metadata {
+export function ggufMetadata(options: Pick<GgufExport, "source" | "dtype" | "name" | "chatTemplate">): Metadata {
   const { source, dtype } = options;
   const chatTemplate = options.chatTemplate === undefined ? source.chatTemplate : options.chatTemplate;
   const name = options.name ?? source.config.name;
@@ -63,12 +102,11 @@ export function ggufMetadata(options: Omit<GgufExport, "adapter" | "progress">):
 /** The metadata of another GGUF file, with what is no longer true of it changed or left out. */
 function copiedMetadata(
   path: string,
-  { dtype, name, chatTemplate }: { dtype: StoredType; name: string; chatTemplate: string | null },
+  { dtype, name, chatTemplate }: { dtype: GgufKind; name: string; chatTemplate: string | null },
 ): Metadata {
   const changed = new Map<string, TypedValue | null>([
     ["general.name", value("string", name)],
-    ["general.file_type", value("uint32", fileTypes[dtype])],
-    ["general.quantization_version", value("uint32", 2)],
+    ...kindKeys(dtype),
     ["tokenizer.chat_template", chatTemplate === null ? null : value("string", chatTemplate)],
   ]);
   const source = openFile(path);
@@ -86,7 +124,7 @@ function copiedMetadata(
 /** The file's tensors, in the order of a forward pass. */
 export function ggufTensors(
   model: MergedModel,
-  { dtype, progress }: { dtype: StoredType; progress?: (done: number, total: number) => void },
+  { dtype, progress }: { dtype: GgufKind; progress?: (done: number, total: number) => void },
 ): LazyTensor[] {
   const { config, tensors } = model;
   const factors = ropeFactors(config);
@@ -96,7 +134,7 @@ export function ggufTensors(
   return [
     ...rope,
     ...tensors.map((tensor, i) => {
-      const about = { name: tensor.gguf, shape: tensor.shape, dtype: storedType(tensor, dtype) };
+      const about = { name: tensor.gguf, shape: tensor.shape, dtype: storedType(tensor, { kind: dtype, config }) };
       return lazyTensor(about, () => {
         progress?.(i + 1, tensors.length);
         const x = model.float32(tensor.name);
@@ -105,9 +143,4 @@ export function ggufTensors(
       });
     }),
   ];
-}
-
-function storedType(tensor: ModelTensor, dtype: StoredType): StoredType {
-  if (tensor.shape.length === 1) return "F32";
-  return dtype === "Q8_0" && tensor.shape[1] % 32 !== 0 ? "F16" : dtype;
 }

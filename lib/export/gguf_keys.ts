@@ -7,12 +7,9 @@ import { UserError } from "../errors.ts";
 import type { GgufType, GgufValue, TypedValue } from "../formats/gguf_values.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { llama3Kept, yarnAttentionFactor } from "../model/rope.ts";
-import type { StoredType } from "./encode.ts";
+import { type GgufKind, ggufKinds } from "./gguf_kinds.ts";
 
 export type Metadata = [key: string, value: TypedValue][];
-
-/** general.file_type, llama.cpp's enum llama_ftype. */
-export const fileTypes: Record<StoredType, number> = { F32: 0, F16: 1, Q8_0: 7, BF16: 32 };
 
 /** The architecture's name in GGUF; Mistral is one of llama's models there. */
 export function ggufArchitecture(config: ModelConfig): string {
@@ -23,8 +20,16 @@ export function value(type: GgufType, value: GgufValue): TypedValue {
   return { type, value };
 }
 
+/** What says how the matrices are stored. */
+export function kindKeys(kind: GgufKind): Metadata {
+  return [
+    ["general.file_type", value("uint32", ggufKinds[kind].fileType)],
+    ["general.quantization_version", value("uint32", 2)],
+  ];
+}
+
 /** general.* and the architecture's own keys. UserError for a model that llama.cpp would compute differently. */
-export function modelKeys(config: ModelConfig, options: { dtype: StoredType; name: string }): Metadata {
+export function modelKeys(config: ModelConfig, options: { dtype: GgufKind; name: string }): Metadata {
   const architecture = ggufArchitecture(config);
   const count = (key: string, n: number): Metadata[number] => [`${architecture}.${key}`, value("uint32", n)];
   const real = (key: string, x: number): Metadata[number] => [`${architecture}.${key}`, value("float32", x)];
@@ -33,8 +38,7 @@ export function modelKeys(config: ModelConfig, options: { dtype: StoredType; nam
     ["general.architecture", value("string", architecture)],
     ["general.type", value("string", "model")],
     ["general.name", value("string", options.name)],
-    ["general.file_type", value("uint32", fileTypes[options.dtype])],
-    ["general.quantization_version", value("uint32", 2)],
+    ...kindKeys(options.dtype),
     count("vocab_size", config.vocabSize),
     count("context_length", config.maxPositions),
     count("embedding_length", config.hiddenSize),

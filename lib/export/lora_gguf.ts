@@ -12,8 +12,8 @@ import type { LazyTensor } from "../formats/tensor_file.ts";
 import { loraScale } from "../model/adapter.ts";
 import { reorderHeads } from "../model/names.ts";
 import type { ModelSource } from "../model/source.ts";
-import { lazyTensor, type StoredType } from "./encode.ts";
-import { fileTypes, ggufArchitecture, type Metadata, value } from "./gguf_keys.ts";
+import { type FloatType, lazyTensor } from "./encode.ts";
+import { ggufArchitecture, kindKeys, type Metadata, value } from "./gguf_keys.ts";
 import { type ExportAdapter, lowRanks } from "./merge.ts";
 
 export interface LoraGgufExport {
@@ -21,7 +21,7 @@ export interface LoraGgufExport {
   source: Pick<ModelSource, "config" | "tensors" | "path">;
   adapter: ExportAdapter;
   /** Default F32: an adapter is small. */
-  dtype?: Exclude<StoredType, "Q8_0">;
+  dtype?: FloatType;
   /** general.name. */
   name?: string;
 }
@@ -41,7 +41,7 @@ export function exportLoraGguf(path: string, { source, adapter, dtype = "F32", n
     const { a, b, r } = change;
     if (change.magnitude) {
       throw new UserError(`Cannot write the adapter as GGUF: it uses DoRA, which llama.cpp cannot put on a model`, {
-        hint: "Export the merged model instead (f16, bf16 or q8_0).",
+        hint: "Export the merged model instead (f16, q4_k_m or another).",
       });
     }
     const [outputs, inputs] = tensor.shape;
@@ -54,8 +54,7 @@ export function exportLoraGguf(path: string, { source, adapter, dtype = "F32", n
     ["general.architecture", value("string", ggufArchitecture(config))],
     ["general.type", value("string", "adapter")],
     ["general.name", value("string", name ?? `${config.name} LoRA`)],
-    ["general.file_type", value("uint32", fileTypes[dtype])],
-    ["general.quantization_version", value("uint32", 2)],
+    ...kindKeys(dtype),
     ["adapter.type", value("string", "lora")],
     ["adapter.lora.alpha", value("float32", loraScale(adapter.settings) * [...ranks][0])],
   ];

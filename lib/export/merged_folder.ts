@@ -11,7 +11,7 @@ import { writeSafetensors } from "../formats/safetensors.ts";
 import { kindOfPath, readJson } from "../model/model_files.ts";
 import type { ModelSource } from "../model/source.ts";
 import { rebuildTokenizer, type RebuiltTokenizer } from "../text/gguf_tokenizer.ts";
-import { lazyTensor, type StoredType } from "./encode.ts";
+import { type FloatType, lazyTensor } from "./encode.ts";
 import { hfConfig, hfGenerationConfig } from "./hf_config.ts";
 import { type ExportAdapter, mergedModel } from "./merge.ts";
 
@@ -19,7 +19,7 @@ export interface MergedFolderExport {
   source: ModelSource;
   /** Merged in; null writes the model as it is. */
   adapter: ExportAdapter | null;
-  dtype: Exclude<StoredType, "Q8_0">;
+  dtype: FloatType;
   /** Jinja chat template to store instead of the model's own. */
   chatTemplate?: string;
   /** Called after each tensor. */

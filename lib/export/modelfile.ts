@@ -25,6 +25,9 @@ export function modelfile({ gguf, adapter, template, ends, temperature = 0 }: Mo
     ...(template.exact
       ? []
       : ["# The chat template could not be converted exactly: compare its prompts with training's."]),
+    ...(template.losesTools
+      ? ["# Without functions: Ollama has no template for the way in which this model calls them."]
+      : []),
     `FROM ./${gguf}`,
     ...(adapter ? [`ADAPTER ./${adapter}`] : []),
     `TEMPLATE """${template.text}"""`,

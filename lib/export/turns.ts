@@ -14,6 +14,12 @@ export interface Turns {
   first: [before: string, after: string];
   /** Text, system message, text, first user message, text; null when the template refuses a system message. */
   firstWithSystem: [string, string, string] | null;
+  /**
+   * Where the system message does not stand before the first user message but before the last (Mistral): from the end of
+   * an answer to the system message, on to the user's, and after that. `firstWithSystem` is then for a first that is also
+   * the last.
+   */
+  lastWithSystem: [string, string, string] | null;
   /** From the end of an answer to the next user message, and after that. */
   later: [before: string, after: string];
   /** From the end of a user message's text to an answer already given. */
@@ -43,10 +49,14 @@ export function turnsOf(template: ChatTemplate): Turns | null {
   const turns: Turns = {
     first: [first[0], first[1]],
     firstWithSystem: systemParts(render("su", false)),
+    lastWithSystem: null,
     later: [later[2], later[3]],
     answer: later[1].slice(first[1].length),
     generation: prompt.slice(bare.length),
   };
+  if (turns.firstWithSystem && render("suau") !== compose(turns, conversation("suau"))) {
+    turns.lastWithSystem = lastParts(render("suau", false));
+  }
   for (const roles of ["u", "uau", "uauau", "uauauau"]) {
     if (render(roles) !== compose(turns, conversation(roles))) return null;
     if (turns.firstWithSystem && render("s" + roles) !== compose(turns, conversation("s" + roles))) return null;
@@ -60,10 +70,12 @@ export function compose(turns: Turns, messages: Message[]): string {
   const rest = system === null ? messages : messages.slice(1);
   const text = rest.map(({ role, content }, i) => {
     if (role === "assistant") return turns.answer + content;
-    if (i > 0) return turns.later[0] + content + turns.later[1];
-    if (system === null) return turns.first[0] + content + turns.first[1];
-    const parts = turns.firstWithSystem!;
-    return parts[0] + system + parts[1] + content + parts[2];
+    const { firstWithSystem, lastWithSystem } = turns;
+    const hasSystem = system !== null && (lastWithSystem ? i === rest.length - 1 : i === 0);
+    const parts = hasSystem ? i === 0 ? firstWithSystem : lastWithSystem : null;
+    if (parts) return parts[0] + system + parts[1] + content + parts[2];
+    const bare = i === 0 ? turns.first : turns.later;
+    return bare[0] + content + bare[1];
   });
   return text.join("") + turns.generation;
 }
@@ -73,6 +85,14 @@ function systemParts(rendered: string | null): [string, string, string] | null {
   const parts = rendered?.split(new RegExp(`${marks.system}|${marks.user}`));
   if (system < 0 || parts?.length !== 3 || rendered!.indexOf(marks.user) < system) return null;
   return [parts[0], parts[1], parts[2]];
+}
+
+/** The same of the last user message in "suau". */
+function lastParts(rendered: string | null): [string, string, string] | null {
+  const parts = rendered?.split(new RegExp(Object.values(marks).join("|")));
+  const order = rendered?.match(new RegExp(Object.values(marks).join("|"), "g"))?.join();
+  if (parts?.length !== 5 || order !== [marks.user, marks.assistant, marks.system, marks.user].join()) return null;
+  return [parts[2], parts[3], parts[4]];
 }
 
 /** Conversations are written as roles: "suau". */

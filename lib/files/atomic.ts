@@ -6,12 +6,22 @@ import { fileError } from "./file_error.ts";
 
 /** Writes `chunks` one after the other; they may be produced lazily. UserError for a full disk and the like. */
 export function writeAtomic(path: string, chunks: Iterable<Uint8Array> | Uint8Array): void {
-  const part = openPart(path);
+  writeAllAtomic([{ path, chunks: chunks instanceof Uint8Array ? [chunks] : chunks }]);
+}
+
+/** Files that belong together: none appears before all are written. The first gets its name last. */
+export function writeAllAtomic(files: readonly { path: string; chunks: Iterable<Uint8Array> }[]): void {
+  const parts: ReturnType<typeof openPart>[] = [];
   try {
-    for (const chunk of chunks instanceof Uint8Array ? [chunks] : chunks) part.write(chunk);
-    part.commit();
+    for (const { path, chunks } of files) {
+      const part = openPart(path);
+      parts.push(part);
+      for (const chunk of chunks) part.write(chunk);
+      part.finish();
+    }
+    for (const part of parts.toReversed()) part.appear();
   } catch (error) {
-    part.abandon();
+    for (const part of parts) part.abandon();
     throw error;
   }
 }
@@ -24,7 +34,8 @@ export async function writeAtomicStream(
   const part = openPart(path);
   try {
     await produce(part.write);
-    part.commit();
+    part.finish();
+    part.appear();
   } catch (error) {
     part.abandon();
     throw error;
@@ -56,10 +67,16 @@ function openPart(path: string) {
         for (let done = 0; done < bytes.length;) done += file.writeSync(bytes.subarray(done));
       });
     },
-    commit(): void {
+    /** Forces the bytes to disk. */
+    finish(): void {
       guard(() => {
         file.syncSync();
         close();
+      });
+    },
+    /** Gives the finished file its name. */
+    appear(): void {
+      guard(() => {
         Deno.renameSync(temporary, path);
         syncFolder(path);
       });

@@ -46,4 +46,7 @@ export const ggmlTypes: Record<string, GgmlType> = {
   TQ1_0: { block: 256, bytes: 54, id: 34 },
   TQ2_0: { block: 256, bytes: 66, id: 35 },
   MXFP4: { block: 32, bytes: 17, id: 39 },
+  NVFP4: { block: 64, bytes: 36, id: 40 },
+  Q1_0: { block: 128, bytes: 18, id: 41 },
+  Q2_0: { block: 64, bytes: 18, id: 42 },
 };

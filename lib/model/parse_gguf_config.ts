@@ -45,7 +45,9 @@ export function configFromGguf(
   const eos = ["tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id"].flatMap((key) => fields.ids(key));
   const config: ModelConfig = {
     architecture,
-    name: fields.text("general.name", { fallback: source.slice(source.lastIndexOf("/") + 1).replace(/\.gguf$/, "") }),
+    name: fields.text("general.name", {
+      fallback: source.slice(source.lastIndexOf("/") + 1).replace(/(-\d{5}-of-\d{5})?\.gguf$/, ""),
+    }),
     vocabSize: embedding ? embedding.shape[0] : fields.count("vocab_size"),
     hiddenSize,
     intermediateSize: fields.count("feed_forward_length", { max: 1 << 24 }),

@@ -9,18 +9,17 @@
 import { createHash } from "node:crypto";
 import { nearest, UserError } from "../errors.ts";
 import { f16ToF32, f32ToF16 } from "../formats/float16.ts";
-import { openGguf } from "../formats/gguf.ts";
 import { elementCount } from "../formats/tensor_file.ts";
 import { type Bnb4Weight, bnb4Weights, dequantizeBnb4, isBnb4Part, isOwnNf4, ownNf4 } from "../quant/bnb4.ts";
 import { blockTypes, decodableTypes, toFloat32 } from "../quant/decode.ts";
 import type { QuantizedWeight } from "../quant/double_quant.ts";
 import type { ModelConfig } from "./config.ts";
+import { openGgufFiles } from "./gguf_files.ts";
 import {
   folderChatTemplate,
   kindOfPath,
   openFolderTensors,
   type OpenTensors,
-  openTensors,
   readGenerationConfig,
   readJson,
   type TokenizerFiles,
@@ -67,7 +66,7 @@ export interface ModelSource {
   close(): void;
 }
 
-/** Opens a folder with config.json and safetensors, or a GGUF file. UserError for everything that cannot be used. */
+/** Opens a folder with config.json and safetensors, or a GGUF file (or the first of its parts). UserError for everything that cannot be used. */
 export function openModel(path: string): ModelSource {
   const kind = kindOfPath(path);
   if (kind === "nothing") {
@@ -116,7 +115,7 @@ function folderName(folder: string): string {
 }
 
 function openGgufModel(path: string): ModelSource {
-  const file = openTensors(path, openGguf);
+  const file = openGgufFiles(path);
   try {
     const factors = file.tensors.get("rope_freqs.weight");
     const config = configFromGguf(file.metadata, {

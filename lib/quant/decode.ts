@@ -9,6 +9,16 @@
 import { UserError } from "../errors.ts";
 import { bf16ToF32, f16ToF32, halfToFloat } from "../formats/float16.ts";
 import { ggmlTypes } from "../formats/ggml_types.ts";
+import {
+  decodeIQ4_NL,
+  decodeIQ4_XS,
+  decodeQ2_K,
+  decodeQ3_K,
+  decodeQ4_K,
+  decodeQ5_K,
+  decodeQ6_K,
+  decodeQ8_K,
+} from "./decode_k.ts";
 
 /** Elements and bytes of a block, and ggml's id, by type name. */
 export const blockTypes: Record<string, { block: number; bytes: number; id: number }> = ggmlTypes;
@@ -25,7 +35,14 @@ const decoders: Record<string, Decoder> = {
   Q5_0: decodeQ5_0,
   Q5_1: decodeQ5_1,
   Q8_0: decodeQ8_0,
+  Q2_K: decodeQ2_K,
+  Q3_K: decodeQ3_K,
+  Q4_K: decodeQ4_K,
+  Q5_K: decodeQ5_K,
   Q6_K: decodeQ6_K,
+  Q8_K: decodeQ8_K,
+  IQ4_NL: decodeIQ4_NL,
+  IQ4_XS: decodeIQ4_XS,
 };
 
 /** Names of the formats that toFloat32 reads. */
@@ -135,26 +152,5 @@ function decodeQ8_0(bytes: Uint8Array, out: Float32Array): void {
   for (let o = 0, p = 0; o < out.length; o += 32, p += 34) {
     const d = halfToFloat[bytes[p] | (bytes[p + 1] << 8)];
     for (let j = 0; j < 32; j++) out[o + j] = d * signed[p + 2 + j];
-  }
-}
-
-/**
- * Block of 256: 128 bytes of low nibbles, 64 bytes of upper two bits, 16 signed scales (one per 16 elements), f16 d.
- * Each half of 128 elements takes 64 + 32 + 8 of these. value = d * scale * (q - 32).
- */
-function decodeQ6_K(bytes: Uint8Array, out: Float32Array): void {
-  const signed = new Int8Array(bytes.buffer, bytes.byteOffset, bytes.length);
-  for (let o = 0, p = 0; o < out.length; p += 210) {
-    const d = halfToFloat[bytes[p + 208] | (bytes[p + 209] << 8)];
-    for (let half = 0; half < 2; half++, o += 128) {
-      const low = p + 64 * half, high = p + 128 + 32 * half, scale = p + 192 + 8 * half;
-      for (let l = 0; l < 32; l++) {
-        const s = scale + (l >> 4), h = bytes[high + l], a = bytes[low + l], b = bytes[low + 32 + l];
-        out[o + l] = d * signed[s] * (((a & 15) | ((h & 3) << 4)) - 32);
-        out[o + 32 + l] = d * signed[s + 2] * (((b & 15) | (((h >> 2) & 3) << 4)) - 32);
-        out[o + 64 + l] = d * signed[s + 4] * (((a >> 4) | (((h >> 4) & 3) << 4)) - 32);
-        out[o + 96 + l] = d * signed[s + 6] * (((b >> 4) | ((h >> 6) << 4)) - 32);
-      }
-    }
   }
 }

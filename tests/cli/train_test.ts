@@ -101,6 +101,18 @@ Deno.test("ftl run and ftl export take a run folder, and training can export by 
     assert.ok(list("run/export/merged").includes("tokenizer.json"));
     const merged = await ftl(["run", "run/export/model.F16.gguf", "hello", "--max-new-tokens", "3"]);
     assert.equal(merged.code, 0, merged.stderr);
+
+    const cut = await ftl(["export", "run", "--to", "q4_k_m", "--split-max-size", "0.1M", "-o", "cut"]);
+    assert.equal(cut.code, 0, cut.stderr);
+    const [first, ...others] = list("cut");
+    assert.match(first, /^model\.Q4_K_M-00001-of-0000\d\.gguf$/);
+    assert.ok(others.length > 0 && !others.includes("Modelfile"), `${others}`);
+    assert.match(cut.stdout, /next: llama-server -m cut\/model\.Q4_K_M-00001-of-.*; Ollama reads none such/);
+    const joined = await ftl(["run", `cut/${first}`, "hello", "--max-new-tokens", "3"]);
+    assert.equal(joined.code, 0, joined.stderr);
+    const size = await ftl(["export", "run", "--split-max-size", "2X"]);
+    assert.equal(size.code, 2);
+    assert.match(size.stderr, /--split-max-size: expected a size such as 500M or 2G, got "2X"/);
   });
 });
 

@@ -5,6 +5,7 @@ import { goTemplateOfChat, goTemplateOfInstruction } from "../../lib/export/go_t
 import { jinjaOfInstruction } from "../../lib/export/instruction_jinja.ts";
 import { modelfile } from "../../lib/export/modelfile.ts";
 import { type Message, renderChat } from "../../lib/text/chat_template.ts";
+import { llama32Template, qwenGroupedTemplate, qwenTemplate } from "../helpers/chat_templates.ts";
 import { goMissing, type OllamaCase, ollamaPrompts } from "../helpers/ollama_template.ts";
 
 /** Chat templates of the families, shortened where only tools are concerned. */
@@ -42,6 +43,17 @@ const chatTemplates: Record<string, { template: string; bosToken: string; eosTok
     bosToken: "<s>",
     eosToken: "</s>",
   },
+  mistralV3: {
+    template: "{%- if messages[0]['role'] == 'system' %}{%- set system_message = messages[0]['content'] %}" +
+      "{%- set loop_messages = messages[1:] %}{%- else %}{%- set loop_messages = messages %}{%- endif %}{{- bos_token }}" +
+      "{%- for message in loop_messages %}{%- if message['role'] == 'user' %}" +
+      "{%- if loop.last and system_message is defined %}" +
+      "{{- '[INST] ' + system_message + '\n\n' + message['content'] + '[/INST]' }}{%- else %}" +
+      "{{- '[INST] ' + message['content'] + '[/INST]' }}{%- endif %}" +
+      "{%- else %}{{- ' ' + message['content'] | trim + eos_token }}{%- endif %}{%- endfor %}",
+    bosToken: "<s>",
+    eosToken: "</s>",
+  },
   odd: {
     template:
       "{% for m in messages %}{{ '<{{ \"\"\"' + m['role'] + '}}>\r\n' + m['content'] + '</end>' }}{% endfor %}" +
@@ -76,6 +88,112 @@ Deno.test({
     }
     assert.deepEqual(await ollamaPrompts(cases), expected);
   },
+});
+
+const tools = ["current_weather", "stop"].map((name) => ({
+  type: "function",
+  function: {
+    name,
+    description: `To ${name} "now".`,
+    parameters: { type: "object", required: ["city"], properties: { city: { type: "string" } } },
+  },
+}));
+const call = (name: string, args: Record<string, unknown>, i = 0) => ({
+  id: `call0000${i}`,
+  type: "function",
+  function: { name, arguments: args },
+});
+const toolTalk: Message[] = [
+  { role: "user", content: "Weather in Accra?" },
+  { role: "assistant", content: "", tool_calls: [call("current_weather", { city: "Accra", days: [1, 2] })] },
+  { role: "tool", content: 'It is "31 C",\nhumid.', name: "current_weather", tool_call_id: "call00000" },
+  { role: "assistant", content: "Hot." },
+  { role: "user", content: "And stop?" },
+  { role: "assistant", content: "", tool_calls: [call("stop", {})] },
+  { role: "tool", content: "{}", name: "stop", tool_call_id: "call00000" },
+];
+const twoCalls: Message[] = [
+  toolTalk[0],
+  { role: "assistant", content: "", tool_calls: [call("current_weather", { city: "Ho" }), call("stop", {}, 1)] },
+  { role: "tool", content: "30", name: "current_weather", tool_call_id: "call00000" },
+  { role: "tool", content: "ok", name: "stop", tool_call_id: "call00001" },
+];
+const system2: Message = { role: "system", content: "Be kind." };
+
+/** What Go writes of JSON: the same value without spaces. */
+function withGoJson(text: string, values: unknown[]): string {
+  for (const value of values) {
+    for (const filter of ["tojson", "tojson(indent=4)"]) {
+      const spaced = renderChat(`{{ tools[0] | ${filter} }}`, { messages: [], tools: [value], source: "json" });
+      text = text.replaceAll(spaced, JSON.stringify(value));
+    }
+  }
+  return text;
+}
+
+Deno.test({
+  name:
+    "goTemplateOfChat() renders functions, calls and results in Go as the Jinja template does, but for JSON's spaces",
+  ignore: goMissing !== null,
+  fn: async () => {
+    const cases: OllamaCase[] = [], expected: string[] = [], names: string[] = [];
+    const add = (name: string, chat: { template: string; bosToken: string; eosToken: string }, talk: Message[]) => {
+      const go = goTemplateOfChat({ ...chat, source: name }, { dropBos: false })!;
+      assert.deepEqual([go.exact, go.losesTools, go.text.includes(".Tools")], [true, false, true], name);
+      for (const list of [[], tools.slice(0, 1), tools]) {
+        for (const messages of [talk, [system2, ...talk]]) {
+          for (const [i, { role }] of messages.entries()) {
+            if (role !== "user" && role !== "tool") continue;
+            // A template may ask for all results of a turn together.
+            if (messages[i + 1]?.role === "tool") continue;
+            const part = messages.slice(0, i + 1);
+            const options = { ...chat, messages: part, tools: list.length > 0 ? list : undefined, source: name };
+            const text = renderChat(chat.template, { ...options, addGenerationPrompt: true });
+            const args = part.flatMap((m) =>
+              (m.tool_calls as ReturnType<typeof call>[] ?? []).map((c) => c.function.arguments)
+            );
+            cases.push({
+              template: go.text,
+              messages: part.map(({ role, content, tool_calls }) => ({
+                role,
+                content,
+                toolCalls: tool_calls as unknown[],
+              })),
+              tools: list,
+            });
+            expected.push(withGoJson(text, [...tools, ...args]));
+            names.push(`${name}, ${list.length} functions, ${i + 1} messages`);
+          }
+        }
+      }
+    };
+    const marks = { bosToken: "<s>", eosToken: "</s>" };
+    for (const [name, template] of Object.entries({ qwenTemplate, qwenGroupedTemplate })) {
+      add(name, { template, ...marks }, toolTalk);
+      add(name, { template, ...marks }, twoCalls);
+    }
+    add("llama32Template", { template: llama32Template, ...marks }, toolTalk);
+    // Ollama finds the mark of a call by the first text behind .ToolCalls.
+    const mark = "{{ if .ToolCalls }}{{ range $n, $_ := .ToolCalls }}{{ if eq $n 0 }}";
+    assert.ok(
+      cases[0].template.includes(`${mark}<tool_call>\n{"name": "`) ||
+        cases[0].template.includes(`${mark}\n<tool_call>`),
+    );
+    assert.ok(cases.at(-1)!.template.includes(`${mark}{"name": "`));
+    const found = await ollamaPrompts(cases);
+    for (const [i, text] of found.entries()) assert.equal(text, expected[i], names[i]);
+    assert.ok(found.length > 60, `${found.length} prompts`);
+  },
+});
+
+Deno.test("goTemplateOfChat() leaves functions out where the template writes the ids of calls, and the Modelfile says so", () => {
+  const template = qwenTemplate.replace("+ tool_call.name +", "+ message.tool_calls[0].id + tool_call.name +");
+  const chat = { template, bosToken: "<s>", eosToken: "</s>", source: "with ids" };
+  const go = goTemplateOfChat(chat, { dropBos: false })!;
+  assert.deepEqual([go.losesTools, go.text.includes(".Tools")], [true, false]);
+  assert.match(modelfile({ gguf: "m.gguf", template: go, ends: [] }), /^# Without functions: /m);
+  const plain = goTemplateOfChat({ ...chatTemplates.gemma, source: "gemma" }, { dropBos: false })!;
+  assert.equal(plain.losesTools, false);
 });
 
 Deno.test("goTemplateOfChat() leaves out the BOS text where the runtime adds BOS", () => {

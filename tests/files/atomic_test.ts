@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { UserError } from "../../lib/errors.ts";
-import { writeAtomic, writeAtomicStream } from "../../lib/files/atomic.ts";
+import { writeAllAtomic, writeAtomic, writeAtomicStream } from "../../lib/files/atomic.ts";
 import { fileError } from "../../lib/files/file_error.ts";
 import { assertRefused, assertUserError } from "../helpers/bytes.ts";
 import { inTempFolder } from "../helpers/temp_folder.ts";
@@ -44,6 +44,25 @@ Deno.test("writeAtomic() leaves the old file and nothing else when the producer 
       assert.equal(Deno.readTextFileSync(path), "old");
       assert.deepEqual(names(dir), ["f"]);
     }
+  });
+});
+
+Deno.test("writeAllAtomic() shows none of its files before all are written, and none when one fails", async () => {
+  await inTempFolder((dir) => {
+    const files = (last: Iterable<Uint8Array>) => [
+      { path: `${dir}/a`, chunks: [new Uint8Array([1])] },
+      { path: `${dir}/b`, chunks: last },
+    ];
+    const failing = function* (): Iterable<Uint8Array> {
+      yield new Uint8Array(10);
+      assert.deepEqual(names(dir).filter((name) => !name.endsWith(".part")), []);
+      throw new RangeError("the producer's own");
+    };
+    assert.throws(() => writeAllAtomic(files(failing())), { name: "RangeError" });
+    assert.deepEqual(names(dir), []);
+    writeAllAtomic(files([new Uint8Array([2])]));
+    assert.deepEqual(["a", "b"].map((name) => [...Deno.readFileSync(`${dir}/${name}`)]), [[1], [2]]);
+    assert.deepEqual(names(dir), ["a", "b"]);
   });
 });
 

@@ -42,3 +42,31 @@ export const mistralTemplate = `{{- bos_token }}
 {%- elif message.role == "tool" %}{{- '[TOOL_RESULTS] {"content": ' + message.content|string + '}[/TOOL_RESULTS]' }}
 {%- else %}{{- message.content + eos_token }}{%- endif %}
 {%- endfor %}`;
+
+/** Qwen's results that follow each other share one turn. */
+export const qwenGroupedTemplate = qwenTemplate.replace(
+  /\{%- if message\.role == "tool" %\}.*/,
+  `{%- if message.role == "tool" %}
+{%- if messages[loop.index0 - 1].role != "tool" %}{{- '<|im_start|>user' }}{%- endif %}
+{{- '\\n<tool_response>\\n' + message.content + '\\n</tool_response>' }}
+{%- if loop.last or messages[loop.index0 + 1].role != "tool" %}{{- '<|im_end|>\\n' }}{%- endif %}`,
+);
+
+/** Llama 3.1 and 3.2 with what they write around functions: those in the first user message, one call, results as JSON. */
+export const llama32Template = `{{- bos_token }}{%- if not tools is defined %}{%- set tools = none %}{%- endif %}
+{%- if messages[0]['role'] == 'system' %}{%- set system_message = messages[0]['content']|trim %}{%- set messages = messages[1:] %}
+{%- else %}{%- set system_message = "" %}{%- endif %}
+{{- "<|start_header_id|>system<|end_header_id|>\\n\\n" }}{%- if tools is not none %}{{- "Environment: ipython\\n" }}{%- endif %}
+{{- "Today Date: 26 Jul 2024\\n\\n" + system_message + "<|eot_id|>" }}
+{%- if not tools is none %}{%- set first = messages[0]['content']|trim %}{%- set messages = messages[1:] %}
+{{- '<|start_header_id|>user<|end_header_id|>\\n\\n' }}{{- 'Respond in the format {"name": function name}.\\n\\n' }}
+{%- for t in tools %}{{- t | tojson(indent=4) }}{{- "\\n\\n" }}{%- endfor %}{{- first + "<|eot_id|>" }}{%- endif %}
+{%- for message in messages %}
+{%- if 'tool_calls' in message %}
+{%- if not message.tool_calls|length == 1 %}{{- raise_exception("This model only supports single tool-calls at once!") }}{%- endif %}
+{%- set tool_call = message.tool_calls[0].function %}
+{{- '<|start_header_id|>assistant<|end_header_id|>\\n\\n{"name": "' + tool_call.name + '", "parameters": ' }}{{- tool_call.arguments | tojson }}{{- "}<|eot_id|>" }}
+{%- elif message.role == "tool" %}{{- "<|start_header_id|>ipython<|end_header_id|>\\n\\n" }}{{- message.content | tojson }}{{- "<|eot_id|>" }}
+{%- else %}{{- '<|start_header_id|>' + message.role + '<|end_header_id|>\\n\\n' + message.content | trim + '<|eot_id|>' }}{%- endif %}
+{%- endfor %}
+{%- if add_generation_prompt %}{{- '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}{%- endif %}`;

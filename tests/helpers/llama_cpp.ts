@@ -24,6 +24,8 @@ export interface LlamaCppRequest {
   greedy?: { tokens: number[]; count: number }[];
   /** Logits after the given positions (default: after the last token). */
   logits?: { tokens: number[]; positions?: number[] }[];
+  /** Texts as token ids of which to give the mean of -log p(next token), in nats. */
+  losses?: number[][];
   /** F32 key/value cache instead of F16. */
   exact?: boolean;
   contextSize?: number;
@@ -38,9 +40,17 @@ export interface LlamaCppAnswer {
   tokenize: number[][];
   greedy: number[][];
   logits: string[][];
+  losses: number[];
 }
 
 const folder = new URL("../llama_cpp/", import.meta.url);
+
+/** Where the libraries of node-llama-cpp's CPU binary lie, and what llama.cpp's is called there. */
+export const llamaCppLibraries = fileURLToPath(
+  new URL("node_modules/@node-llama-cpp/linux-x64/bins/linux-x64/", folder),
+);
+const libllama = "libllama.v0.5.0.so";
+
 let installation: Promise<string | null> | undefined;
 const runDeno = (args: string[], input: string) => runDenoIn(folder, args, input);
 
@@ -75,6 +85,18 @@ export async function llamaCpp(
     positions.map((text) => new Float32Array(Uint8Array.fromBase64(text).buffer))
   );
   return { ...answer, logits };
+}
+
+/** What llama.cpp itself makes of a GGUF file, as each of the kinds asked for (enum llama_ftype). */
+export async function llamaCppQuantize(input: string, outputs: { path: string; fileType: number }[]): Promise<void> {
+  const missing = await llamaCppMissing();
+  if (missing) throw new Error(missing);
+  const { code, stderr } = await runDeno([
+    fileURLToPath(new URL("quantize.ts", folder)),
+    ...[`${llamaCppLibraries}${libllama}`, input],
+    ...outputs.flatMap(({ path, fileType }) => [path, `${fileType}`]),
+  ], "");
+  if (code !== 0) throw new Error(`llama.cpp could not quantise ${input}:\n${stderr.slice(-4000)}`);
 }
 
 async function install(): Promise<string | null> {

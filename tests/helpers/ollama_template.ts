@@ -6,7 +6,10 @@ import { fileURLToPath } from "node:url";
 
 export interface OllamaCase {
   template: string;
-  messages: { role: string; content: string }[];
+  /** Calls under Ollama's name for them, as its API takes them. */
+  messages: { role: string; content: string; toolCalls?: unknown[] }[];
+  /** In OpenAI's form, keys in the order in which Ollama writes them. */
+  tools?: unknown[];
 }
 
 const program = fileURLToPath(new URL("../export/ollama_go/main.go", import.meta.url));

@@ -1,7 +1,13 @@
 /** The tiny golden models as complete folders: with a tokenizer, which the golden ones lack, in a temporary place. */
 import type { ExportAdapter } from "../../lib/export/merge.ts";
+import { f32ToF16 } from "../../lib/formats/float16.ts";
+import { elementCount } from "../../lib/formats/tensor_file.ts";
+import { modelTensors } from "../../lib/model/names.ts";
+import { configFromHf } from "../../lib/model/parse_config.ts";
 import { rebuildTokenizer } from "../../lib/text/gguf_tokenizer.ts";
 import { goldenFolder, readExpected } from "./golden_models.ts";
+import { randomFloats } from "./random.ts";
+import { type StoredTensor, writeTensors } from "./tiny_model.ts";
 import { chatMl, tiny, tinyBpeMetadata, tinySpmMetadata } from "./tokenizers.ts";
 
 /** Rows of every tiny model's embedding. */
@@ -38,6 +44,30 @@ export function makeTinyFolder(name: string, parent: string): string {
       chat_template: chatMl,
     }),
   );
+  return folder;
+}
+
+/**
+ * A model of a golden one's family with random F16 weights and other sizes, such as `hidden_size` or
+ * `num_hidden_layers`: for what depends on the lengths of rows and the number of layers.
+ */
+export function makeSizedFolder(
+  family: string,
+  { parent, name, sizes }: { parent: string; name: string; sizes: Record<string, number | boolean> },
+): string {
+  const made = makeTinyFolder(family, parent), folder = `${parent}/${name}`;
+  Deno.renameSync(made, folder);
+  const json = { ...JSON.parse(Deno.readTextFileSync(`${folder}/config.json`)), ...sizes };
+  Deno.writeTextFileSync(`${folder}/config.json`, JSON.stringify(json));
+  const config = configFromHf(json, { source: folder, name });
+  const tensors = modelTensors(config).map(({ name, shape, role }, i) => {
+    // Norms near 1 (Gemma's are stored minus one), the rest so that activations keep their size.
+    const scale = role === "norm" ? 0.1 : 2 * (shape[1] ?? 1) ** -0.5,
+      shift = role === "norm" && family !== "gemma3" ? 1 : 0;
+    const values = randomFloats(elementCount(shape), i).map((x) => x * scale + shift);
+    return [name, { dtype: "F16", shape, bytes: new Uint8Array(f32ToF16(values).buffer) }] as [string, StoredTensor];
+  });
+  writeTensors(`${folder}/model.safetensors`, tensors);
   return folder;
 }
 

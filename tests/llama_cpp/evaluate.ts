@@ -36,9 +36,10 @@ const answer: LlamaCppAnswer = {
   ) => [...model.tokenize(text, request.parseSpecial ?? false)]),
   greedy: [],
   logits: [],
+  losses: [],
 };
 
-if (request.greedy || request.logits) {
+if (request.greedy || request.logits || request.losses) {
   const context = await model.createContext({
     contextSize: request.contextSize ?? 512,
     threads: 1, // More would wait for each other by spinning, which on a busy machine takes minutes.
@@ -77,11 +78,26 @@ if (request.greedy || request.logits) {
       [...wanted].map((i) => base64OfLogits(results[i].next.logits)),
     );
   }
+  for (const tokens of request.losses ?? []) {
+    await sequence.clearHistory();
+    const items = tokens.map((id, i) => i < tokens.length - 1 ? [id, { generateNext: { logits: true } }] : id);
+    const results = await sequence.controlledEvaluate(items);
+    const losses = tokens.slice(1).map((next, i) => lossOf(results[i].next.logits, next));
+    answer.losses.push(losses.reduce((sum, loss) => sum + loss, 0) / losses.length);
+  }
 }
 await new Response(JSON.stringify(answer) + "\n").body!.pipeTo(
   Deno.stdout.writable,
 );
 Deno.exit(0);
+
+/** -log p(next), in nats. */
+function lossOf(logits: Map<number, number>, next: number): number {
+  let largest = -Infinity, sum = 0;
+  for (const logit of logits.values()) largest = Math.max(largest, logit);
+  for (const logit of logits.values()) sum += Math.exp(logit - largest);
+  return Math.log(sum) + largest - logits.get(next)!;
+}
 
 /** Map of token id to logit -> f32 little-endian by id, base64. */
 function base64OfLogits(logits: Map<number, number>): string {

@@ -1,7 +1,11 @@
 import assert from "node:assert/strict";
+import fc from "fast-check";
 import { blockTypes, decodableTypes, toFloat32 } from "../../lib/quant/decode.ts";
 import { encodeQ8_0 } from "../../lib/quant/q8_0.ts";
+import { openGgml } from "../helpers/ggml.ts";
 import { differences, goldenGguf } from "../helpers/golden.ts";
+
+const ggml = await openGgml();
 
 Deno.test("toFloat32() decodes every block type as gguf-py does, bit for bit", () => {
   const golden = goldenGguf("gguf/blocks.gguf");
@@ -17,6 +21,50 @@ Deno.test("toFloat32() decodes every block type as gguf-py does, bit for bit", (
   }
   assert.equal(compared, 11);
   golden.close();
+});
+
+Deno.test("toFloat32() decodes every K-quant and IQ4 as llama.cpp and gguf-py do, bit for bit", () => {
+  const golden = goldenGguf("gguf/k_quants.gguf");
+  for (const type of ["Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "Q8_K", "IQ4_NL", "IQ4_XS"]) {
+    assert.equal(golden.file.tensors.get(`${type}.random`)!.dtype, type);
+    assert.equal(differences(golden.f32(`${type}.random`), golden.f32(`${type}.random.f32`)), 0, type);
+  }
+  golden.close();
+});
+
+Deno.test({
+  name: "toFloat32() gives llama.cpp's numbers for any bytes, also for scales that are infinite or NaN",
+  ignore: ggml === null,
+  fn: () => {
+    const types = decodableTypes.filter((type) => blockTypes[type].block > 1);
+    assert.equal(types.length, 13);
+    const blocks = fc.constantFrom(...types).chain((type) => {
+      const size = 3 * blockTypes[type].bytes;
+      return fc.tuple(fc.constant(type), fc.uint8Array({ minLength: size, maxLength: size }));
+    });
+    fc.assert(
+      fc.property(blocks, ([dtype, bytes]) => {
+        const count = bytes.length / blockTypes[dtype].bytes * blockTypes[dtype].block;
+        const expected = ggml!.dequantize(bytes as Uint8Array<ArrayBuffer>, dtype);
+        assert.equal(differences(toFloat32(bytes, { dtype, count }), expected), 0, dtype);
+      }),
+      { numRuns: 1000 },
+    );
+  },
+});
+
+Deno.test("toFloat32() decodes a hand-written Q4_K block", () => {
+  // d = 0.5 (0x3800), dmin = 2 (0x4000); group 0 has scale 3 and minimum 1, group 5 scale 0x21 and minimum 0x12.
+  const block = new Uint8Array(144);
+  block.set([0x00, 0x38, 0x00, 0x40, 3, 2 << 6, 0, 0, 1, 1 << 6, 0, 0, 0, 0x21], 0);
+  block[16] = 0x0f; // elements 0 and 32
+  block[16 + 64 + 31] = 0x40; // elements 128 + 31 and 160 + 31
+  const out = toFloat32(block, { dtype: "Q4_K", count: 256 });
+  assert.equal(out[0], 0.5 * 3 * 15 - 2 * 1);
+  assert.equal(out[1], -2);
+  assert.equal(out[160], -2 * 0x12);
+  assert.equal(out[160 + 31], 0.5 * 0x21 * 4 - 2 * 0x12);
+  assert.equal(out[128 + 31], 0);
 });
 
 Deno.test("toFloat32() decodes a hand-written Q4_1 block", () => {
@@ -66,7 +114,9 @@ Deno.test("toFloat32() decodes blocks at odd byte offsets", () => {
 
 Deno.test("toFloat32() refuses types and sizes it cannot decode", () => {
   const cases: [bytes: number, dtype: string, count: number, message: RegExp][] = [
-    [144, "Q4_K", 256, /tensor "w": its type is Q4_K/],
+    [66, "IQ2_XXS", 256, /tensor "w": its type is IQ2_XXS/],
+    [143, "Q4_K", 256, /256 elements of Q4_K take 144 bytes, found 143/],
+    [144, "Q4_K", 128, /128 elements are not whole Q4_K blocks of 256/],
     [8, "U8", 8, /its type is U8/],
     [8, "constructor", 8, /its type is constructor/],
     [20, "Q4_1", 31, /31 elements are not whole Q4_1 blocks of 32/],
@@ -86,7 +136,14 @@ Deno.test("blockTypes has ggml's sizes: a block is its scales plus its quants", 
     Q5_0: 2 + 4 + 32 / 2,
     Q5_1: 2 + 2 + 4 + 32 / 2,
     Q8_0: 2 + 32,
+    Q2_K: 2 + 2 + 256 / 4 + 16,
+    Q3_K: 2 + 256 / 4 + 256 / 8 + 16 * 6 / 8,
+    Q4_K: 2 + 2 + 256 / 2 + 2 * 8 * 6 / 8,
+    Q5_K: 2 + 2 + 256 / 2 + 256 / 8 + 2 * 8 * 6 / 8,
     Q6_K: 256 / 2 + 256 / 4 + 256 / 16 + 2,
+    Q8_K: 4 + 256 + 16 * 2,
+    IQ4_NL: 2 + 32 / 2,
+    IQ4_XS: 2 + 256 / 2 + 8 * 6 / 8,
   };
   for (const [type, bytes] of Object.entries(sizes)) assert.equal(blockTypes[type].bytes, bytes, type);
   const ids = Object.values(blockTypes).map(({ id }) => id);

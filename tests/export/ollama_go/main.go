@@ -13,11 +13,48 @@ import (
 	"text/template/parse"
 )
 
-type message struct{ Role, Content string }
+// The types of Ollama's api/types.go that templates see, with what they print.
+type message struct {
+	Role, Content string
+	ToolCalls     []toolCall
+}
+
+type toolCall struct {
+	Function struct {
+		Name      string
+		Arguments arguments
+	}
+}
+
+type arguments map[string]any
+
+func (a arguments) String() string { return toJSON(a) }
+
+type tool struct {
+	Type     string       `json:"type"`
+	Function toolFunction `json:"function"`
+}
+
+func (t tool) String() string { return toJSON(t) }
+
+type toolFunction struct {
+	Name        string          `json:"name"`
+	Description string          `json:"description,omitempty"`
+	Parameters  json.RawMessage `json:"parameters"`
+}
+
+func (f *toolFunction) String() string { return toJSON(f) }
+
+func toJSON(v any) string {
+	b, err := json.Marshal(v)
+	check(err)
+	return string(b)
+}
 
 type testCase struct {
 	Template string
 	Messages []message
+	Tools    []tool
 }
 
 func main() {
@@ -31,7 +68,7 @@ func main() {
 }
 
 func render(c testCase) string {
-	t := template.Must(template.New("").Option("missingkey=zero").Parse(c.Template))
+	t := template.Must(template.New("").Option("missingkey=zero").Funcs(template.FuncMap{"json": toJSON}).Parse(c.Template))
 	var out bytes.Buffer
 	if strings.Contains(c.Template, ".Messages") {
 		var system []string
@@ -41,7 +78,7 @@ func render(c testCase) string {
 			}
 		}
 		check(t.Execute(&out, map[string]any{
-			"System": strings.Join(system, "\n\n"), "Messages": c.Messages, "Response": "",
+			"System": strings.Join(system, "\n\n"), "Messages": c.Messages, "Tools": c.Tools, "Response": "",
 		}))
 		return out.String()
 	}
