@@ -1,23 +1,25 @@
 /**
- * Loads a model's frozen weights into an executor: projections as NF4 or f32, everything else as f32.
+ * Loads a model's frozen weights into an executor: projections as NF4 or f32, large tables in 16 bits where they are
+ * stored so, everything else as f32.
  *
- * One tensor is in host memory at a time besides what the executor keeps. Quantising takes seconds, so the result may be
- * kept in a folder (weight_cache.ts); a cache that is stale, damaged or cannot be written costs time, never an error.
+ * One tensor is in host memory at a time besides what the executor keeps. Quantising takes a while, so the result may be
+ * kept in a folder (weight_cache.ts): it is written there first, with nothing else in memory, and then read. A cache that
+ * is stale, damaged or cannot be written costs time, never an error.
  */
 import type { Executor, Value } from "../ops.ts";
 import { elementCount } from "../formats/tensor_file.ts";
-import { quantizeAbsmax, recoverAbsmax } from "../quant/double_quant.ts";
-import { dequantizeNf4, quantizeNf4 } from "../quant/nf4.ts";
+import { nestedBlock, quantizeAbsmax, recoverAbsmax } from "../quant/double_quant.ts";
+import { dequantizeNf4, nf4Block, quantizeNf4 } from "../quant/nf4.ts";
 import type { ModelTensor } from "./names.ts";
 import type { ModelSource } from "./source.ts";
-import { type QuantizedWeight, readWeightCache, writeWeightCache } from "./weight_cache.ts";
+import { hasWeightCache, type QuantizedWeight, readWeightCache, writeWeightCache } from "./weight_cache.ts";
 
 export interface LoadedWeights {
-  /** f32 [V, D], not scaled. */
+  /** [V, D], f32 or 16 bits, not scaled. */
   embed_tokens: Value;
   /** f32 [D]. */
   norm: Value;
-  /** f32 [V, D]; the same value as embed_tokens where they are tied. */
+  /** [V, D], f32 or 16 bits; the same value as embed_tokens where they are tied. */
   lm_head: Value;
   /** By key of the layer's tensors: "q_proj" [O, I], "q_proj.bias" [O], "input_layernorm" [D], "q_norm" [S] ... */
   layers: Record<string, Value>[];
@@ -34,7 +36,28 @@ export interface LoadOptions {
   /** A folder for quantised weights, made when missing. Without it nothing is kept. */
   cacheDir?: string;
   /** Called after each tensor. */
-  progress?: (done: number, total: number) => void;
+  progress?: (done: number, total: number, what: "quantising" | "loading") => void;
+}
+
+/**
+ * Elements from which on the embedding and the head stay in 16 bits: 256 MiB in f32. Casting a slice for each of its two
+ * products costs a twentieth of these; below, that is more than the memory is worth.
+ */
+const largeTable = 2 ** 26;
+
+/** Whether a tensor that is stored like this is kept in 16 bits. */
+function staysHalf({ role, shape }: ModelTensor, precision: string): boolean {
+  const table = role === "embedding" || role === "head";
+  return table && elementCount(shape) >= largeTable && !/^F(32|64)$/.test(precision);
+}
+
+/** Bytes that the weights take, once loaded in NF4 with double quantisation. From headers alone. */
+export function nf4WeightBytes(source: Pick<ModelSource, "tensors" | "precision">): number {
+  return source.tensors.reduce((sum, tensor) => {
+    const count = elementCount(tensor.shape);
+    if (tensor.role === "linear") return sum + count / 2 + count / nf4Block * (1 + 4 / nestedBlock);
+    return sum + count * (staysHalf(tensor, source.precision(tensor.name)) ? 2 : 4);
+  }, 0);
 }
 
 /** Loads every tensor of the model. UserError for damaged weights. */
@@ -45,19 +68,23 @@ export function loadWeights(source: ModelSource, executor: Executor, options: Lo
     const before = values.get(tensor.name);
     if (before) executor.release(before);
     values.set(tensor.name, value);
-    options.progress?.(values.size, tensors.length);
+    options.progress?.(values.size, tensors.length, "loading");
   };
   const shape = (tensor: ModelTensor) => tensor.shape as [number, number];
   const putF32 = (tensor: ModelTensor, data: Float32Array) =>
     put(tensor, executor.weight({ kind: "f32", shape: shape(tensor), data }));
   const linear = tensors.filter(({ role }) => role === "linear");
-  for (const tensor of tensors) {
-    if (tensor.role === "linear") continue;
-    const data = source.float32(tensor.name);
-    if (tensor.shape.length === 2) putF32(tensor, data);
-    else put(tensor, executor.tensor(data, tensor.shape));
-  }
+  const others = () => {
+    for (const tensor of tensors) {
+      if (tensor.role === "linear") continue;
+      const half = staysHalf(tensor, source.precision(tensor.name)) && source.half(tensor.name);
+      if (half) put(tensor, executor.weight({ kind: "half", shape: shape(tensor), ...half }));
+      else if (tensor.shape.length === 2) putF32(tensor, source.float32(tensor.name));
+      else put(tensor, executor.tensor(source.float32(tensor.name), tensor.shape));
+    }
+  };
   if (options.linear === "f32") {
+    others();
     for (const tensor of linear) putF32(tensor, source.float32(tensor.name));
   } else {
     const use = (tensor: ModelTensor, { packed, absmax }: QuantizedWeight) => {
@@ -67,7 +94,10 @@ export function loadWeights(source: ModelSource, executor: Executor, options: Lo
       const maxima = absmax instanceof Float32Array ? absmax : recoverAbsmax(absmax);
       putF32(tensor, dequantizeNf4(packed, maxima, elementCount(tensor.shape)));
     };
-    loadNf4(source, linear, { ...options, use });
+    const quantised = nf4Weights(source, linear, options);
+    quantised.prepare();
+    others();
+    quantised.each(use);
   }
   const whole = (key: string) => values.get(tensors.find((tensor) => tensor.key === key)!.name)!;
   const layers = Array.from({ length: config.layers }, (): Record<string, Value> => ({}));
@@ -76,23 +106,43 @@ export function loadWeights(source: ModelSource, executor: Executor, options: Lo
   return { embed_tokens, norm: whole("norm"), lm_head: config.tied ? embed_tokens : whole("lm_head"), layers };
 }
 
-/** Hands every listed tensor to `use`, from the cache where it is good, else quantised now (and then cached). */
-function loadNf4(
+/**
+ * The listed tensors in NF4. `prepare` writes the cache where there is none; `each` hands every tensor over, from the
+ * cache where it is good, else quantised now.
+ */
+function nf4Weights(
   source: ModelSource,
   tensors: ModelTensor[],
-  options: { use: (tensor: ModelTensor, weight: QuantizedWeight) => void; doubleQuant?: boolean; cacheDir?: string },
-): void {
-  const { use, doubleQuant = true, cacheDir } = options;
+  { doubleQuant = true, cacheDir, progress }: LoadOptions,
+): { prepare(): void; each(use: (tensor: ModelTensor, weight: QuantizedWeight) => void): void } {
   const quantize = (tensor: ModelTensor): QuantizedWeight => {
     const { packed, absmax } = quantizeNf4(source.float32(tensor.name), { name: tensor.name });
     return { packed, absmax: doubleQuant ? quantizeAbsmax(absmax) : absmax };
   };
   if (cacheDir === undefined) {
-    for (const tensor of tensors) use(tensor, quantize(tensor));
-    return;
+    return { prepare() {}, each: (use) => tensors.forEach((tensor) => use(tensor, quantize(tensor))) };
   }
   const about = { cacheDir, path: source.path, fingerprint: source.fingerprint(), doubleQuant, tensors };
-  if (!readWeightCache(about, use)) writeWeightCache(about, { quantize, use });
+  let writable = true;
+  const write = () => {
+    let done = 0;
+    writable = writeWeightCache(about, (tensor) => {
+      const weight = quantize(tensor);
+      progress?.(++done, tensors.length, "quantising");
+      return weight;
+    });
+  };
+  return {
+    prepare() {
+      if (!hasWeightCache(about)) write();
+    },
+    each(use) {
+      if (writable && readWeightCache(about, use)) return;
+      if (writable) write(); // it was damaged
+      if (writable && readWeightCache(about, use)) return;
+      for (const tensor of tensors) use(tensor, quantize(tensor));
+    },
+  };
 }
 
 /** Gives every value back. */
