@@ -28,7 +28,7 @@ export function printError(error: unknown): number {
 export function asTyped(text: string): string {
   const deno = /[\\/]_npx[\\/]/.test(Deno.execPath()) ? `npx -y deno@${Deno.version.deno}` : "deno";
   const program = Deno.env.get("FTL_PROGRAM") || `${deno} task ftl`;
-  return text.replaceAll(/\bftl (?=(train|run|serve|export|pull|doctor)\b)/g, `${program} `);
+  return text.replaceAll(/\bftl (?=(train|plan|run|serve|export|pull|doctor)\b)/g, `${program} `);
 }
 
 /** Thrown when a person stopped the work and everything worth keeping is on the disk. */

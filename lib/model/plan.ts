@@ -9,6 +9,8 @@ import type { ModelConfig } from "./config.ts";
 
 export interface PlanOptions {
   config: ModelConfig;
+  /** Of the frozen weights, once loaded (nf4WeightBytes). */
+  weightBytes: number;
   /** Number of trained elements, and bytes of optimiser state for each (2 with 8-bit AdamW, 8 with AdamW). */
   trained: number;
   stateBytes: number;
@@ -77,15 +79,13 @@ export function memoryPlan(options: PlanOptions): MemoryPlan {
 }
 
 function estimate(
-  { config, trained, stateBytes, rankSum, passTokens }: PlanOptions,
+  { config, weightBytes, trained, stateBytes, rankSum, passTokens }: PlanOptions,
   { rowsPerPass, keepLayers }: { rowsPerPass: number; keepLayers: number },
 ): MemoryPlan {
   const { hiddenSize: D, intermediateSize: F, vocabSize: V, heads, kvHeads, headDim: S, layers } = config;
   const { tokens: T, longest: L } = passTokens(rowsPerPass);
   const Q = heads * S, K = kvHeads * S;
   const layerWeights = D * Q * 2 + D * K * 2 + 3 * D * F;
-  // 4-bit codes and one f32 maximum in 64; embeddings and head in f32.
-  const weights = layers * layerWeights * (0.5 + 4 / 64) + V * D * 4 * (config.tied ? 1 : 2) + layers * D * 4 * 4;
   const adapter = trained * (8 + stateBytes);
   const norms = (config.qkNorm ? Q + K : 0) + (config.postNorms ? 2 * D : 0);
   const kept = T * (Q + 2 * K + D + 2 * F + norms + rankSum) * 4;
@@ -97,7 +97,7 @@ function estimate(
   const head = 1.3 * headChunk * V * 4 + 4 * T * D * 4;
   const parts = {
     runtime,
-    weights: slack * weights,
+    weights: weightBytes,
     adapter: slack * adapter,
     activations: slack * activations,
     work: Math.max(backward, head) + L * L * 4,

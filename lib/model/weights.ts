@@ -54,10 +54,22 @@ function staysHalf({ role, shape }: ModelTensor, precision: string): boolean {
 /** Bytes that the weights take, once loaded in NF4 with double quantisation. From headers alone. */
 export function nf4WeightBytes(source: Pick<ModelSource, "tensors" | "precision">): number {
   return source.tensors.reduce((sum, tensor) => {
-    const count = elementCount(tensor.shape);
-    if (tensor.role === "linear") return sum + count / 2 + count / nf4Block * (1 + 4 / nestedBlock);
-    return sum + count * (staysHalf(tensor, source.precision(tensor.name)) ? 2 : 4);
+    if (tensor.role === "linear") return sum + nf4Bytes(tensor);
+    return sum + elementCount(tensor.shape) * (staysHalf(tensor, source.precision(tensor.name)) ? 2 : 4);
   }, 0);
+}
+
+/** Codes, and maxima in 8 bits with an f32 for each 256. */
+function nf4Bytes({ shape }: ModelTensor): number {
+  const count = elementCount(shape), blocks = Math.ceil(count / nf4Block);
+  return Math.ceil(count / 2) + blocks + 4 * Math.ceil(blocks / nestedBlock) + 4;
+}
+
+/** Bytes that loading would write to the cache folder: none where the model's weights are there. */
+export function missingCacheBytes(source: ModelSource, cacheDir: string): number {
+  const tensors = source.tensors.filter(({ role }) => role === "linear");
+  const about = { cacheDir, path: source.path, fingerprint: source.fingerprint(), doubleQuant: true, tensors };
+  return hasWeightCache(about) ? 0 : tensors.reduce((sum, tensor) => sum + nf4Bytes(tensor), 0);
 }
 
 /** Loads every tensor of the model. UserError for damaged weights. */

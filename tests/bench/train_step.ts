@@ -20,7 +20,7 @@ import { projections, projectionShape } from "../../lib/model/names.ts";
 import { memoryPlan } from "../../lib/model/plan.ts";
 import { openModel } from "../../lib/model/source.ts";
 import { makeTrainable } from "../../lib/model/trainable_model.ts";
-import { loadWeights } from "../../lib/model/weights.ts";
+import { loadWeights, nf4WeightBytes } from "../../lib/model/weights.ts";
 import { createOnnxExecutor } from "../../lib/onnx/executor.ts";
 import type { Executor } from "../../lib/ops.ts";
 import { hostLearner } from "../../lib/train/learner.ts";
@@ -44,13 +44,16 @@ const rows = tokensOfRows.map((tokens) => ({
   targets: Uint8Array.from(tokens, (_, t) => t > 0 ? 1 : 0),
 }));
 const executor = createOnnxExecutor({ threads: Number(flags.threads ?? 0) || undefined });
+let quantising = false;
 const weights = loadWeights(source, executor, {
   linear: "nf4",
   cacheDir: flags.cache,
-  progress(done, total, what) {
-    if (what !== "quantising" || done < total) return;
-    console.log(`quantised in ${seconds(performance.now() - begun)}, peak memory ${peakMiB()} MiB`);
-    if (steps === 0) Deno.exit();
+  progress(_done, _total, what) {
+    if (quantising && what === "loading") {
+      console.log(`quantised in ${seconds(performance.now() - begun)}, peak memory ${peakMiB()} MiB`);
+      if (steps === 0) Deno.exit();
+    }
+    quantising = what === "quantising";
   },
 });
 const settings = {
@@ -63,6 +66,7 @@ const lengths = windows.map((window) => window.reduce((sum, { tokens }) => sum +
 const longest = Math.max(...rows.map(({ tokens }) => tokens.length));
 const plan = memoryPlan({
   config,
+  weightBytes: nf4WeightBytes(source),
   trained: parameters.reduce((sum, { value }) => sum + value.length, 0),
   stateBytes: 2,
   rankSum: settings.r * projections.length,
