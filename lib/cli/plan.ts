@@ -12,6 +12,7 @@ import { readCommandLine } from "./command_line.ts";
 import { diskOf } from "./plan_disk.ts";
 import { chooseEngine, type ChosenEngine } from "./engine.ts";
 import { type OpenedModel, openNamedModel } from "./load.ts";
+import { gpuBudget } from "./gpu_memory.ts";
 import { machineMemory } from "./machine.ts";
 import { cpuSpeed, type FoundSpeed, gpuSpeed } from "./measure_speed.ts";
 import type { Settings } from "./options.ts";
@@ -129,25 +130,33 @@ async function makePlan({ settings, sources }: Resolved, flags: PlanFlags): Prom
     },
     speed: found?.from,
     disk: diskOf(model, { settings, trained }),
-    alternatives: await alternatives(settings, { plan, rows, planOf, secondsOf }),
+    alternatives: await alternatives(settings, {
+      ...{ plan, rows, planOf, secondsOf },
+      most: engine.kind === "onnx" ? 0.9 * machine.total / 2 ** 30 : await cardGiB(engine, flags),
+    }),
   };
   source.close();
   return result;
+}
+
+/** Most of a card's memory that training may use: what the table says, or what is free there. */
+async function cardGiB(engine: Exclude<ChosenEngine, { kind: "onnx" }>, { card }: PlanFlags): Promise<number> {
+  if (card !== "none") return 0.9 * cardNamed(card).memory;
+  return (await gpuBudget(engine.about, { wanted: "auto" })).bytes / 2 ** 30;
 }
 
 /** The engine of the run; one that was asked for need not be here, where its card or its memory are told. */
 async function plannedEngine(settings: Resolved["settings"], card: PlanFlags["card"]): Promise<ChosenEngine> {
   const { engine: wanted } = settings;
   if (card !== "none") return absentEngine(wanted === "webgpu" ? "webgpu" : "dawn", cardNamed(card).name);
-  try {
-    return await chooseEngine(wanted);
-  } catch (error) {
-    if (wanted !== "dawn" && wanted !== "webgpu") throw error;
-    if (settings.max_memory !== "auto") return absentEngine(wanted, "a card that is not here");
-    throw new UserError("Cannot plan for a graphics card that is not here without its memory", {
-      hint: "add --card rtx-4090 or the like, or --max-memory 24GiB",
-    });
-  }
+  if (wanted !== "dawn" && wanted !== "webgpu") return await chooseEngine(wanted);
+  const found = await chooseEngine(wanted).catch(() => undefined);
+  // A driver in software stands for no card.
+  if (found && found.kind !== "onnx" && !found.about.software) return found;
+  if (settings.max_memory !== "auto") return absentEngine(wanted, "a card that is not here");
+  throw new UserError("Cannot plan for a graphics card that is not here without its memory", {
+    hint: "add --card rtx-4090 or the like, or --max-memory 24GiB",
+  });
 }
 
 async function speedOf(

@@ -24,8 +24,10 @@ export const roundedUp = (bytes: number) => Math.ceil(bytes / GiB * 10 + 0.2) / 
 
 export async function alternatives(
   settings: TrainSettings,
-  { plan, rows, planOf, secondsOf }: {
+  { plan, most, rows, planOf, secondsOf }: {
     plan: MemoryPlan | undefined;
+    /** GiB that there are at best. */
+    most: number;
     rows: PlannedRows;
     planOf: (settings: TrainSettings) => Promise<MemoryPlan>;
     secondsOf: (plan: MemoryPlan, settings: TrainSettings) => number | undefined;
@@ -33,18 +35,18 @@ export async function alternatives(
 ): Promise<Alternative[]> {
   const now = plan && secondsOf(plan, settings);
   /** What becomes of the plan with these; undefined where it does not fit. */
-  async function withChanges(changes: Partial<TrainSettings>): Promise<Alternative & { plan: MemoryPlan } | undefined> {
+  async function withChanges(changes: Partial<TrainSettings>): Promise<Alternative | undefined> {
     const changed = { ...settings, ...changes };
     try {
       const other = await planOf(changed), seconds = secondsOf(other, changed);
       const ratio = seconds !== undefined && now !== undefined ? seconds / now : undefined;
-      return { settings: changes, bytes: other.bytes, seconds, ratio, plan: other };
+      return { settings: changes, bytes: other.bytes, seconds, ratio };
     } catch (error) {
       if (error instanceof UserError) return undefined;
       throw error;
     }
   }
-  const found: (Alternative & { plan: MemoryPlan } | undefined)[] = [];
+  const found: (Alternative | undefined)[] = [];
   if (!plan) {
     const longest = longestOf(rows);
     const shorter = lengths.filter((length) => length < longest);
@@ -56,16 +58,22 @@ export async function alternatives(
     if (settings.gradient_checkpointing === "false") found.push(await withChanges({ gradient_checkpointing: "auto" }));
     if (settings.optim === "adamw_torch") found.push(await withChanges({ optim: "adamw_8bit" }));
     if (settings.r > 8) found.push(await withChanges({ r: 8 }));
-    const least = await withChanges({ max_memory: 2 ** 20, gradient_checkpointing: "true", ...oneRow });
-    if (least) found.push(await withChanges({ max_memory: roundedUp(least.bytes) }));
+    found.push(await least());
   } else {
-    const unlimited = await withChanges({ max_memory: 2 ** 20 });
+    const unlimited = await withChanges({ max_memory: most });
     if (unlimited && unlimited.bytes > plan.bytes && (unlimited.ratio ?? 0) < worthwhile) {
       found.push(await withChanges({ max_memory: roundedUp(unlimited.bytes) }));
     }
-    if (plan.keepLayers > 0) found.push(await withChanges({ gradient_checkpointing: "true" }));
+    const smaller = await least();
+    if (smaller && smaller.bytes < 0.9 * plan.bytes) found.push(smaller);
   }
-  return found.filter((each) => each !== undefined).map(({ plan: _, ...alternative }) => alternative);
+  return found.filter((each) => each !== undefined);
+
+  /** The least memory that these rows can be trained in. */
+  async function least(): Promise<Alternative | undefined> {
+    const smallest = await withChanges({ max_memory: 2 ** 20, gradient_checkpointing: "true", ...oneRow });
+    return smallest && await withChanges({ max_memory: roundedUp(smallest.bytes) });
+  }
 }
 
 const oneRow = { per_device_train_batch_size: 1, gradient_accumulation_steps: 1 };

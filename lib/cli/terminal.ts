@@ -44,6 +44,14 @@ export function cacheFolder(): string {
   return base ? join(base, "ftl") : join(env("TMPDIR") ?? "/tmp", `ftl-${Deno.uid() ?? "user"}`);
 }
 
+/** Where Hugging Face's tools keep theirs: HF_HUB_CACHE, else hub/ in HF_HOME, else in the user's cache folder. */
+export function huggingFaceCache(): string | undefined {
+  const env = (name: string) => Deno.env.get(name) || undefined, home = env("HOME") ?? env("USERPROFILE");
+  const explicit = env("HF_HUB_CACHE") ?? (env("HF_HOME") && join(env("HF_HOME")!, "hub"));
+  const base = env("XDG_CACHE_HOME") ?? (home && join(home, ".cache"));
+  return explicit ?? (base && join(base, "huggingface", "hub"));
+}
+
 /** Where `ftl pull` keeps its models. */
 export function modelsFolder(): string {
   return join(cacheFolder(), "models");

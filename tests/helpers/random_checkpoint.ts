@@ -24,6 +24,7 @@ function shape(
 const tied = { tie_word_embeddings: true };
 
 export const shapes: Record<string, ReturnType<typeof shape>> = {
+  "a seventh of smollm2-135m": shape([8192, 576, 1536, 4, 9, 3], tied),
   "smollm2-135m": shape([49152, 576, 1536, 30, 9, 3], tied),
   "smollm2-360m": shape([49152, 960, 2560, 32, 15, 5], tied),
   "qwen2.5-0.5b": shape([151936, 896, 4864, 24, 14, 2], { ...tied, model_type: "qwen2" }),
