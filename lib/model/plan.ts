@@ -6,6 +6,7 @@
  */
 import { UserError } from "../errors.ts";
 import type { ModelConfig } from "./config.ts";
+import { largeTable } from "./weights.ts";
 
 export interface PlanOptions {
   config: ModelConfig;
@@ -75,7 +76,7 @@ export function memoryPlan(options: PlanOptions): MemoryPlan {
     {
       hint: checkpointing === false
         ? "leave gradient_checkpointing on auto, or lower max_length or r"
-        : "lower max_length or r, raise max_memory, or choose a smaller model",
+        : "lower max_length or r, raise max_memory, or choose a smaller model; ftl plan says what would fit",
     },
   );
 }
@@ -101,7 +102,8 @@ function estimate(
   // one leaves free in pieces is too small for the other.
   const scores = rowsPerPass * heads * L * L * 4;
   const backward = T * (4 * F + 2 * D + 3 * Q + 2 * K) * 4 + 3 * scores;
-  const head = headChunk * V * 4 + T * D * 4;
+  // A slice of a head that is kept in 16 bits is cast at a time.
+  const head = headChunk * V * 4 + T * D * 4 + (V * D >= largeTable ? Math.min(V, 8192) * D * 4 : 0);
   const parts = {
     runtime,
     weights: weightBytes,

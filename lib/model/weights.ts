@@ -43,7 +43,7 @@ export interface LoadOptions {
  * Elements from which on the embedding and the head stay in 16 bits: 256 MiB in f32. Casting a slice for each of its two
  * products costs a twentieth of these; below, that is more than the memory is worth.
  */
-const largeTable = 2 ** 26;
+export const largeTable = 2 ** 26;
 
 /** Whether a tensor that is stored like this is kept in 16 bits. */
 function staysHalf({ role, shape }: ModelTensor, precision: string): boolean {

@@ -266,9 +266,12 @@ export function recordingOps(graph: Graph): Ops<Recorded> {
       const label = toFloat(rows(weight.name, targets), weight);
       const chosen = node("ReduceSum", [node("Mul", [h.name, label]), axes(1)]);
       const loss = node("Sub", [node("Add", [largest, node("Log", [sum])]), chosen]);
+      // Of a node's inputs ONNX Runtime first computes the one that was recorded last. Recorded here, each slice is cast
+      // just before its Gemm; recorded between these, all would be cast, and held, before the first.
+      const slices = bounds.map((some) => slice(weight, some));
       const weighted = exps.slice(1).reduce(
-        (total, e, i) => node("Gemm", [e, slice(weight, bounds[i + 1]), total], { attributes: { alpha: 1, beta: 1 } }),
-        product(exps[0], slice(weight, bounds[0])),
+        (total, e, i) => node("Gemm", [e, slices[i + 1], total], { attributes: { alpha: 1, beta: 1 } }),
+        product(exps[0], slices[0]),
       );
       const dh = node("Mul", [node("Sub", [node("Div", [weighted, sum]), label]), scalar(scale)]);
       return { loss: make(reshape(loss, -1), [h.shape[0]]), dh: make(dh, h.shape) };

@@ -93,7 +93,7 @@ for (let step = 0; step < steps; step++) {
 const ceiling = await productCeiling(executor, { tokens: Math.round((lengths[0] + lengths[1]) / 2), config });
 
 const tokens = (lengths[0] + lengths[1]) / 2, flop = stepFlop(config, tokens);
-const ms = median(times.slice(steps > 4 ? 2 : 1)), rate = flop / ms / 1e6;
+const ms = median(times.slice(steps > 4 ? 2 : steps > 1 ? 1 : 0)), rate = flop / ms / 1e6;
 console.log([
   executor.description,
   `loading ${seconds(loaded)}, first step ${seconds(times[0])}`,
