@@ -90,7 +90,7 @@ export interface AttentionOptions {
 export type Activation = "silu" | "gelu_tanh";
 
 export interface Ops<V extends Value> {
-  /** y[n] = table[index[n]]. table [M, D], index i32 [N] -> [N, D]. */
+  /** y[n] = table[index[n]]. table [M, D] f32 or 16 bits, index i32 [N] -> [N, D]. */
   gatherRows(table: V, index: V): V;
   /** y[index[n]] = x[n], all other rows 0; indices are distinct. x [N, D], index i32 [N], `like` [M, D] -> [M, D]. */
   scatterRows(x: V, index: V, like: V): V;
@@ -113,7 +113,7 @@ export interface Ops<V extends Value> {
   /** dx of rmsNorm: with r = 1/sqrt(mean(x^2)+eps), dx = r*(w*dy - x*r^2*mean(w*dy*x)). */
   rmsNormBackward(dy: V, x: V, weight: V, options: { eps: number }): V;
 
-  /** y = x * W^T. x [T, I], weight [O, I] f32 or NF4 -> [T, O]. */
+  /** y = x * W^T. x [T, I], weight [O, I] f32, 16 bits or NF4 -> [T, O]. */
   linear(x: V, weight: V): V;
   /** dx = dy * W. dy [T, O], weight [O, I] f32 or NF4 -> [T, I]. */
   linearBackward(dy: V, weight: V): V;
@@ -168,7 +168,7 @@ export interface Ops<V extends Value> {
 
   /**
    * Softmax cross-entropy of the head h*W^T against targets, with dh = scale * (softmax - onehot) * W, so that logits
-   * live only inside. h [N, D], weight f32 [V, D], targets i32 [N] -> loss [N] (nats, unscaled), dh [N, D].
+   * live only inside. h [N, D], weight [V, D] f32 or 16 bits, targets i32 [N] -> loss [N] (nats, unscaled), dh [N, D].
    */
   crossEntropy(h: V, weight: V, targets: V, options: { scale: number }): { loss: V; dh: V };
 }
@@ -200,9 +200,10 @@ export interface Segment {
   build<V extends Value>(ops: Ops<V>, inputs: Record<string, V>): Record<string, V>;
 }
 
-/** A frozen weight as it is stored: f32, or NF4 with block size 64. */
+/** A frozen weight as it is stored: f32, 16-bit patterns of f16 or bfloat16, or NF4 with block size 64. */
 export type WeightData =
   | { kind: "f32"; shape: [number, number]; data: Float32Array }
+  | { kind: "half"; shape: [number, number]; format: "f16" | "bf16"; data: Uint16Array }
   | {
     kind: "nf4";
     shape: [number, number];

@@ -1,10 +1,13 @@
 /** `ftl doctor`: what this machine offers, which engine `auto` takes there, and why. Works when any engine is missing. */
-import { cpus } from "node:os";
+import { join } from "node:path";
 import type { GpuAbout, GpuEngine } from "../webgpu/device.ts";
 import { readCommandLine, settingsOf } from "./command_line.ts";
 import { chooseEngine, engineNames, gpuEngines, mayHaveGpu } from "./engine.ts";
 import { gpuBudget } from "./gpu_memory.ts";
+import { freeDisk, machineMemory, processor } from "./machine.ts";
+import { measureProcessor, type ProcessorSpeed } from "./measure_speed.ts";
 import { version } from "./overview.ts";
+import { cacheFolder, huggingFaceCache, modelsFolder } from "./terminal.ts";
 
 export async function command(args: string[]): Promise<number> {
   const line = readCommandLine({
@@ -14,6 +17,7 @@ export async function command(args: string[]): Promise<number> {
     most: 0,
     examples: [
       ["ftl doctor", "what is here"],
+      ["ftl doctor --speed", "and what the processor does"],
       ["ftl doctor --json", "the same for a program"],
     ],
   }, args);
@@ -21,8 +25,8 @@ export async function command(args: string[]): Promise<number> {
     console.log(line.help);
     return 0;
   }
-  const { json } = settingsOf("doctor", line);
-  const findings = await examine();
+  const { json, speed } = settingsOf("doctor", line);
+  const findings = await examine({ speed });
   console.log(json ? JSON.stringify(findings, null, 2) : showFindings(findings));
   return 0;
 }
@@ -40,9 +44,15 @@ export interface Findings {
     arch: string;
     cpu: string;
     cores: number;
-    /** Bytes. */
-    memory: { total: number; available: number };
+    /** Vector extensions, the widest last; empty where the system does not tell. */
+    vectors: string[];
+    /** Bytes; `limited`: the total is what a container may use. */
+    memory: { total: number; available: number; limited: boolean };
+    /** Where --speed asked for it. */
+    speed?: ProcessorSpeed;
   };
+  /** Folders that models come from, and what they hold; `free`: bytes on the disk of the first. */
+  folders: { cache: Folder & { weights: number; free?: number }; huggingFace?: Folder };
   engines: { onnx: { version: string } | Missing } & Record<GpuEngine, GpuAbout | Missing>;
   auto: {
     engine: "onnx" | GpuEngine;
@@ -52,7 +62,14 @@ export interface Findings {
   };
 }
 
-async function examine(): Promise<Findings> {
+/** A folder of models. */
+interface Folder {
+  path: string;
+  /** Undefined where it is not there. */
+  models?: string[];
+}
+
+async function examine({ speed }: { speed: boolean }): Promise<Findings> {
   const engines = {
     onnx: await found(async () => ({ version: (await import("../onnx/runtime.ts")).onnxRuntime().version })),
     dawn: await found(() => inspect("dawn")),
@@ -70,7 +87,8 @@ async function examine(): Promise<Findings> {
   const memory = chosen.kind === "onnx" ? undefined : await gpuBudget(chosen.about, { wanted: "auto" });
   return {
     version: version.replace("ftl ", ""),
-    machine: machine(),
+    machine: { ...machine(), speed: speed ? await measureProcessor() : undefined },
+    folders: folders(),
     engines,
     auto: { engine: chosen.kind, reason: chosen.reason, memory },
   };
@@ -90,14 +108,32 @@ async function found<T>(look: () => Promise<T>): Promise<T | Missing> {
 }
 
 function machine(): Findings["machine"] {
-  const { total, available } = Deno.systemMemoryInfo();
+  const { name, cores, vectors } = processor();
+  return { system: systemName(), arch: Deno.build.arch, cpu: name, cores, vectors, memory: machineMemory() };
+}
+
+function folders(): Findings["folders"] {
+  const path = cacheFolder(), weights = names(join(path, "weights")) ?? [];
+  const bytes = weights.reduce((sum, name) => sum + Deno.statSync(join(path, "weights", name)).size, 0);
+  const hub = huggingFaceCache();
   return {
-    system: systemName(),
-    arch: Deno.build.arch,
-    cpu: cpus()[0]?.model.trim().replace(/\s+/g, " ") || "unknown CPU",
-    cores: navigator.hardwareConcurrency,
-    memory: { total, available },
+    cache: { path, models: names(modelsFolder()), weights: bytes, free: freeDisk(path) },
+    huggingFace: hub === undefined ? undefined : { path: hub, models: repositories(hub) },
   };
+}
+
+/** "models--org--name" -> "org/name" */
+function repositories(hub: string): string[] | undefined {
+  return names(hub)?.filter((name) => name.startsWith("models--"))
+    .map((name) => name.slice("models--".length).replace("--", "/"));
+}
+
+function names(folder: string): string[] | undefined {
+  try {
+    return [...Deno.readDirSync(folder)].map(({ name }) => name).sort();
+  } catch {
+    return undefined;
+  }
 }
 
 function systemName(): string {
@@ -110,14 +146,22 @@ function systemName(): string {
   }
 }
 
-export function showFindings({ version, machine, engines, auto }: Findings): string {
-  const { system, arch, cpu, cores, memory } = machine;
+export function showFindings({ version, machine, folders: { cache, huggingFace }, engines, auto }: Findings): string {
+  const { system, arch, cpu, cores, vectors, memory, speed } = machine;
   const blocks: [string, string[]][] = [
     ["ftl", [version]],
     ["machine", [
       system,
-      `${cpu}, ${arch}, ${cores} cores`,
-      `${gib(memory.total)} memory, ${gib(memory.available)} free`,
+      `${cpu}, ${arch}, ${cores} cores${vectors.length > 0 ? `, ${vectors.join(" ")}` : ""}`,
+      `${gib(memory.total)} memory${memory.limited ? " (what this container may use)" : ""}, ${
+        gib(memory.available)
+      } free`,
+      ...(speed ? [`products ${speed.gflops} GFLOP/s, memory ${speed.gbs} GB/s (copied)`] : []),
+    ]],
+    ["folders", [
+      `${cache.path}: ${listed(cache.models)}, ${gib(cache.weights)} of prepared weights` +
+      (cache.free === undefined ? "" : `; ${gib(cache.free)} free on that disk`),
+      ...(huggingFace ? [`${huggingFace.path}: ${listed(huggingFace.models)}`] : []),
     ]],
     [
       "onnx",
@@ -137,6 +181,13 @@ export function showFindings({ version, machine, engines, auto }: Findings): str
   ];
   return blocks.map(([name, lines]) => lines.map((line, i) => (i === 0 ? name : "").padEnd(10) + line).join("\n"))
     .join("\n\n");
+}
+
+function listed(models: string[] | undefined): string {
+  if (models === undefined) return "not there";
+  if (models.length === 0) return "no models";
+  const shown = models.slice(0, 3).join(", ");
+  return models.length > 3 ? `${shown} and ${models.length - 3} more` : shown;
 }
 
 function missing({ error, hint }: Missing): string[] {

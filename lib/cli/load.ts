@@ -77,7 +77,7 @@ export async function loadOpenedModel(model: OpenedModel, options: LoadOptions):
     const weights = loadWeights(model.source, made.executor, {
       linear: "nf4",
       cacheDir: join(cacheFolder(), "weights"),
-      progress: (done, total) => bar.show("loading", done / total, `${total} tensors`),
+      progress: (done, total, what) => bar.show(what, done / total, `${total} tensors`),
     });
     return {
       ...model,

@@ -3,7 +3,7 @@
  * may be.
  */
 
-export type CommandName = "train" | "pull" | "run" | "serve" | "export" | "models" | "doctor";
+export type CommandName = "train" | "plan" | "pull" | "run" | "serve" | "export" | "models" | "doctor";
 
 interface Common {
   commands: readonly CommandName[];
@@ -20,7 +20,7 @@ export type OptionSpec =
     | { type: "boolean"; default: boolean }
     | { type: "integer" | "number"; default: number; min?: number; max?: number }
     /** A number, or a word that stands for one chosen later. */
-    | { type: "number or auto"; default: number | "auto"; min?: number; max?: number }
+    | { type: "number or auto"; default: number | "auto"; min?: number; max?: number; unit?: string }
     | { type: "choice"; default: string; choices: readonly string[] }
     | { type: "list"; default: readonly string[]; choices: readonly string[] }
     /** A text that may be given several times. */

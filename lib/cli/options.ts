@@ -5,6 +5,7 @@
  * What settings mean together (and which source wins) is resolve.ts's business.
  */
 
+import { cardNames } from "./cards.ts";
 import {
   choice,
   type CommandName,
@@ -168,6 +169,7 @@ export const options = {
       ...training,
       default: "auto",
       min: 0.25,
+      unit: "GiB",
     },
   ),
   seed: integer("of the adapter's first values, the order of rows, dropout and sampling", {
@@ -315,7 +317,23 @@ export const options = {
     commands: ["train"],
     default: false,
   }),
-  json: yesNo("print it for programs", { commands: ["models", "doctor"], group: "Output", default: false }),
+  card: choice("plan for this graphics card instead of what is here, with its memory", {
+    commands: ["plan"],
+    group: "Machine",
+    choices: cardNames,
+    default: "none",
+  }),
+  measure: yesNo("time products of the model's shapes on this machine for a second or two", {
+    commands: ["plan"],
+    group: "Machine",
+    default: true,
+  }),
+  speed: yesNo("also measure what the processor and the memory do, for a second", {
+    commands: ["doctor"],
+    group: "Machine",
+    default: false,
+  }),
+  json: yesNo("print it for programs", { commands: ["models", "doctor", "plan"], group: "Output", default: false }),
 } as const satisfies Record<string, OptionSpec>;
 
 type Table = typeof options;
@@ -332,13 +350,18 @@ type ValueOf<S> = S extends { type: "texts" } ? string[]
 
 /** The settings of one command, with their values' types. */
 export type Settings<C extends CommandName> = {
-  [K in OptionName as C extends Table[K]["commands"][number] ? K : never]: ValueOf<Table[K]>;
+  [
+    K in OptionName as (C extends "plan" ? "plan" | "train" : C) & Table[K]["commands"][number] extends never ? never
+      : K
+  ]: ValueOf<Table[K]>;
 };
 
 /** Name and spec of the options of a command, in the table's order. */
 export function optionsOf(command: CommandName): [OptionName, OptionSpec][] {
   const entries = Object.entries(options) as [OptionName, OptionSpec][];
-  return entries.filter(([, spec]) => spec.commands.includes(command));
+  // A plan is of a training run: it takes all that this takes.
+  const likewise = command === "plan" ? "train" : command;
+  return entries.filter(([, spec]) => spec.commands.includes(command) || spec.commands.includes(likewise));
 }
 
 /** --learning-rate */

@@ -103,9 +103,14 @@ export function suggestion(word: string, known: string[]): string {
 /** The value a flag's text stands for; text that does not fit is left as it is, for the schema to refuse. */
 export function parseFlag(text: string, spec: OptionSpec): unknown {
   switch (spec.type) {
+    case "number or auto":
+      // "24GiB" where a flag counts GiB.
+      if (spec.unit && text.toLowerCase().endsWith(spec.unit.toLowerCase())) {
+        return parseFlag(text.slice(0, -spec.unit.length).trim(), { ...spec, unit: undefined });
+      }
+      // falls through
     case "integer":
     case "number":
-    case "number or auto":
       return /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(text) ? Number(text) : text;
     case "boolean":
       return text === "true" ? true : text === "false" ? false : text;

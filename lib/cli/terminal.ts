@@ -29,7 +29,7 @@ export function printError(error: unknown): number {
 export function asTyped(text: string): string {
   const deno = /[\\/]_npx[\\/]/.test(Deno.execPath()) ? `npx -y deno@${Deno.version.deno}` : "deno";
   const program = Deno.env.get("FTL_PROGRAM") || `${deno} task ftl`;
-  return text.replaceAll(/\bftl (?=(train|run|serve|export|pull|models|doctor)\b)/g, `${program} `);
+  return text.replaceAll(/\bftl (?=(train|plan|run|serve|export|pull|models|doctor)\b)/g, `${program} `);
 }
 
 /** Thrown when a person stopped the work and everything worth keeping is on the disk. */
@@ -43,6 +43,14 @@ export function cacheFolder(): string {
   const home = env("HOME") ?? env("USERPROFILE");
   const base = env("XDG_CACHE_HOME") ?? env("LOCALAPPDATA") ?? (home && join(home, ".cache"));
   return base ? join(base, "ftl") : join(env("TMPDIR") ?? "/tmp", `ftl-${Deno.uid() ?? "user"}`);
+}
+
+/** Where Hugging Face's tools keep theirs: HF_HUB_CACHE, else hub/ in HF_HOME, else in the user's cache folder. */
+export function huggingFaceCache(): string | undefined {
+  const env = (name: string) => Deno.env.get(name) || undefined, home = env("HOME") ?? env("USERPROFILE");
+  const explicit = env("HF_HUB_CACHE") ?? (env("HF_HOME") && join(env("HF_HOME")!, "hub"));
+  const base = env("XDG_CACHE_HOME") ?? (home && join(home, ".cache"));
+  return explicit ?? (base && join(base, "huggingface", "hub"));
 }
 
 /** Where `ftl pull` keeps its models. */

@@ -3,31 +3,31 @@
  * before, training, files, loss after, answers of base and tuned model.
  */
 import { join } from "node:path";
-import { UserError } from "../errors.ts";
 import { rowOrder } from "../data/order.ts";
 import { writeAdapter } from "../export/peft.ts";
 import { writeAtomic } from "../files/atomic.ts";
 import { namedRevision, originalName } from "../hub/models.ts";
 import { attachAdapter, initMagnitudes, makeParameters } from "../model/adapter.ts";
-import { kindOfPath, readText } from "../model/model_files.ts";
 import type { TrainEvent, TrainResult } from "../train/events.ts";
 import { readLog } from "../train/log.ts";
 import { train } from "../train/loop.ts";
 import { lossCurveSvg, lossCurveText } from "../train/loss_curve.ts";
 import { meanLoss } from "../train/window_gradient.ts";
 import { planWindows } from "../train/windows.ts";
-import { type CommandLine, readCommandLine } from "./command_line.ts";
+import { readCommandLine } from "./command_line.ts";
 import { chooseEngine } from "./engine.ts";
 import { exportModel } from "./export.ts";
 import { initialAdapter } from "./init_adapter.ts";
 import { makeLearner } from "./learner.ts";
 import { loadOpenedModel, openNamedModel } from "./load.ts";
+import { machineMemory } from "./machine.ts";
 import { trainingProgress } from "./progress.ts";
 import { showProfile } from "./profile_report.ts";
 import { answers, promptIds, questionOf } from "./prompts.ts";
 import { isGiven, renderSettings, type Resolved, resolveTrain } from "./resolve.ts";
 import { prepareRows, showNote } from "./rows.ts";
 import { makeRunFolder, reopenRunFolder, runFiles, runName } from "./run_folder.ts";
+import { sourcesOf } from "./train_sources.ts";
 import { asTyped, onInterrupt, showBytes, StoppedError } from "./terminal.ts";
 import { type ComparedAnswer, showAnswers, showDecisions, showFiles, showLosses } from "./train_report.ts";
 import {
@@ -35,13 +35,12 @@ import {
   learningRateFor,
   loopSettings,
   loraSettings,
+  measuredRows,
   planRun,
   type PreparedRun,
   warmupFor,
 } from "./train_setup.ts";
 
-/** Rows whose loss is measured before and after: all of a small data set, the first of a large one. */
-const measuredRows = 32;
 /** Longest answer of the comparison at the end. */
 const answerTokens = 80;
 
@@ -119,9 +118,8 @@ async function prepare(resolved: Resolved, folder: string): Promise<PreparedRun>
   const order = rowOrder({ rows: rows.examples.length, seed: settings.seed, shuffle: settings.shuffle_dataset });
   const rowAt = (position: number) => rows.examples[order(position)];
   const plan = await planRun(settings, {
-    ...{ engine, config },
-    trained: parameters.reduce((sum, { value }) => sum + value.length, 0),
-    machine: Deno.systemMemoryInfo().total,
+    ...{ engine, source: opened.source },
+    machine: machineMemory().total,
     positions: windows.totalSteps * windows.size,
     lengthAt: (position) => rowAt(position).tokens.length,
     evaluated: [rows.examples.slice(0, measuredRows), rows.heldExamples].map((list) =>
@@ -208,19 +206,6 @@ async function report(
     asTyped(`next, ask it yourself:  ftl run ${folder}\nGGUF for Ollama:        ftl export ${folder}`),
   ];
   console.log(parts.filter((part) => part !== "").map((part) => `\n${part}`).join("\n"));
-}
-
-/** Flags, and the YAML file they stand over: the one named, or the one of the run to be resumed. */
-function sourcesOf(line: CommandLine) {
-  const { flags, problems, positional } = line;
-  const resume = flags.resume as string | undefined;
-  if (resume !== undefined && positional.length > 0) {
-    throw new UserError("--resume takes its settings from the run folder; leave the file out", { exitCode: 2 });
-  }
-  const path = resume === undefined ? positional[0] : join(resume, runFiles.config);
-  // What looks like a file may be the value of a flag that is reported as unknown.
-  const readable = path !== undefined && (problems.length === 0 || kindOfPath(path) === "file");
-  return { flags, problems, file: readable ? { text: readText(path), name: path } : undefined };
 }
 
 /** The resolved settings, to be run again as they are. An automatic folder stays automatic. */

@@ -4,10 +4,12 @@
  */
 import { createHash } from "node:crypto";
 import type { Example } from "../data/render.ts";
-import type { LoraSettings } from "../model/adapter.ts";
+import { type LoraSettings, parameterPlaces } from "../model/adapter.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { type MemoryPlan, memoryPlan } from "../model/plan.ts";
 import { gpuMemoryPlan } from "../model/plan_gpu.ts";
+import type { ModelSource } from "../model/source.ts";
+import { nf4WeightBytes } from "../model/weights.ts";
 import type { Learner } from "../train/learner.ts";
 import { defaultAdamw } from "../train/optimizer.ts";
 import type { TrainSettings as LoopSettings } from "../train/settings.ts";
@@ -32,6 +34,9 @@ export interface PreparedRun {
   plan: MemoryPlan;
   totalSteps: number;
 }
+
+/** Rows whose loss is measured before and after: all of a small data set, the first of a large one. */
+export const measuredRows = 32;
 
 /** Highest learning rate by number of parameters: small models need larger steps. The last one is the paper's. */
 const learningRates: [below: number, rate: number][] = [[0.4e9, 2e-3], [1.5e9, 1e-3], [5e9, 5e-4], [Infinity, 2e-4]];
@@ -92,6 +97,14 @@ export function fingerprintOf(
   };
 }
 
+/** Numbers that training changes. */
+export function trainedNumbers(config: ModelConfig, settings: TrainSettings): number {
+  return parameterPlaces(config, loraSettings(settings)).reduce(
+    (sum, { shape }) => sum + shape.reduce((product: number, size) => product * size, 1),
+    0,
+  );
+}
+
 const GiB = 2 ** 30;
 
 /** What `auto` lets training use: 1 GiB, or half of the machine's memory where the model needs more. */
@@ -106,16 +119,17 @@ function budgets(settings: TrainSettings, machine: number): number[] {
  */
 export async function planRun(
   settings: TrainSettings,
-  { engine, config, trained, machine, positions, lengthAt, evaluated }: {
+  { engine, source, machine, positions, lengthAt, evaluated }: {
     engine: ChosenEngine;
-    config: ModelConfig;
-    trained: number;
+    source: Pick<ModelSource, "config" | "tensors" | "precision" | "fourBit">;
+    /** Bytes of memory that this machine, or this container, has. */
     machine: number;
     positions: number;
     lengthAt: (position: number) => number;
     evaluated: number[][];
   },
 ): Promise<MemoryPlan> {
+  const { config } = source, trained = trainedNumbers(config, settings);
   const windowRows = settings.per_device_train_batch_size * settings.gradient_accumulation_steps;
   const stateBytes = settings.optim === "adamw_8bit" ? 2 : 8;
   const checkpointing = settings.gradient_checkpointing === "auto"
@@ -144,7 +158,7 @@ export async function planRun(
   let failure: unknown;
   for (const budget of budgets(settings, machine)) {
     try {
-      return memoryPlan({ ...wanted, trained, rankSum, budget });
+      return memoryPlan({ ...wanted, weightBytes: nf4WeightBytes(source), trained, rankSum, budget });
     } catch (error) {
       failure = error;
     }

@@ -44,6 +44,17 @@ export function storedType(
   return isQuantised(type) ? fitting(mixedType(tensor, { kind, config }), tensor.shape[1]) : type;
 }
 
+/** Bytes of a kind's tensors: the file but for its metadata. */
+export function ggufTensorBytes(
+  { tensors, config }: { tensors: ModelTensor[]; config: ModelConfig },
+  kind: GgufKind,
+): number {
+  return tensors.reduce((sum, tensor) => {
+    const { block, bytes } = ggmlTypes[storedType(tensor, { kind, config })];
+    return sum + tensor.shape.reduce((a, b) => a * b) / block * bytes;
+  }, 0);
+}
+
 /** The type by what the tensor is for. */
 function mixedType(tensor: ModelTensor, { kind, config }: { kind: GgufKind; config: ModelConfig }): StoredType {
   const { type, isMixed }: Kind = ggufKinds[kind], { key, role, layer, shape } = tensor;

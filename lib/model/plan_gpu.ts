@@ -89,7 +89,7 @@ function refusal(options: GpuPlanOptions, smallest: GpuMemoryPlan | undefined): 
     {
       hint: checkpointing === false
         ? "leave gradient_checkpointing on auto, or lower max_length or r"
-        : "lower max_length or r, raise max_memory, choose a smaller model, or use --engine onnx",
+        : "lower max_length or r, raise max_memory, choose a smaller model, or use --engine onnx; ftl plan says what would fit",
     },
   );
 }

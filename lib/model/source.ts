@@ -11,8 +11,9 @@ import { nearest, UserError } from "../errors.ts";
 import { f16ToF32, f32ToF16 } from "../formats/float16.ts";
 import { elementCount } from "../formats/tensor_file.ts";
 import { type Bnb4Weight, bnb4Weights, dequantizeBnb4, isBnb4Part, isOwnNf4, ownNf4 } from "../quant/bnb4.ts";
-import { blockTypes, decodableTypes, toFloat32 } from "../quant/decode.ts";
+import { asU16, blockTypes, decodableTypes, toFloat32 } from "../quant/decode.ts";
 import type { QuantizedWeight } from "../quant/double_quant.ts";
+import { halfToF32, type HalfWeight } from "../quant/half.ts";
 import type { ModelConfig } from "./config.ts";
 import { openGgufFiles } from "./gguf_files.ts";
 import {
@@ -55,6 +56,11 @@ export interface ModelSource {
   fourBit(name: string): "own" | "never" | "quantise";
   /** Codes and block maxima of a projection that is stored in NF4. */
   nf4(name: string): QuantizedWeight;
+  /**
+   * The same numbers in 16 bits, where that loses nothing: stored as F16 or BF16, or in GGUF's block formats. Of the
+   * embedding and the head alone. Undefined for other precisions.
+   */
+  half(name: string): HalfWeight | undefined;
   /** How the file stores a tensor: "BF16", "Q4_1", "NF4". */
   precision(name: string): string;
   /** A tensor's bytes as the file stores them: its own precision and its own order of rows. */
@@ -182,10 +188,21 @@ function makeSource(
     return x;
   }
 
+  function half(name: string): HalfWeight | undefined {
+    const tensor = find(name), stored = storedName(tensor), { dtype } = file.tensors.get(stored)!;
+    if ((tensor.role !== "embedding" && tensor.role !== "head") || fourBit.has(stored)) return undefined;
+    if (kind === "gguf" && blockTypes[dtype].block > 1) return { format: "f16", data: f32ToF16(float32(name)) };
+    if (dtype !== "F16" && dtype !== "BF16") return undefined;
+    const format = dtype === "F16" ? "f16" : "bf16", data = asU16(file.bytes(stored));
+    checkFiniteHalf({ format, data }, { name: stored, source: file.source });
+    return { format, data };
+  }
+
   return {
     ...about,
     tensors,
     float32,
+    half,
     fourBit(name) {
       const own = fourBit.get(storedName(find(name)));
       if (own) return isOwnNf4(file, own) ? "own" : "quantise";
@@ -254,12 +271,28 @@ function roundToHalf(x: Float32Array): void {
 }
 
 /** Throws UserError at the first NaN or infinity. */
-function checkFinite(x: Float32Array, { name, source }: { name: string; source: string }): void {
+function checkFinite(x: Float32Array, where: { name: string; source: string }): void {
   let sum = 0;
   for (let i = 0; i < x.length; i++) sum += x[i] - x[i];
   if (sum === 0) return;
   const index = x.findIndex((value) => !Number.isFinite(value));
-  throw new UserError(`Tensor "${name}" in ${source} holds ${x[index]} at element ${index} of ${x.length}`, {
+  throw notFinite(x[index], { ...where, index, count: x.length });
+}
+
+/** The same of 16-bit patterns: all ones in the exponent. */
+function checkFiniteHalf({ format, data }: HalfWeight, where: { name: string; source: string }): void {
+  const exponent = format === "f16" ? 0x7c00 : 0x7f80;
+  const index = data.findIndex((pattern) => (pattern & exponent) === exponent);
+  if (index < 0) return;
+  const [value] = halfToF32({ format, data }, { start: index, end: index + 1 });
+  throw notFinite(value, { ...where, index, count: data.length });
+}
+
+function notFinite(
+  value: number,
+  { name, source, index, count }: { name: string; source: string; index: number; count: number },
+): UserError {
+  return new UserError(`Tensor "${name}" in ${source} holds ${value} at element ${index} of ${count}`, {
     hint: "the file is damaged or its training diverged: fetch it again or take another model",
   });
 }

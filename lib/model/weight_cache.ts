@@ -7,7 +7,7 @@ import { createHash } from "node:crypto";
 import { UserError } from "../errors.ts";
 import { writeAtomic } from "../files/atomic.ts";
 import { openFile } from "../files/file_source.ts";
-import { type LazyTensor, openSafetensors, writeSafetensors } from "../formats/safetensors.ts";
+import { type LazyTensor, openSafetensors, type TensorFile, writeSafetensors } from "../formats/safetensors.ts";
 import { elementCount } from "../formats/tensor_file.ts";
 import { nestedBlock, type QuantizedWeight } from "../quant/double_quant.ts";
 import { nf4Block } from "../quant/nf4.ts";
@@ -65,14 +65,8 @@ export function readWeightCache(
   about: CachedWeights,
   use: (tensor: ModelTensor, weight: QuantizedWeight) => void,
 ): boolean {
-  const { doubleQuant } = about;
-  let source;
-  try {
-    source = openFile(cachePath(about));
-    const file = openSafetensors(source);
-    const { version, fingerprint } = file.metadata;
-    if (version !== formatVersion || fingerprint !== about.fingerprint) return false;
-    const expected = file.bytes(digests);
+  return withCache(about, (file) => {
+    const { doubleQuant } = about, expected = file.bytes(digests);
     if (expected.length !== 64 * about.tensors.length) return false;
     for (const [i, tensor] of about.tensors.entries()) {
       const packed = file.bytes(`${tensor.name}.packed`), absmax = file.bytes(`${tensor.name}.absmax`);
@@ -85,6 +79,22 @@ export function readWeightCache(
       use(tensor, { packed: exact(packed), absmax: absmaxOf(absmax, { blocks, doubleQuant }) });
     }
     return true;
+  });
+}
+
+/** Whether there is a cache of this model as it is now. Looks at its header only. */
+export function hasWeightCache(about: CachedWeights): boolean {
+  return withCache(about, () => true);
+}
+
+/** What `look` says of a cache of this model as it is now; false where there is none, or it proves to be damaged. */
+function withCache(about: CachedWeights, look: (file: TensorFile) => boolean): boolean {
+  let source;
+  try {
+    source = openFile(cachePath(about));
+    const file = openSafetensors(source);
+    const { version, fingerprint } = file.metadata;
+    return version === formatVersion && fingerprint === about.fingerprint && look(file);
   } catch (error) {
     if (error instanceof UserError) return false;
     throw error;
@@ -99,36 +109,33 @@ function exact(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
   return (alone ? bytes : bytes.slice()) as Uint8Array<ArrayBuffer>;
 }
 
-/** Quantises every tensor, hands it to `use`, and writes it to the cache if that can be written. */
-export function writeWeightCache(
-  about: CachedWeights,
-  { quantize, use }: {
-    quantize: (tensor: ModelTensor) => QuantizedWeight;
-    use: (tensor: ModelTensor, weight: QuantizedWeight) => void;
-  },
-): void {
+/** Quantises every tensor, one at a time, into the cache. False when that cannot be written; other errors are thrown. */
+export function writeWeightCache(about: CachedWeights, quantize: (tensor: ModelTensor) => QuantizedWeight): boolean {
   let failure: unknown;
   const found = new Uint8Array(64 * about.tensors.length);
   const entries = about.tensors.flatMap((tensor, i): LazyTensor[] => {
     const { packed, absmax } = sizes(tensor, about.doubleQuant);
-    let weight: QuantizedWeight;
+    let maxima: Uint8Array;
     const digested = (bytes: Uint8Array, part: number) => {
       found.set(sha256(bytes), 64 * i + 32 * part);
       return bytes;
     };
     const first = () => {
       try {
-        use(tensor, weight = quantize(tensor));
+        const weight = quantize(tensor);
+        maxima = absmaxBytes(weight.absmax);
+        return digested(weight.packed, 0);
       } catch (error) {
         failure = error;
         throw error;
       }
-      return digested(weight.packed, 0);
     };
-    const second = () => digested(absmaxBytes(weight.absmax), 1);
     return [
       { name: `${tensor.name}.packed`, dtype: "U8", shape: [packed], byteLength: packed, data: first },
-      { name: `${tensor.name}.absmax`, dtype: "U8", shape: [absmax], byteLength: absmax, data: second },
+      {
+        ...{ name: `${tensor.name}.absmax`, dtype: "U8", shape: [absmax], byteLength: absmax },
+        data: () => digested(maxima, 1),
+      },
     ];
   });
   const last: LazyTensor = {
@@ -138,18 +145,15 @@ export function writeWeightCache(
     byteLength: found.length,
     data: () => found,
   };
-  const metadata = { version: formatVersion, fingerprint: about.fingerprint, model: Deno.realPathSync(about.path) };
-  const chunks = writeSafetensors([...entries, last], metadata)[Symbol.iterator]();
   try {
     Deno.mkdirSync(about.cacheDir, { recursive: true });
-    // An iterable without `return`: when a write fails, the chunks go on below.
-    writeAtomic(cachePath(about), { [Symbol.iterator]: () => ({ next: () => chunks.next() }) });
+    const metadata = { version: formatVersion, fingerprint: about.fingerprint, model: Deno.realPathSync(about.path) };
+    writeAtomic(cachePath(about), writeSafetensors([...entries, last], metadata));
+    return true;
   } catch (error) {
     if (failure !== undefined) throw failure;
-    if (!(error instanceof UserError || error instanceof Deno.errors.PermissionDenied || isFileError(error))) {
-      throw error;
-    }
-    while (!chunks.next().done); // what was not written still has to be loaded
+    if (error instanceof UserError || error instanceof Deno.errors.PermissionDenied || isFileError(error)) return false;
+    throw error;
   }
 }
 

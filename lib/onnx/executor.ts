@@ -1,32 +1,35 @@
 /**
  * The ONNX Runtime executor: each segment becomes one small session, made at its first run and used for every layer
  * and every batch. Weights are inputs, not constants: their memory is the host's own, nothing is copied or packed
- * twice, and a session starts in milliseconds. Outputs are written into buffers from a pool, so that after the first
- * step nothing is allocated.
+ * twice, and a session starts in milliseconds. NF4 weights are written out in f32 for the run that reads them, into one
+ * buffer for each module, in which the layers take turns. Outputs are written into buffers from a pool, so that after
+ * the first step nothing is allocated.
  */
-import { recoverAbsmax } from "../quant/double_quant.ts";
 import { type Nf4Decoder, nf4Decoder } from "../quant/nf4_decoder.ts";
 import type { Executor, Segment, Value, WeightData } from "../ops.ts";
 import { createGraph, type Graph } from "./graph.ts";
 import { returnFreedMemory } from "./malloc.ts";
 import { type Recorded, recordingOps } from "./ops_onnx.ts";
 import { createPool } from "./pool.ts";
-import { onnxRuntime, type Session, type Tensor, type TensorData } from "./runtime.ts";
+import { type HalfType, onnxRuntime, type Session, type Tensor, type TensorData } from "./runtime.ts";
+
+type Nf4Data = Extract<WeightData, { kind: "nf4" }>;
 
 interface Held extends Value {
-  data: TensorData;
-  tensor: Tensor;
-  /** NF4 weights. */
-  absmax?: Tensor;
+  data: TensorData | Uint8Array;
+  /** Absent for NF4 weights, whose codes no graph reads. */
+  tensor?: Tensor;
+  /** Block maxima of NF4 weights. */
+  absmax?: Nf4Data["absmax"];
+  /** What the numbers of a Uint16Array are. */
+  half?: HalfType;
   /** Views of some of its rows, by "start-end". */
   views?: Map<string, Tensor>;
   pooled: boolean;
 }
 
 /** An input of a graph: a value of the segment, or something made of one. */
-type Input =
-  & { of: string }
-  & ({ kind: "value" | "absmax" | "dequantized" } | { kind: "rows"; start: number; end: number });
+type Input = { of: string } & ({ kind: "value" } | { kind: "rows"; start: number; end: number });
 
 interface Compiled {
   session: Session;
@@ -75,16 +78,8 @@ export function createOnnxExecutor(options: OnnxOptions = {}): Executor {
   }
 
   function tensorOf(input: Input, value: Held): Tensor {
-    switch (input.kind) {
-      case "value":
-        return value.tensor;
-      case "absmax":
-        return value.absmax!;
-      case "dequantized":
-        return dequantize(input.of, value);
-      case "rows":
-        return rowsView(value, input);
-    }
+    if (input.kind === "rows") return rowsView(value, input);
+    return value.tensor ?? dequantize(input.of, value);
   }
 
   return {
@@ -94,23 +89,21 @@ export function createOnnxExecutor(options: OnnxOptions = {}): Executor {
     promptsThroughCache: true,
     tensor: (data, shape) => hold(data, shape, false),
     weight(data: WeightData): Value {
-      if (data.kind === "f32") return hold(data.data, data.shape, false);
-      const { packed, shape } = data;
-      const absmax = data.absmax instanceof Float32Array ? data.absmax : recoverAbsmax(data.absmax);
-      return {
-        ...{ data: packed, shape, pooled: false },
-        tensor: runtime.tensor(packed, [packed.length]),
-        absmax: runtime.tensor(absmax, [absmax.length]),
-      } as Held;
+      const { shape } = data;
+      if (data.kind === "f32") return hold(data.data, shape, false);
+      if (data.kind === "half") {
+        const { data: patterns, format: half } = data;
+        return { data: patterns, shape, half, tensor: runtime.tensor(patterns, shape, half), pooled: false } as Held;
+      }
+      return { data: data.packed, absmax: data.absmax, shape, pooled: false } as Held;
     },
     async run(segment, inputs, into = {}) {
       const values = { ...segment.fixed, ...inputs } as Record<string, Held>;
       let signature = "", key = segment.key;
       for (const name in values) {
-        const { shape, absmax } = values[name];
+        const { shape, half } = values[name];
         signature += `${shape};`;
-        // Shapes of NF4 weights are attributes of the node, so they belong to the key.
-        key += absmax ? `|${name}:${shape}` : `|${name}`;
+        key += half ? `|${name}:${half}` : `|${name}`;
       }
       let compiled = sessions.get(key);
       if (!compiled) sessions.set(key, compiled = compile(segment, { values, signature }));
@@ -125,8 +118,8 @@ export function createOnnxExecutor(options: OnnxOptions = {}): Executor {
       await compiled.session.run(
         compiled.inputs.map((input) => tensorOf(input, values[input.of])),
         [
-          ...compiled.outputs.map((name) => outputs[name].tensor),
-          ...compiled.overwritten.map((name) => values[name].tensor),
+          ...compiled.outputs.map((name) => outputs[name].tensor!),
+          ...compiled.overwritten.map((name) => values[name].tensor!),
         ],
       );
       return outputs;
@@ -156,7 +149,7 @@ export function createOnnxExecutor(options: OnnxOptions = {}): Executor {
     },
   };
 
-  /** A weight in f32 for the products that need it whole: the layers' weights of one module take turns in one buffer. */
+  /** An NF4 weight in f32: the layers' weights of one module take turns in one buffer. */
   function dequantizer() {
     const buffers = new Map<string, { of?: Held; decoder: Nf4Decoder; tensor: Tensor }>();
     return (name: string, weight: Held): Tensor => {
@@ -167,7 +160,7 @@ export function createOnnxExecutor(options: OnnxOptions = {}): Executor {
         buffers.set(key, buffer = { decoder, tensor: runtime.tensor(decoder.out, weight.shape) });
       }
       if (buffer.of !== weight) {
-        buffer.decoder.decode(weight.data as Uint8Array, weight.absmax!.data as Float32Array);
+        buffer.decoder.decode(weight.data as Uint8Array, weight.absmax!);
         buffer.of = weight;
       }
       return buffer.tensor;
@@ -180,8 +173,8 @@ export function createOnnxExecutor(options: OnnxOptions = {}): Executor {
     const key = `${start}-${end}`, width = count(value.shape.slice(1));
     let view = value.views.get(key);
     if (!view) {
-      const data = value.data.subarray(start * width, end * width);
-      value.views.set(key, view = runtime.tensor(data, [end - start, ...value.shape.slice(1)]));
+      const data = value.data.subarray(start * width, end * width) as TensorData;
+      value.views.set(key, view = runtime.tensor(data, [end - start, ...value.shape.slice(1)], value.half));
     }
     return view;
   }
@@ -193,15 +186,14 @@ const outputName = (name: string) => `out.${name}`;
 const overName = (name: string) => `over.${name}`;
 
 function inputName(input: Input): string {
-  const { of, kind } = input;
-  return kind === "value" ? of : kind === "rows" ? `${of}.rows.${input.start}` : `${of}.${kind}`;
+  return input.kind === "value" ? input.of : `${input.of}.rows.${input.start}`;
 }
 
 /** The segment's graph for inputs like these, what it wants to be fed, and the shapes of its outputs. */
 function record(segment: Segment, values: Record<string, Held>) {
   const graph: Graph = createGraph(segment.key), inputs: Input[] = [];
   const recorded: Record<string, Recorded> = {}, overwritten: string[] = [];
-  const declare = (input: Input, type: "float" | "int32" | "uint8"): string => {
+  const declare = (input: Input, type: "float" | "int32" | HalfType): string => {
     const name = inputName(input);
     if (!inputs.some((other) => inputName(other) === name)) {
       graph.input(name, type);
@@ -209,24 +201,22 @@ function record(segment: Segment, values: Record<string, Held>) {
     }
     return name;
   };
-  for (const [of, { data, shape, absmax }] of Object.entries(values)) {
-    const type = data instanceof Float32Array ? "float" : data instanceof Int32Array ? "int32" : "uint8";
+  for (const [of, { data, shape, half }] of Object.entries(values)) {
+    const type = half ?? (data instanceof Int32Array ? "int32" : "float");
     recorded[of] = {
-      // Only where it is read: weights in NF4 may be needed written out alone.
+      // Declared only where it is read: what a graph is not fed is not written out.
       get name() {
         return declare({ of, kind: "value" }, type);
       },
       shape,
+      half: half !== undefined,
       overwrite(result) {
         graph.output(result, overName(of));
         overwritten.push(of);
       },
     };
-    if (absmax) {
-      Object.defineProperty(recorded[of], "absmax", { get: () => declare({ of, kind: "absmax" }, "float") });
-      recorded[of].dequantized = () => declare({ of, kind: "dequantized" }, "float");
-    } else if (type === "float") {
-      recorded[of].rows = (start, end) => declare({ of, kind: "rows", start, end }, "float");
+    if (type !== "int32" && values[of].tensor) {
+      recorded[of].rows = (start, end) => declare({ of, kind: "rows", start, end }, type);
     }
   }
   const outputs = segment.build(recordingOps(graph), recorded);

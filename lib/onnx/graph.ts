@@ -4,7 +4,7 @@
  */
 
 /** ONNX element types (TensorProto.DataType). */
-export const elementType = { float: 1, uint8: 2, int32: 6, int64: 7, bool: 9 } as const;
+export const elementType = { float: 1, int32: 6, int64: 7, bool: 9, f16: 10, bf16: 16 } as const;
 export type ElementType = keyof typeof elementType;
 
 export type Attribute = number | { int: number } | { ints: number[] } | { string: string };

@@ -4,16 +4,14 @@
  * session serves every batch. Only ONNX's standard operators and ONNX Runtime's own CPU kernels are used.
  */
 import type { Activation, AttentionOptions, Ops, PaddedRows, Value } from "../ops.ts";
-import type { Graph, NodeOptions } from "./graph.ts";
+import { elementType, type Graph, type NodeOptions } from "./graph.ts";
 
 export interface Recorded extends Value {
-  /** Name in the graph; for NF4 the packed codes. */
+  /** Name in the graph. */
   name: string;
-  /** Set for NF4 weights: name of the absmax input. */
-  absmax?: string;
-  /** Set for NF4 weights: declares the input that holds the same weight in f32, and names it. */
-  dequantized?: () => string;
-  /** Set for f32 inputs: declares an input that holds rows start..end of it, without a copy, and names it. */
+  /** Whether it holds 16-bit numbers: they are cast to f32 where they are read, a slice at a time. */
+  half?: boolean;
+  /** Set for inputs: declares an input that holds rows start..end of it, without a copy, and names it. */
   rows?: (start: number, end: number) => string;
   /** Set for inputs: declares that the value of this name is written over it. */
   overwrite?: (result: string) => void;
@@ -32,6 +30,11 @@ export function recordingOps(graph: Graph): Ops<Recorded> {
   const [add, mul, div] = [binary("Add"), binary("Mul"), binary("Div")];
 
   const rows = (x: string, index: Recorded) => node("Gather", [x, index.name], { attributes: { axis: { int: 0 } } });
+  const toFloat = (x: string, from: Recorded) =>
+    from.half ? node("Cast", [x], { attributes: { to: { int: elementType.float } } }) : x;
+  /** Rows start..end of a weight in f32. Of 16 bits anew at every call, so that no slice outlives its product. */
+  const slice = (weight: Recorded, [start, end]: [number, number]) =>
+    toFloat(end - start === weight.shape[0] ? weight.name : weight.rows!(start, end), weight);
 
   /** op(a)*op(b)*scale over the last two axes. */
   const product = (a: string, b: string, options: { transA?: boolean; transB?: boolean; scale?: number } = {}) =>
@@ -45,19 +48,13 @@ export function recordingOps(graph: Graph): Ops<Recorded> {
     });
 
   const linear = (x: Recorded, weight: Recorded) => {
-    const [outputs, inputs] = weight.shape;
-    const y = weight.absmax
-      ? node("MatMulBnb4", [x.name, weight.name, weight.absmax], {
-        domain: microsoft,
-        attributes: { K: { int: inputs }, N: { int: outputs }, block_size: { int: 64 }, quant_type: { int: 1 } },
-      })
-      : product(x.name, weight.name, { transB: true });
+    const outputs = weight.shape[0], slices = weight.half ? sliceRows(outputs) : [[0, outputs] as [number, number]];
+    const parts = slices.map((bounds) => product(x.name, slice(weight, bounds), { transB: true }));
+    const y = parts.length === 1 ? parts[0] : node("Concat", parts, { attributes: { axis: { int: 1 } } });
     return make(y, [x.shape[0], outputs]);
   };
-  // MatMulBnb4 has a transB=0 form that looks like dy*W, but ONNX Runtime 1.30's CPU kernel multiplies by a transposed
-  // reading of the codes: wrong for square weights, out of bounds for others. So W is dequantised by the executor.
   const linearBackward = (dy: Recorded, weight: Recorded) =>
-    make(product(dy.name, weight.dequantized?.() ?? weight.name), [dy.shape[0], weight.shape[1]]);
+    make(product(dy.name, toFloat(weight.name, weight)), [dy.shape[0], weight.shape[1]]);
   const matmul: Ops<Recorded>["matmul"] = (a, b, options = {}) => {
     const shape = [a.shape[options.transA ? 1 : 0], b.shape[options.transB ? 0 : 1]];
     // A tall result with few columns (LoRA's dB) is three times as fast as its transpose, computed wide.
@@ -104,8 +101,7 @@ export function recordingOps(graph: Graph): Ops<Recorded> {
     linearBackward,
     matmul,
     gatherRows(table, index) {
-      const y = node("Gather", [table.name, index.name], { attributes: { axis: { int: 0 } } });
-      return make(y, [index.shape[0], table.shape[1]]);
+      return make(toFloat(rows(table.name, index), table), [index.shape[0], table.shape[1]]);
     },
     scatterRows(x, index, like) {
       const zeros = node("ConstantOfShape", [node("Shape", [like.name])]);
@@ -261,16 +257,18 @@ export function recordingOps(graph: Graph): Ops<Recorded> {
       // The vocabulary in slices: each is packed once for all positions, and only exp(z - m) of all slices is held.
       // loss = m + log(s) - z[target] with m = max z, s = sum exp(z - m); dh = scale * (exp(z - m)/s * W - W[target]).
       const bounds = sliceRows(weight.shape[0]), sizes = bounds.map(([start, end]) => end - start);
-      const slices = bounds.map((slice) => bounds.length === 1 ? weight.name : weight.rows!(...slice));
-      const logits = slices.map((w) => product(h.name, w, { transB: true }));
+      const logits = bounds.map((some) => product(h.name, slice(weight, some), { transB: true }));
       const largest = node("Max", logits.map((z) => node("ReduceMax", [z, axes(1)])));
       const exps = logits.map((z) => node("Exp", [node("Sub", [z, largest])]));
       // As products with ones, which add in blocks: ReduceSum adds thousands of terms in a row and drifts.
       const width = Math.max(...sizes), ones = graph.constant("float", Array(width).fill(1), [width, 1]);
       const sum = node("Sum", exps.map((e, i) => product(e, sizes[i] === width ? ones : cut(ones, sizes[i]))));
-      const label = node("Gather", [weight.name, targets.name], { attributes: { axis: { int: 0 } } });
+      const label = toFloat(rows(weight.name, targets), weight);
       const chosen = node("ReduceSum", [node("Mul", [h.name, label]), axes(1)]);
       const loss = node("Sub", [node("Add", [largest, node("Log", [sum])]), chosen]);
+      // Of a node's inputs ONNX Runtime first computes the one that was recorded last. Recorded here, each slice is cast
+      // just before its Gemm; recorded between these, all would be cast, and held, before the first.
+      const slices = bounds.map((some) => slice(weight, some));
       const weighted = exps.slice(1).reduce(
         (total, e, i) => node("Gemm", [e, slices[i + 1], total], { attributes: { alpha: 1, beta: 1 } }),
         product(exps[0], slices[0]),

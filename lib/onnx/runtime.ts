@@ -36,9 +36,11 @@ const position = {
 
 const apiVersion = 5;
 /** ONNXTensorElementDataType. */
-const elementTypes = { float: 1, uint8: 2, int32: 6 } as const;
+const elementTypes = { float: 1, int32: 6, f16: 10, bf16: 16 } as const;
 
-export type TensorData = Float32Array | Int32Array | Uint8Array;
+export type TensorData = Float32Array | Int32Array | Uint16Array;
+/** What the numbers of a Uint16Array are. */
+export type HalfType = "f16" | "bf16";
 
 /** An OrtValue over memory of the caller's, which it keeps alive. */
 export interface Tensor {
@@ -63,7 +65,8 @@ export interface SessionOptions {
 
 export interface Runtime {
   version: string;
-  tensor(data: TensorData, shape: readonly number[]): Tensor;
+  /** A tensor over `data`; `half` says what a Uint16Array holds. */
+  tensor(data: TensorData, shape: readonly number[], half?: HalfType): Tensor;
   session(model: Uint8Array, options: SessionOptions): Session;
 }
 
@@ -180,13 +183,11 @@ function load(): Runtime {
 
   return {
     version: manifest.version,
-    tensor(data, shape) {
+    tensor(data, shape, half) {
       // Asking for the buffer gives small arrays an address that does not move.
       const bytes = new Uint8Array(data.buffer as ArrayBuffer, data.byteOffset, data.byteLength);
       const dimensions = BigInt64Array.from(shape, BigInt);
-      const type = elementTypes[
-        data instanceof Float32Array ? "float" : data instanceof Int32Array ? "int32" : "uint8"
-      ];
+      const type = elementTypes[half ?? (data instanceof Int32Array ? "int32" : "float")];
       const handle = handleOf((out) =>
         createTensor.call(deviceMemory, bytes, BigInt(bytes.length), dimensions, BigInt(shape.length), type, out)
       );

@@ -83,8 +83,8 @@ export function toFloat32(
   return out;
 }
 
-/** The bytes as 16-bit units, copied only when they are not aligned. */
-function asU16(bytes: Uint8Array): Uint16Array {
+/** Bytes as 16-bit units, copied only when they are not aligned. */
+export function asU16(bytes: Uint8Array): Uint16Array {
   if (bytes.byteOffset % 2 === 0) return new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.length / 2);
   return new Uint16Array(bytes.slice().buffer);
 }

@@ -51,18 +51,18 @@ export function quantizeAbsmax(absmax: Float32Array): DoubleQuant {
 }
 
 /**
- * absmax[i] = map[codes[i]] * nestedAbsmax[i / block] + offset, each operation in f32. `map` and `block` default to
- * what quantizeAbsmax uses; a checkpoint brings its own.
+ * absmax[i] = map[codes[i]] * nestedAbsmax[i / block] + offset, each operation in f32, of the maxima start..end (all).
+ * `map` and `block` default to what quantizeAbsmax uses; a checkpoint brings its own.
  */
 export function recoverAbsmax(
   quantised: { codes: Uint8Array; nestedAbsmax: Float32Array; offset: number },
-  options: { map?: Float32Array; block?: number } = {},
+  options: { map?: Float32Array; block?: number; start?: number; end?: number; out?: Float32Array<ArrayBuffer> } = {},
 ): Float32Array<ArrayBuffer> {
   const { codes, nestedAbsmax, offset } = quantised;
-  const map = options.map ?? signedMap, block = options.block ?? nestedBlock;
-  const absmax = new Float32Array(codes.length);
-  for (let i = 0; i < codes.length; i++) {
-    absmax[i] = Math.fround(map[codes[i]] * nestedAbsmax[Math.floor(i / block)]) + offset;
+  const { map = signedMap, block = nestedBlock, start = 0, end = codes.length } = options;
+  const absmax = options.out ?? new Float32Array(end - start);
+  for (let i = start; i < end; i++) {
+    absmax[i - start] = Math.fround(map[codes[i]] * nestedAbsmax[Math.floor(i / block)]) + offset;
   }
   return absmax;
 }

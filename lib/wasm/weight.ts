@@ -10,6 +10,7 @@
  * by 3.6e-5 of its block's at most, both below the rounding of f16, 2^-11 of each value, for all values but the smallest.
  */
 import { recoverAbsmax } from "../quant/double_quant.ts";
+import { halfToF32 } from "../quant/half.ts";
 import { dequantizeNf4, nf4Block, nf4Codebook } from "../quant/nf4.ts";
 import type { WeightData } from "../ops.ts";
 import { type Int8Blocks, int8Blocks } from "./int8_blocks.ts";
@@ -44,9 +45,10 @@ const fitsBlocks = ([O, I]: readonly number[]) => O >= 4 && I % nf4Block === 0;
 /** The form that a weight's product takes; f32 where it has no other. */
 export function wasmWeight(weight: WeightData): WasmWeight {
   const fits = fitsBlocks(weight.shape);
-  if (weight.kind === "f32") {
-    const blocks = fits ? int8Blocks(weight.data) : undefined;
-    return blocks ? { kind: "q8", ...byFours(blocks, weight.shape) } : { kind: "f32", data: weight.data };
+  if (weight.kind !== "nf4") {
+    const data = weight.kind === "f32" ? weight.data : halfToF32(weight);
+    const blocks = fits ? int8Blocks(data) : undefined;
+    return blocks ? { kind: "q8", ...byFours(blocks, weight.shape) } : { kind: "f32", data };
   }
   if (!fits) return { kind: "f32", data: writtenOut(weight) };
   const scales = maxima(weight).map((max) => max / nf4Factor);

@@ -5,6 +5,7 @@
 import type { WeightData } from "../ops.ts";
 import { nestedBlock } from "../quant/double_quant.ts";
 import { dynamicMap } from "../quant/dynamic_map.ts";
+import { halfToF32 } from "../quant/half.ts";
 import { nf4Block } from "../quant/nf4.ts";
 import { type Commands, type GpuTensor, tensorBytes } from "./commands.ts";
 import { bytesOf, type Dtype, type KernelTarget } from "./dispatch.ts";
@@ -32,11 +33,12 @@ export function placeWeight(data: WeightData, { target, allocate, commands }: {
     commands.write(tensor, bytes);
     parts.set(name, tensor);
   };
-  if (data.kind === "f32") {
+  if (data.kind !== "nf4") {
     const rows = rowsOfParts(O, { rowBytes: I * bytesOf[dtype], most: target.maxBinding, step: fewestRows });
     let start = 0;
     for (const [part, count] of rows.entries()) {
-      const values = data.data.subarray(start * I, (start + count) * I);
+      const place = { start: start * I, end: (start + count) * I };
+      const values = data.kind === "half" ? halfToF32(data, place) : data.data.subarray(place.start, place.end);
       put(`dense.${part}`, dtype === "f16" ? new Float16Array(values) : values, dtype);
       start += count;
     }

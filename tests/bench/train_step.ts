@@ -4,7 +4,13 @@
  *
  *   deno run -A tests/bench/train_step.ts [--steps 12] [--memory 1] [--threads 2]
  *
- * Prints milliseconds a step (median), the share of the matrix-product ceiling, and the process's peak memory.
+ * The same of any model, with rows of random tokens (random_checkpoint.ts makes a folder of a real model's shape; the
+ * weights are quantised into the cache folder first, where it has none):
+ *
+ *   deno run -A tests/bench/train_step.ts --model FOLDER --cache FOLDER --rows 2 --length 128 --steps 3 --memory 8
+ *
+ * Prints time and peak memory of quantising, where that had to be done (--steps 0: nothing else), milliseconds a step
+ * (median), the share of the matrix-product ceiling, and the process's peak memory.
  */
 import { parseArgs } from "node:util";
 import { fetchModel } from "../../lib/cli/pull.ts";
@@ -14,7 +20,7 @@ import { projections, projectionShape } from "../../lib/model/names.ts";
 import { memoryPlan } from "../../lib/model/plan.ts";
 import { openModel } from "../../lib/model/source.ts";
 import { makeTrainable } from "../../lib/model/trainable_model.ts";
-import { loadWeights } from "../../lib/model/weights.ts";
+import { loadWeights, nf4WeightBytes } from "../../lib/model/weights.ts";
 import { createOnnxExecutor } from "../../lib/onnx/executor.ts";
 import type { Executor } from "../../lib/ops.ts";
 import { hostLearner } from "../../lib/train/learner.ts";
@@ -23,33 +29,49 @@ import { goldenPath } from "../helpers/golden.ts";
 import { randomFloats } from "../helpers/random.ts";
 
 const { values: flags } = parseArgs({
-  options: { steps: { type: "string" }, memory: { type: "string" }, threads: { type: "string" } },
+  options: {
+    ...{ steps: { type: "string" }, memory: { type: "string" }, threads: { type: "string" } },
+    ...{ model: { type: "string" }, cache: { type: "string" }, rows: { type: "string" }, length: { type: "string" } },
+  },
 });
-const steps = Number(flags.steps ?? 12), windowRows = 8;
+const steps = Number(flags.steps ?? 12), windowRows = Number(flags.rows ?? 8);
 const begun = performance.now();
 
-const golden: { tokens: number[][] } = JSON.parse(Deno.readTextFileSync(goldenPath("smollm2_16rows_adamw.json")));
-const rows = golden.tokens.map((tokens) => ({
+const source = openModel(flags.model ?? await fetchModel("smollm2-135m")), { config } = source;
+const tokensOfRows = flags.length === undefined ? goldenRows() : randomRows(2 * windowRows, Number(flags.length));
+const rows = tokensOfRows.map((tokens) => ({
   tokens: Int32Array.from(tokens),
   targets: Uint8Array.from(tokens, (_, t) => t > 0 ? 1 : 0),
 }));
-const source = openModel(await fetchModel("smollm2-135m")), { config } = source;
 const executor = createOnnxExecutor({ threads: Number(flags.threads ?? 0) || undefined });
-const weights = loadWeights(source, executor, { linear: "nf4" });
+let quantising = false;
+const weights = loadWeights(source, executor, {
+  linear: "nf4",
+  cacheDir: flags.cache,
+  progress(_done, _total, what) {
+    if (quantising && what === "loading") {
+      console.log(`quantised in ${seconds(performance.now() - begun)}, peak memory ${peakMiB()} MiB`);
+      if (steps === 0) Deno.exit();
+    }
+    quantising = what === "quantising";
+  },
+});
 const settings = {
   ...{ r: 16, lora_alpha: 16, lora_dropout: 0, use_rslora: false, use_dora: false },
   ...{ target_modules: [...projections], init_lora_weights: "hash" as const, seed: 3407 },
 };
 const parameters = makeParameters(config, settings);
-const windows = [rows.slice(0, 8), rows.slice(8)];
+const windows = [rows.slice(0, windowRows), rows.slice(windowRows, 2 * windowRows)];
 const lengths = windows.map((window) => window.reduce((sum, { tokens }) => sum + tokens.length, 0));
+const longest = Math.max(...rows.map(({ tokens }) => tokens.length));
 const plan = memoryPlan({
   config,
+  weightBytes: nf4WeightBytes(source),
   trained: parameters.reduce((sum, { value }) => sum + value.length, 0),
   stateBytes: 2,
   rankSum: settings.r * projections.length,
   windowRows,
-  passTokens: (count) => ({ tokens: Math.max(...lengths) * count / windowRows, longest: 107 }),
+  passTokens: (count) => ({ tokens: Math.max(...lengths) * count / windowRows, longest }),
   budget: Number(flags.memory ?? 1) * 2 ** 30,
   checkpointing: "auto",
 });
@@ -68,23 +90,40 @@ for (let step = 0; step < steps; step++) {
   await learner.step(windows[step % 2], options);
   times.push(performance.now() - start);
 }
+const peak = peakMiB(); // the products below have weights of their own
 const ceiling = await productCeiling(executor, { tokens: Math.round((lengths[0] + lengths[1]) / 2), config });
 
 const tokens = (lengths[0] + lengths[1]) / 2, flop = stepFlop(config, tokens);
-const ms = median(times.slice(2)), rate = flop / ms / 1e6;
-const peak = /VmHWM:\s+(\d+)/.exec(Deno.readTextFileSync("/proc/self/status"));
+const ms = median(times.slice(steps > 4 ? 2 : steps > 1 ? 1 : 0)), rate = flop / ms / 1e6;
 console.log([
   executor.description,
-  `loading ${(loaded / 1000).toFixed(2)} s, first step ${(times[0] / 1000).toFixed(2)} s`,
+  `loading ${seconds(loaded)}, first step ${seconds(times[0])}`,
   `step of ${tokens} tokens: ${ms.toFixed(0)} ms median, ${Math.min(...times).toFixed(0)} best ` +
   `(${keepLayers} of ${config.layers} layers kept, ${rowsPerPass} rows a pass)`,
   `${(flop / 1e12).toFixed(3)} TFLOP a step: ${rate.toFixed(0)} GFLOP/s, ` +
   `${(100 * rate / ceiling).toFixed(0)} % of the f32 products' ${ceiling.toFixed(0)} GFLOP/s`,
-  `peak memory ${peak ? (Number(peak[1]) / 1024).toFixed(0) : "?"} MiB, planned ${
-    (plan.bytes / 2 ** 20).toFixed(0)
-  } MiB`,
+  `peak memory ${peak} MiB, planned ${(plan.bytes / 2 ** 20).toFixed(0)} MiB`,
 ].join("\n"));
 await executor.dispose();
+
+/** Most that this process has held in memory, MiB. */
+function peakMiB(): string {
+  const peak = /VmHWM:\s+(\d+)/.exec(Deno.readTextFileSync("/proc/self/status"));
+  return peak ? (Number(peak[1]) / 1024).toFixed(0) : "?";
+}
+
+function seconds(ms: number): string {
+  return `${(ms / 1000).toFixed(2)} s`;
+}
+
+function goldenRows(): number[][] {
+  return JSON.parse(Deno.readTextFileSync(goldenPath("smollm2_16rows_adamw.json"))).tokens;
+}
+
+function randomRows(count: number, length: number): number[][] {
+  const token = (x: number) => Math.floor((x + 1) / 2 * config.vocabSize);
+  return Array.from({ length: count }, (_, row) => Array.from(randomFloats(length, row), token));
+}
 
 function median(values: number[]): number {
   return values.toSorted((a, b) => a - b)[values.length >> 1];
@@ -117,7 +156,7 @@ async function productCeiling(
           : ((ops, { dy, w }) => ({ y: ops.linearBackward(dy, w) })) as Parameters<Executor["run"]>[0]["build"],
       };
       const runs: number[] = [];
-      for (let i = 0; i < 40; i++) {
+      for (let i = 0, begin = performance.now(); i < 40 && (i < 5 || performance.now() - begin < 3000); i++) {
         const start = performance.now();
         const { y } = await executor.run(segment, inputs);
         runs.push(performance.now() - start);

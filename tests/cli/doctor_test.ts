@@ -62,7 +62,13 @@ Deno.test("showFindings() says what is missing and what to do about it", () => {
       arch: "x86_64",
       cpu: "A processor",
       cores: 4,
-      memory: { total: 8 * 2 ** 30, available: 3 * 2 ** 29 },
+      vectors: ["AVX2", "FMA"],
+      memory: { total: 8 * 2 ** 30, available: 3 * 2 ** 29, limited: true },
+      speed: { gflops: 150, gbs: 9.5 },
+    },
+    folders: {
+      cache: { path: "cache", models: ["a", "b", "c", "d"], weights: 2 ** 30, free: 5 * 2 ** 30 },
+      huggingFace: { path: "hub" },
     },
     engines: {
       onnx: { version: "1.30.0" },
@@ -76,8 +82,12 @@ Deno.test("showFindings() says what is missing and what to do about it", () => {
     `ftl       1.2.3
 
 machine   A system
-          A processor, x86_64, 4 cores
-          8.0 GiB memory, 1.5 GiB free
+          A processor, x86_64, 4 cores, AVX2 FMA
+          8.0 GiB memory (what this container may use), 1.5 GiB free
+          products 150 GFLOP/s, memory 9.5 GB/s (copied)
+
+folders   cache: a, b, c and 1 more, 1.0 GiB of prepared weights; 5.0 GiB free on that disk
+          hub: not there
 
 onnx      ONNX Runtime 1.30.0 on the CPU
           answers: WebAssembly SIMD, 4 threads

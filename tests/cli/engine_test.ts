@@ -116,12 +116,12 @@ Deno.test("gpuBudget() without nvidia-smi is a cautious guess", async () => {
 });
 
 Deno.test("planRun() for a GPU has room for what is evaluated, where that is longer than what is learnt", async () => {
-  const source = openModel(`${goldenFolder}llama_tied`), { config } = source;
+  const source = openModel(`${goldenFolder}llama_tied`);
   source.close();
   const settings = { ...resolveTrain({ flags: {} }).settings, learning_rate: 1, max_memory: 1 };
   const engine = { kind: "dawn", about: adapter("dawn"), reason: "" } as const;
   const activations = async (learnt: number, evaluated: number[][]) => {
-    const run = { engine, config, trained: 0, machine: GiB, positions: 8, lengthAt: () => learnt, evaluated };
+    const run = { engine, source, machine: GiB, positions: 8, lengthAt: () => learnt, evaluated };
     const plan = await planRun(settings, run);
     assert.equal(plan.rowsPerPass, 8);
     return plan.parts.activations;

@@ -7,6 +7,7 @@ import type { GgufType, GgufValue } from "../../lib/formats/gguf_values.ts";
 import { reorderHeads } from "../../lib/model/names.ts";
 import { openModel } from "../../lib/model/source.ts";
 import { toFloat32 } from "../../lib/quant/decode.ts";
+import { halfToF32 } from "../../lib/quant/half.ts";
 import { encodeQ8_0 } from "../../lib/quant/q8_0.ts";
 import { goldenFolder, goldenModels } from "../helpers/golden_models.ts";
 import { storeF32, type TinyModel, withTinyModel } from "../helpers/tiny_model.ts";
@@ -224,4 +225,25 @@ Deno.test("openModel() says what is missing or not a model", async (t) => {
 
 Deno.test("openModel() opens every golden model", () => {
   for (const name of goldenModels) openModel(goldenFolder + name).close();
+});
+
+Deno.test("half() gives float32()'s numbers in 16 bits where they are stored so, and refuses what is not finite", async () => {
+  const table = "model.embed_tokens.weight";
+  for (const name of ["qwen3", "llama_tied"]) {
+    const source = openModel(goldenFolder + name), half = source.half(table);
+    assert.equal(half === undefined, source.precision(table) === "F32", name);
+    if (half) assert.deepEqual(halfToF32(half), source.float32(table));
+    assert.equal(source.half("model.layers.0.mlp.up_proj.weight"), undefined, "projections are quantised");
+    source.close();
+  }
+  const change = ({ tensors }: TinyModel) => {
+    const { shape } = tensors.get(table)!, bytes = new Uint8Array(2 * shape[0] * shape[1]);
+    bytes.set([0x80, 0x7f], 6);
+    tensors.set(table, { dtype: "BF16", shape, bytes });
+  };
+  await withTinyModel({ name: "qwen3", change }, (folder) => {
+    const source = openModel(folder);
+    assert.throws(() => source.half(table), /"model\.embed_tokens\.weight" in .* holds Infinity at element 3 of \d+/);
+    source.close();
+  });
 });

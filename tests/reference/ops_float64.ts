@@ -229,7 +229,8 @@ export function executorFloat64(): Executor {
     largeSegments: false,
     promptsThroughCache: false,
     tensor: (data, shape) => host(data, shape),
-    weight: (data) => host(data.kind === "f32" ? data.data : dequantized(data), data.shape),
+    weight: (data) =>
+      host(data.kind === "f32" ? data.data : data.kind === "half" ? widened(data) : dequantized(data), data.shape),
     // deno-lint-ignore require-await
     async run(segment: Segment, inputs, into = {}) {
       const outputs = segment.build(opsFloat64, { ...segment.fixed, ...inputs } as Record<string, HostValue>);
@@ -269,6 +270,12 @@ const nf4 = [
   [0.07958029955625534, 0.16093020141124725, 0.24611230194568634, 0.33791524171829224],
   [0.44070982933044434, 0.5626170039176941, 0.7229568362236023, 1.0],
 ].flat();
+
+/** A bfloat16 is the upper half of an f32; an f16 is JavaScript's own. */
+function widened({ format, data }: WeightData & { kind: "half" }): Float32Array {
+  if (format === "f16") return Float32Array.from(new Float16Array(data.slice().buffer));
+  return new Float32Array(Uint32Array.from(data, (pattern) => pattern << 16).buffer);
+}
 
 function dequantized({ packed, absmax, shape: [O, I] }: WeightData & { kind: "nf4" }): Float32Array {
   const w = new Float32Array(O * I), maxima = absmax instanceof Float32Array ? absmax : recoverAbsmax(absmax);

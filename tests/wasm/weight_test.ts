@@ -51,6 +51,13 @@ Deno.test("the largest weights times the largest activations lose nothing", asyn
   }
 });
 
+Deno.test("a table in 16 bits is the same in f32", async () => {
+  const O = 37, I = 40, T = 2, half = { format: "f16" as const, data: f32ToF16(randomFloats(O * I, 3)) };
+  const x = randomFloats(T * I, 4), shape: [number, number] = [O, I];
+  const found = await product(x, { kind: "half", shape, ...half }, [T, I]);
+  assert.deepEqual(found, await product(x, { kind: "f32", shape, data: f16ToF32(half.data) }, [T, I]));
+});
+
 Deno.test("products with 8-bit blocks are those of their values, and NaN stays NaN", async () => {
   const O = 37, I = 192, data = toFloat32(encodeQ8_0(randomFloats(O * I, 3)), { dtype: "Q8_0", count: O * I });
   for (const T of [1, 2, 5]) {
