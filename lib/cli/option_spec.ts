@@ -3,7 +3,7 @@
  * may be.
  */
 
-export type CommandName = "train" | "pull" | "run" | "serve" | "export" | "doctor";
+export type CommandName = "train" | "data" | "pull" | "run" | "serve" | "export" | "doctor";
 
 interface Common {
   commands: readonly CommandName[];

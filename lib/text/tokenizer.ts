@@ -10,6 +10,7 @@ import { UserError } from "../errors.ts";
 import { endOfTurnTokens, rebuildTokenizer } from "./gguf_tokenizer.ts";
 import { spellOut } from "./pre_tokenizers.ts";
 import { bytesReader, spellingOf } from "./token_bytes.ts";
+import { rememberWords } from "./word_memo.ts";
 
 /** A tokenizer. Ids are 0..vocabSize-1. */
 export interface Tokenizer {
@@ -101,7 +102,14 @@ interface Facts {
 
 function wrap(library: Library, facts: Facts): Tokenizer {
   const pieces: (string | undefined)[] = facts.tokens ?? piecesOf(library);
-  const added = new Set(library.get_added_tokens_decoder().keys());
+  const addedTokens = library.get_added_tokens_decoder();
+  const added = new Set(addedTokens.keys());
+  const encodeWhole = (text: string) => library.encode(text, { add_special_tokens: false }).ids;
+  // A mark that swallows the spaces beside it, or holds one, would be cut apart.
+  const cuttable = [...addedTokens.values()].every(({ lstrip, rstrip, content }) =>
+    !lstrip && !rstrip && !content.includes(" ")
+  );
+  const encode = cuttable ? rememberWords(encodeWhole) : encodeWhole;
   return {
     vocabSize: pieces.length,
     bosId: facts.bosId,
@@ -109,7 +117,7 @@ function wrap(library: Library, facts: Facts): Tokenizer {
     addBos: facts.addBos,
     chatTemplate: facts.chatTemplate,
     encode(text, options = {}) {
-      const ids = library.encode(text, { add_special_tokens: false }).ids;
+      const ids = encode(text);
       return options.addSpecial && facts.addBos && ids[0] !== facts.bosId ? [facts.bosId!, ...ids] : ids;
     },
     decode(ids, options = {}) {
