@@ -25,12 +25,28 @@ const ending = (endings: string[]) => new RegExp(`\\.(${endings.join("|")})(\\.g
 /** A part of a data set that is kept for evaluation, by its file's or folder's name. */
 const heldBack = /(^|[^a-z])(test|validation|valid|val|dev|eval)([^a-z]|$)/i;
 
+/** The files of a run: those to learn, and those to evaluate on, where there are any. */
+export interface ChosenFiles {
+  data: DataFiles;
+  evaluation: DataFiles | null;
+  /** Files that are left out. */
+  notes: CleaningNote[];
+}
+
 /** Errors: UserError when something is not there, or a folder holds nothing to read. */
-export function findDataFiles(names: string[], notes: CleaningNote[]): DataFiles {
+export function chooseFiles({ data, eval_data }: { data: string[]; eval_data: string[] }): ChosenFiles {
+  const notes: CleaningNote[] = [];
+  const evaluation = eval_data.length === 0 ? null : findDataFiles(eval_data, notes);
+  return { data: findDataFiles(data, notes), evaluation, notes };
+}
+
+function findDataFiles(names: string[], notes: CleaningNote[]): DataFiles {
   const open = names.flatMap((name) => {
     if (kindOfPath(name) === "folder") return filesIn(name, notes).map((path) => () => openFile(path));
     return [() => openNamed(name)];
   });
+  // Told at once, before anything large is loaded.
+  for (const opener of open) opener().close();
   return { name: names.join(", "), open };
 }
 

@@ -11,7 +11,7 @@ import type { ReadOptions } from "../data/read.ts";
 import type { RenderOptions } from "../data/render.ts";
 import { type AnsweredRow, type CleaningNote, isText, type Row, type RowFormat } from "../data/rows.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
-import { findDataFiles } from "./data_files.ts";
+import type { ChosenFiles } from "./data_files.ts";
 import { progressBar } from "./progress.ts";
 import type { TrainSettings } from "./resolve.ts";
 
@@ -33,8 +33,6 @@ export type DataSettings = Pick<
 >;
 
 export interface TrainingRows {
-  /** What the data was called. */
-  name: string;
   files: DataFiles;
   dataset: Dataset;
   /** null for documents, which have no question. */
@@ -54,56 +52,45 @@ export interface TrainingRows {
 const mostQuestions = 100;
 
 /** Errors: UserError when a file cannot be read, or no row of it can be used. */
-export async function prepareRows(settings: DataSettings, tokenizer: Tokenizer): Promise<TrainingRows> {
-  const notes: CleaningNote[] = [];
-  const reading = readingOf(settings);
-  const firstRows: Row[] = [];
-  const load = async (
-    names: string[],
-    { format, onRow }: { format: ReadOptions["format"]; onRow: (row: Row) => void },
-  ) => {
-    const files = findDataFiles(names, notes);
+export async function prepareRows(
+  settings: DataSettings,
+  files: ChosenFiles,
+  tokenizer: Tokenizer,
+): Promise<TrainingRows> {
+  const { format, columns } = readingOf(settings);
+  const load = async (files: DataFiles, format: ReadOptions["format"]) => {
+    const first: AnsweredRow[] = [];
+    const onRow = (row: Row) => {
+      // Documents hold no question.
+      if (first.length < mostQuestions && !isText(row)) first.push(row);
+    };
     const rendering = (found: RowFormat) => renderingOf(found, settings, tokenizer);
-    const dataset = await withProgress(files, (files) => loadDataset({ files, ...reading, format, rendering, onRow }));
-    notes.push(...dataset.notes);
-    return { files, dataset };
+    const dataset = await withProgress(files, (files) => loadDataset({ files, format, columns, rendering, onRow }));
+    return { dataset, first, all: dataset.lengths.map((_, i) => i) };
   };
-  const keep = (row: Row) => {
-    if (firstRows.length < mostQuestions) firstRows.push(row);
-  };
-  const { files, dataset } = await load(settings.data, { format: reading.format, onRow: keep });
-  const all = Array.from({ length: dataset.examples.length }, (_, i) => i);
+  const { dataset, first, all } = await load(files.data, format);
   const finish = (set: Dataset, rows: number[]) => {
     const usable = selectExamples(set.examples, rows.filter((row) => set.examples.lengthAt(row) > 0));
     return set.format === "text" ? packExamples(usable, settings.max_length) : usable;
   };
-  // Documents hold no question.
-  const ask = (rows: Row[]) => rows.filter((row): row is AnsweredRow => !isText(row));
-  const rest = { name: files.name, files, dataset, style: styleFor(dataset.format, settings), notes };
-  if (settings.eval_data.length > 0) {
-    const firstHeld: Row[] = [];
-    const keepHeld = (row: Row) => {
-      if (firstHeld.length < mostQuestions) firstHeld.push(row);
-    };
-    const evaluation = (await load(settings.eval_data, { format: dataset.format, onRow: keepHeld })).dataset;
-    const heldExamples = finish(evaluation, evaluation.lengths.map((_, i) => i));
-    return { ...rest, train: all, held: [], examples: finish(dataset, all), heldExamples, questions: ask(firstHeld) };
+  const style = styleFor(dataset.format, settings);
+  const notes = [...files.notes, ...dataset.notes];
+  const whole = { files: files.data, dataset, style, notes, train: all, held: [], examples: finish(dataset, all) };
+  if (files.evaluation) {
+    const evaluation = await load(files.evaluation, dataset.format);
+    const heldExamples = finish(evaluation.dataset, evaluation.all);
+    return { ...whole, notes: [...notes, ...evaluation.dataset.notes], heldExamples, questions: evaluation.first };
   }
   if (settings.eval_split > 0) {
-    const { similar } = dataset, { eval_split: fraction, seed } = settings;
-    const { train, heldOut: held } = splitHeldOut({ rows: all.length, fraction, seed, similar });
-    const questions = ask(await rowsAt(held.slice(0, mostQuestions), files, settings));
-    return { ...rest, train, held, examples: finish(dataset, train), heldExamples: finish(dataset, held), questions };
+    const { eval_split: fraction, seed } = settings;
+    const { train, heldOut } = splitHeldOut({ rows: all.length, fraction, seed, similar: dataset.similar });
+    const questions = dataset.format === "text"
+      ? []
+      : await rowsAt(heldOut.slice(0, mostQuestions), files.data, settings);
+    const examples = finish(dataset, train), heldExamples = finish(dataset, heldOut);
+    return { ...whole, train, held: heldOut, examples, heldExamples, questions };
   }
-  const none = selectExamples(dataset.examples, []);
-  return {
-    ...rest,
-    train: all,
-    held: [],
-    examples: finish(dataset, all),
-    heldExamples: none,
-    questions: ask(firstRows),
-  };
+  return { ...whole, heldExamples: selectExamples(dataset.examples, []), questions: first };
 }
 
 /** How the settings say that rows are read. */
@@ -115,18 +102,17 @@ export function readingOf({ prompt_style, data_format, columns }: DataSettings) 
 }
 
 /** Some cleaned rows, by ascending number, read again. */
-async function rowsAt(indices: number[], files: DataFiles, settings: DataSettings): Promise<Row[]> {
-  const rows: Row[] = [];
-  if (indices.length === 0) return rows;
+async function rowsAt(indices: number[], files: DataFiles, settings: DataSettings): Promise<AnsweredRow[]> {
+  const rows: AnsweredRow[] = [];
   let index = 0;
   for await (const row of cleanedRows(files, { ...readingOf(settings), notes: [] })) {
-    if (index++ === indices[rows.length]) rows.push(row);
+    if (index++ === indices[rows.length] && !isText(row)) rows.push(row);
     if (rows.length === indices.length) break;
   }
   return rows;
 }
 
-export function renderingOf(format: RowFormat, settings: DataSettings, tokenizer: Tokenizer): RenderOptions {
+function renderingOf(format: RowFormat, settings: DataSettings, tokenizer: Tokenizer): RenderOptions {
   const style = styleFor(format, settings);
   return {
     tokenizer,

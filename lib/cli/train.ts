@@ -18,6 +18,7 @@ import { lossCurveSvg, lossCurveText } from "../train/loss_curve.ts";
 import { meanLoss } from "../train/window_gradient.ts";
 import { planWindows } from "../train/windows.ts";
 import { type CommandLine, readCommandLine } from "./command_line.ts";
+import { chooseFiles } from "./data_files.ts";
 import { chooseEngine } from "./engine.ts";
 import { exportModel } from "./export.ts";
 import { makeLearner } from "./learner.ts";
@@ -92,9 +93,10 @@ export async function command(args: string[]): Promise<number> {
 
 /** Model, rows and adapter, ready for the first step, with everything that was decided on the way. */
 async function prepare({ settings: wanted, sources }: Resolved, folder: string): Promise<PreparedRun> {
+  const files = chooseFiles(wanted);
   const engine = await chooseEngine(wanted.engine);
   const opened = await openNamedModel(wanted.model);
-  const rows = await prepareRows(wanted, opened.tokenizer);
+  const rows = await prepareRows(wanted, files, opened.tokenizer);
   const chosenRate = wanted.learning_rate === "auto";
   const learning_rate = wanted.learning_rate === "auto" ? learningRateFor(opened.parameters) : wanted.learning_rate;
   const windows = planWindows({

@@ -24,7 +24,7 @@ export function showDecisions(run: PreparedRun): string {
     `model     ${s.model}, ${showCount(model.parameters)} parameters, frozen in 4-bit NF4`,
     `adapter   r ${s.r}, alpha ${s.lora_alpha}, ${s.target_modules.length} modules${extras}: ` +
     `${showCount(trained)} trained`,
-    `data      ${rows.examples.length} rows of ${rows.name}, ${tokens} tokens, ` +
+    `data      ${rows.examples.length} rows of ${rows.files.name}, ${tokens} tokens, ` +
     (rows.style === null ? "packed" : `prompt style ${rows.style}`) +
     (rows.heldExamples.length > 0 ? `; ${rows.heldExamples.length} rows held out` : ""),
     ...rows.dataset.readAs.map((what) => `          read as ${what}`),

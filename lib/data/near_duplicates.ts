@@ -2,16 +2,16 @@
  * Finds rows that say nearly what an earlier row says, in a time that grows with the number of rows only.
  *
  * MinHash over runs of three words, letters and digits only, and locality-sensitive hashing in bands (Leskovec, Rajaraman,
- * Ullman: Mining of Massive Datasets, 3.3 and 3.4): of 64 hash functions, the smallest value over a row's runs; equal
+ * Ullman: Mining of Massive Datasets, 3.3 and 3.4): of 32 hash functions, the smallest value over a row's runs; equal
  * values are as frequent as the runs that two rows share are among all runs of both. Rows meet where 4 values in a row
- * agree; each meeting place keeps its first row only, so that a row is compared with 16 others at most.
+ * agree; each meeting place keeps its first row only, so that a row is compared with 8 others at most.
  */
 
-const functions = 64, band = 4;
+const functions = 32, band = 4;
 /** Share of equal values from which rows are called near duplicates; it stands for the share of common runs of words. */
 const similar = 0.8;
-/** Words of a row that are looked at. */
-const mostWords = 1 << 14;
+/** Characters of a row that are looked at. */
+const mostCharacters = 1 << 17;
 
 /** Odd factors and summands of the hash functions x -> a x + b, from a fixed Weyl sequence. */
 const factors = Uint32Array.from({ length: functions }, (_, i) => Math.imul(i + 1, 0x9e3779b9) | 1);
@@ -47,7 +47,7 @@ export function makeNearDuplicates(): (text: string) => number | undefined {
 function signatureOf(text: string): Uint32Array | undefined {
   const smallest = new Uint32Array(functions).fill(0xffffffff);
   let a = 0, b = 0, words = 0;
-  for (const [word] of text.toLowerCase().matchAll(wordPattern)) {
+  for (const word of text.slice(0, mostCharacters).toLowerCase().match(wordPattern) ?? []) {
     const c = hashOf(word);
     if (++words >= 3) {
       const run = mix(Math.imul(a, 0x85ebca6b) ^ Math.imul(b, 0xc2b2ae35) ^ c);
@@ -57,7 +57,6 @@ function signatureOf(text: string): Uint32Array | undefined {
       }
     }
     [a, b] = [b, c];
-    if (words === mostWords) break;
   }
   return words < 3 ? undefined : smallest;
 }

@@ -10,7 +10,7 @@ import { UserError } from "../errors.ts";
 import { endOfTurnTokens, rebuildTokenizer } from "./gguf_tokenizer.ts";
 import { spellOut } from "./pre_tokenizers.ts";
 import { bytesReader, spellingOf } from "./token_bytes.ts";
-import { rememberWords } from "./word_memo.ts";
+import { isCut, rememberWords } from "./word_memo.ts";
 
 /** A tokenizer. Ids are 0..vocabSize-1. */
 export interface Tokenizer {
@@ -105,9 +105,9 @@ function wrap(library: Library, facts: Facts): Tokenizer {
   const addedTokens = library.get_added_tokens_decoder();
   const added = new Set(addedTokens.keys());
   const encodeWhole = (text: string) => library.encode(text, { add_special_tokens: false }).ids;
-  // A mark that swallows the spaces beside it, or holds one, would be cut apart.
+  // Marks that take in the spaces beside them see a text differently from its pieces.
   const cuttable = [...addedTokens.values()].every(({ lstrip, rstrip, content }) =>
-    !lstrip && !rstrip && !content.includes(" ")
+    !lstrip && !rstrip && !isCut(content)
   );
   const encode = cuttable ? rememberWords(encodeWhole) : encodeWhole;
   return {
