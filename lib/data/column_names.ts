@@ -54,12 +54,16 @@ export function parseColumns(text: string): Columns {
   return columns;
 }
 
+function oneLine(text: string): string {
+  return text.replace(/\s+/g, " ");
+}
+
 /** Names that a person can act on: what was found and how to say what it means. */
 export class ColumnsError extends Error {
   readonly hint: string;
   constructor(found: string[], why: string) {
-    const shown = found.slice(0, 20).map((name) => name.slice(0, 60)).join(", ") || "none";
-    super(`${why}; the columns are ${shown}${found.length > 20 ? ", ..." : ""}`);
+    const shown = found.slice(0, 20).map((name) => oneLine(name).slice(0, 60)).join(", ") || "none";
+    super(`${oneLine(why)}; the columns are ${shown}${found.length > 20 ? ", ..." : ""}`);
     this.hint = "say which is which, as in --columns instruction=COLUMN,output=COLUMN (or text=, or messages=)";
   }
 }
@@ -95,7 +99,7 @@ export function rolesOf(found: string[], mapping: Columns | null): Columns {
     for (const role of ["instruction", "input", "output", "system", "tools"] as const) take(role);
     if (columns.instruction !== undefined) return columns;
     const { input: instruction, ...rest } = columns;
-    return { ...rest, instruction };
+    return { instruction, ...rest };
   }
   take("text");
   if (columns.text === undefined) {

@@ -5,10 +5,11 @@
 import type { FileMetaData } from "hyparquet";
 import { UserError } from "../errors.ts";
 import type { ByteSource } from "../formats/byte_source.ts";
+import { checkPages } from "./parquet_pages.ts";
 import { cellText, type Table, type TableRow } from "./tables.ts";
 
 /** More rows in a group, or bytes in a page, than any program writes. */
-const mostRows = 1 << 26, mostPageBytes = 1 << 30;
+const mostRows = 1 << 24, mostPageBytes = 1 << 30;
 
 /** Errors: UserError for a damaged file, with the row group where that is known. */
 export async function readParquet(source: ByteSource): Promise<Table> {
@@ -27,6 +28,7 @@ export async function readParquet(source: ByteSource): Promise<Table> {
     const scan = await guarded(name, () => parquetScan({ file, metadata, columns: wanted, compressors }));
     for (const [group, range] of scan.ranges.entries()) {
       const where = `${name}:row group ${group + 1}`;
+      await guarded(where, () => checkPages(group, { source, metadata, wanted, compressors }));
       const data = await guarded(
         where,
         () => Promise.all(wanted.map((column) => scan.readColumn({ column, ...range }))),

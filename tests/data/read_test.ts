@@ -131,7 +131,7 @@ const shapes: [keys: string, shape: string][] = [
   ['{"问题":"Q","答案":"A"}', "questions with answers (问题, 答案)"],
   ['{"Вопрос":"Q","Ответ":"A"}', "questions with answers (Вопрос, Ответ)"],
   ['{"q":"Q","a":"A"}', "questions with answers (q, a)"],
-  ['{"input":"Q","output":"A"}', "questions with answers (output, input)"],
+  ['{"input":"Q","output":"A"}', "questions with answers (input, output)"],
   ['{"text":"T","label":1}', "raw text (text); not used: label"],
   [
     '{"conversations":[{"from":"human","value":"Q"},{"from":"gpt","value":"A"}]}',
