@@ -19,8 +19,9 @@ const samples: Record<string, string> = {
   "data/cultural-qa-unseen-8.jsonl": culturalQaUnseen8,
 };
 
-/** Descriptions that libraries put beside their data. */
-const notData = /^(dataset_infos?|dataset_dict|state|config|package|tsconfig)\.json$/i;
+/** Descriptions that libraries put beside data and models. */
+const notData =
+  /^(dataset_infos?|dataset_dict|state|package|deno|tokenizer|special_tokens_map|added_tokens|vocab|.*config|.*index)\.json$/i;
 const ending = (endings: string[]) => new RegExp(`\\.(${endings.join("|")})(\\.gz)?$`, "i");
 /** A part of a data set that is kept for evaluation, by its file's or folder's name. */
 const heldBack = /(^|[^a-z])(test|validation|valid|val|dev|eval)([^a-z]|$)/i;
