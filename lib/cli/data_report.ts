@@ -12,7 +12,7 @@ export interface DataFindings {
   prompt_style: string;
   rows: {
     read: number;
-    /** By cleaning; rows over max_length are counted apart. */
+    /** Rows over max_length are counted apart. */
     dropped: number;
     mended: number;
     near_duplicates: number;
@@ -59,7 +59,9 @@ export function examineRows(
   const now = settings.max_length, suggested = Math.ceil(quantile(wantedShare) / 64) * 64;
   const counts = [countTokens(examples), countTokens(heldExamples)];
   const isText = dataset.format === "text";
-  const dropped = notes.filter(({ what, action }) => action === "dropped" && !what.includes("max_length")).length;
+  const rendered = new Set(dataset.places);
+  const dropped = notes.filter(({ place, action }) => action === "dropped" && !rendered.has(place)).length;
+  const unusable = dataset.lengths.filter((tokens, i) => dataset.examples.lengthAt(i) === 0 && tokens <= now).length;
   return {
     data: rows.files.name,
     model: settings.model,
@@ -67,7 +69,7 @@ export function examineRows(
     prompt_style: rows.style ?? "none, documents are packed",
     rows: {
       read: dataset.lengths.length + dropped,
-      dropped,
+      dropped: dropped + unusable,
       mended:
         new Set(notes.filter(({ action }) => !/dropped|kept|left out/.test(action)).map(({ place }) => place)).size,
       near_duplicates: dataset.similar.size,

@@ -105,6 +105,8 @@ function unusable(name: string, { read, notes }: { read: number; notes: Cleaning
   return new UserError(`${name}: none of the ${read} rows can be trained on${reason}`, {
     hint: dropped?.what.includes("max_length")
       ? "Raise max_length, or shorten the rows."
+      : dropped?.what.includes("chat template")
+      ? "Use a model whose chat template writes calls of tools."
       : dropped?.what.includes("U+FFFD")
       ? "Save the file as UTF-8."
       : "Each row needs a question and an answer; if they stand in other columns, name those with --columns.",

@@ -39,13 +39,14 @@ export interface Rendering {
 /** Errors: UserError when the tokenizer lacks EOS or a chat template, or the template refuses the row. */
 export function renderRow(row: Row, options: RenderOptions): Rendering {
   const note = (what: string, action: string): CleaningNote => ({ place: row.place, what, action });
-  const { ids, answers, warnings } = isText(row)
+  const { ids, answers, warnings, fault } = isText(row)
     ? renderText(row, options)
     : isChat(row)
     ? renderConversation(row, options)
     : renderAlpaca(row, options);
   const notes = warnings.map((what) => note(what, "kept"));
   const rendering = { length: ids.length, promptTokens: Math.min(ids.length, answers[0]?.[0] ?? ids.length), notes };
+  if (fault !== undefined) return { ...rendering, notes: [...notes, note(fault, "dropped")] };
   let length = ids.length;
   if (length > options.maxLength && !isText(row)) {
     const what = `${length} tokens, max_length is ${options.maxLength}`;
@@ -68,6 +69,8 @@ interface Ids {
   /** Token ranges [start, end) of the answers, in order. */
   answers: [number, number][];
   warnings: string[];
+  /** Why the row cannot be learnt in this form. */
+  fault?: string;
 }
 
 /** Characters of a document that are encoded at a time; a cut at a line's end changes no word. */
@@ -124,7 +127,16 @@ function renderConversation(row: ChatRow, options: RenderOptions): Ids {
   if (!answers.every(([, end]) => tokenizer.eosIds.includes(ids[end - 1]))) {
     warnings.push("the chat template ends an answer without an end-of-turn token, so stopping is not learnt");
   }
-  return { ids, answers, warnings };
+  const lost = calledTools(row).find((name) => !text.includes(name));
+  const fault = lost === undefined ? undefined : `the model's chat template leaves out the call of ${lost}`;
+  return { ids, answers, warnings, fault };
+}
+
+/** Names of the tools that the answers call. Templates made without tools in mind pass them over in silence. */
+function calledTools({ messages }: ChatRow): string[] {
+  return messages.flatMap(({ tool_calls }) =>
+    ((tool_calls ?? []) as { function: { name: string } }[]).map((call) => call.function.name)
+  );
 }
 
 /** Tokens of an answer, with the end-of-turn token that follows it, if only whitespace stands between. */

@@ -173,6 +173,13 @@ Deno.test("renderRow of a conversation counts a call of a tool as an answer", ()
     '<call>{"name": "sum", "arguments": {"a": 1}}</call><|im_end|>Two.<|im_end|>',
   );
   assert(tokenizer.decode(rendered.tokens).startsWith('[{"type": "function"'));
+  const { example: none, notes } = renderRow({ place: "d:1", messages, tools }, { tokenizer, maxLength });
+  assert.equal(none, undefined);
+  assert.deepEqual(notes, [{
+    place: "d:1",
+    what: "the model's chat template leaves out the call of sum",
+    action: "dropped",
+  }]);
 });
 
 const refused: [name: string, render: () => unknown, message: RegExp][] = [
