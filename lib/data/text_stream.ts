@@ -12,7 +12,8 @@ export interface Piece {
   line: number;
 }
 
-const chunkBytes = 1 << 20;
+/** Bytes read at a time; few of gzip's, which may unpack to a thousand times as many. */
+const chunkBytes = 1 << 20, packedBytes = 1 << 14;
 /** Longest line, or element of a JSON array, in UTF-16 units. */
 export const longestPiece = 1 << 26;
 
@@ -74,7 +75,7 @@ export async function peek(
 async function* unpacked(source: ByteSource): AsyncGenerator<Uint8Array<ArrayBuffer>> {
   const gzip = source.size >= 2 && source.read(0, 2).every((byte, i) => byte === [0x1f, 0x8b][i]);
   if (!gzip) return yield* chunksOf(source);
-  const chunks = chunksOf(source);
+  const chunks = chunksOf(source, packedBytes);
   const stream = new ReadableStream<Uint8Array<ArrayBuffer>>({
     pull(controller) {
       const { value, done } = chunks.next();
@@ -93,9 +94,9 @@ async function* unpacked(source: ByteSource): AsyncGenerator<Uint8Array<ArrayBuf
   }
 }
 
-function* chunksOf(source: ByteSource): Generator<Uint8Array<ArrayBuffer>> {
-  for (let offset = 0; offset < source.size; offset += chunkBytes) {
-    yield source.read(offset, Math.min(chunkBytes, source.size - offset)) as Uint8Array<ArrayBuffer>;
+function* chunksOf(source: ByteSource, bytes = chunkBytes): Generator<Uint8Array<ArrayBuffer>> {
+  for (let offset = 0; offset < source.size; offset += bytes) {
+    yield source.read(offset, Math.min(bytes, source.size - offset)) as Uint8Array<ArrayBuffer>;
   }
 }
 
