@@ -109,7 +109,9 @@ function wrap(library: Library, facts: Facts): Tokenizer {
   const cuttable = [...addedTokens.values()].every(({ lstrip, rstrip, content }) =>
     !lstrip && !rstrip && !isCut(content)
   );
-  const encode = cuttable ? rememberWords(encodeWhole) : encodeWhole;
+  // The library's own memory of 10,000 words is slower, once full, than none.
+  const { model } = library as unknown as { model: { clear_cache?(): void } };
+  const encode = cuttable ? rememberWords(encodeWhole, () => model.clear_cache?.()) : encodeWhole;
   return {
     vocabSize: pieces.length,
     bosId: facts.bosId,

@@ -12,14 +12,19 @@ export type Encode = (text: string) => number[];
 /** Pieces longer than this are not worth remembering, and so many are remembered before any is forgotten. */
 const longest = 64, most = 100_000;
 
-/** `encode` with a memory where texts may be cut, else `encode` itself. */
-export function rememberWords(encode: Encode): Encode {
+/**
+ * `encode` with a memory where texts may be cut, else `encode` itself. `forget` empties a memory that `encode` has of its
+ * own; it is called now and then.
+ */
+export function rememberWords(encode: Encode, forget = () => {}): Encode {
   if (!cutsWithoutTrace(encode)) return encode;
   // Two generations: what the full younger one did not ask for again is forgotten.
   let young = new Map<string, number[]>(), old = young;
+  let asked = 0;
   const idsOf = (piece: string) => {
     let ids = young.get(piece);
     if (ids !== undefined) return ids;
+    if (++asked % 4096 === 0) forget();
     ids = old.get(piece) ?? encode(piece);
     if (young.size >= most) [young, old] = [new Map(), young];
     // A copy, since V8's piece of a long text would keep the whole of it in memory.
