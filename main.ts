@@ -9,6 +9,7 @@ import { printError } from "./lib/cli/terminal.ts";
 /** Loaded on demand, so that --help does not wait for the whole program. */
 const commands: Record<string, () => Promise<{ command: (args: string[]) => Promise<number> }>> = {
   train: () => import("./lib/cli/train.ts"),
+  data: () => import("./lib/cli/data.ts"),
   plan: () => import("./lib/cli/plan.ts"),
   pull: () => import("./lib/cli/pull.ts"),
   run: () => import("./lib/cli/run.ts"),

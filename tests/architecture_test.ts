@@ -17,7 +17,7 @@ const allowed: Record<string, string[]> = {
   text: [],
   hub: [],
   files: ["formats"],
-  data: ["text"],
+  data: ["text", "formats"],
   model: ["ops.ts", "quant", "formats", "files"],
   onnx: ["ops.ts", "quant"],
   wasm: ["ops.ts", "fixed_inputs.ts", "quant", "formats"],

@@ -3,7 +3,16 @@
  * may be.
  */
 
-export type CommandName = "train" | "plan" | "pull" | "run" | "serve" | "export" | "models" | "doctor";
+export type CommandName =
+  | "train"
+  | "data"
+  | "plan"
+  | "pull"
+  | "run"
+  | "serve"
+  | "export"
+  | "models"
+  | "doctor";
 
 interface Common {
   commands: readonly CommandName[];

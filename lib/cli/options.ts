@@ -28,6 +28,7 @@ export const exportFormats = [
 ] as const;
 
 const data = { commands: ["train"], group: "Model and data" } as const;
+const shared = { commands: ["train", "data"], group: "Model and data" } as const;
 const output = { commands: ["train"], group: "Output" } as const;
 const adapter = { commands: ["train"], group: "Adapter (LoRA)" } as const;
 const training = { commands: ["train"], group: "Training" } as const;
@@ -36,31 +37,40 @@ const exporting = { commands: ["export"], group: "Output" } as const;
 const machine = { commands: ["train", "run", "serve"], group: "Machine" } as const;
 const serving = { commands: ["serve"], group: "Server" } as const;
 const capacity = { commands: ["serve"], group: "Capacity" } as const;
+const looking = { commands: ["data"], group: "Output" } as const;
 const download = { commands: ["pull"], group: "Download" } as const;
 
 export const options = {
   preset: choice("settings to start from", {
-    ...data,
+    ...shared,
     choices: ["paper", "quick", "none"],
     default: "paper",
     short: "p",
   }),
   model: text("a known name, a hub's org/name, a GGUF file or a folder of safetensors", {
-    ...data,
+    ...shared,
     default: "smollm2-135m",
     placeholder: "name|path",
     short: "m",
   }),
-  data: text("rows to learn, .jsonl or .json, Alpaca or chat messages", {
-    ...data,
-    default: "data/cultural-qa-16.jsonl",
-    placeholder: "file",
-    short: "d",
-  }),
-  data_format: choice("what the rows are", { ...data, choices: ["auto", "alpaca", "chat"], default: "auto" }),
-  eval_data: text("rows to measure the loss on, never trained", {
-    ...data,
+  data: texts(
+    "rows to learn: a file (.jsonl .json .csv .tsv .parquet .xlsx .txt .md) or a folder; may be given several times",
+    {
+      ...data,
+      default: ["data/cultural-qa-16.jsonl"],
+      placeholder: "file",
+      short: "d",
+    },
+  ),
+  data_format: choice("what the rows are", { ...shared, choices: ["auto", "alpaca", "chat", "text"], default: "auto" }),
+  columns: text("which column holds what, where names do not say it, as in instruction=question,output=answer", {
+    ...shared,
     default: null,
+    placeholder: "role=column,...",
+  }),
+  eval_data: texts("rows to measure the loss on, never trained; files and folders as in data", {
+    ...data,
+    default: [],
     placeholder: "file",
     short: "e",
   }),
@@ -71,17 +81,20 @@ export const options = {
     max: 0.9,
   }),
   prompt_style: choice("how a row becomes text; auto: alpaca for Alpaca rows, the model's chat template for messages", {
-    commands: ["train", "run", "serve"],
+    commands: ["train", "data", "run", "serve"],
     group: "Model and data",
     choices: ["auto", "alpaca", "alpaca-short", "chat"],
     default: "auto",
   }),
-  max_length: integer("tokens a row may have; longer rows are left out and reported", {
-    ...data,
-    default: 1024,
-    min: 8,
-  }),
-  train_on_responses_only: yesNo("count only the answers in the loss", { ...data, default: false }),
+  max_length: integer(
+    "tokens a row may have; longer rows are left out and reported, documents packed into rows of it",
+    {
+      ...shared,
+      default: 1024,
+      min: 8,
+    },
+  ),
+  train_on_responses_only: yesNo("count only the answers in the loss", { ...shared, default: false }),
   shuffle_dataset: yesNo("new order each epoch; otherwise the file's order", { ...data, default: true }),
   output_dir: text("run folder, new or empty (default: runs/<model>-<n>)", {
     ...output,
@@ -173,7 +186,7 @@ export const options = {
     },
   ),
   seed: integer("of the adapter's first values, the order of rows, dropout and sampling", {
-    commands: ["train", "run"],
+    commands: ["train", "data", "run"],
     group: "Training",
     default: 3407,
     min: 0,
@@ -333,7 +346,23 @@ export const options = {
     group: "Machine",
     default: false,
   }),
-  json: yesNo("print it for programs", { commands: ["models", "doctor", "plan"], group: "Output", default: false }),
+  rows: integer("rows shown as the model sees them", { ...looking, default: 3, min: 0, max: 100_000 }),
+  out: text("write the cleaned rows to this file, as .jsonl that every fine-tuner reads", {
+    ...looking,
+    default: null,
+    placeholder: "file",
+  }),
+  split: number("share of rows held out: with --out, two files, NAME.train.jsonl and NAME.eval.jsonl", {
+    ...looking,
+    default: 0,
+    min: 0,
+    max: 0.9,
+  }),
+  json: yesNo("print it for programs", {
+    commands: ["models", "doctor", "plan", "data"],
+    group: "Output",
+    default: false,
+  }),
 } as const satisfies Record<string, OptionSpec>;
 
 type Table = typeof options;

@@ -8,6 +8,7 @@ export const overview = `${version}: fine-tunes a language model on one ordinary
 Usage: ftl <command> [options]
 
   train    fine-tune a model on your rows (QLoRA)
+  data     look at your rows as the model will see them, cleaned, counted and split
   plan     say what a training run will take, memory, time and disk, before anything is loaded
   run      ask a model once, or chat with it, with or without an adapter
   serve    answer over HTTP as OpenAI's API does, base and tuned model side by side, with a chat page
@@ -20,7 +21,8 @@ ftl <command> --help shows every setting of a command, with examples.
 
 Examples:
   ftl train                              train the default model on the sample rows, about three minutes
-  ftl train --data rows.jsonl            train on your own rows
+  ftl data rows.csv                      see what would be learnt from your own rows
+  ftl train --data rows.csv              train on them
   ftl plan models/Llama-3.1-8B           whether a model fits here, and how long it takes
   ftl run runs/smollm2-135m-1            chat with what was trained
   ftl serve runs/smollm2-135m-1          the same for programs and browsers

@@ -3,12 +3,14 @@
  * there are any, and a second of products on this machine; the memory plan is the one that training itself makes.
  */
 import { UserError } from "../errors.ts";
+import { listExamples } from "../data/examples.ts";
 import { rowOrder } from "../data/order.ts";
 import type { MemoryPlan } from "../model/plan.ts";
 import { stepSeconds, type StepSize } from "../model/step_time.ts";
 import { planWindows } from "../train/windows.ts";
 import { absentEngine, cardNamed } from "./cards.ts";
 import { readCommandLine } from "./command_line.ts";
+import { chooseFiles, type ChosenFiles } from "./data_files.ts";
 import { diskOf } from "./plan_disk.ts";
 import { chooseEngine, type ChosenEngine } from "./engine.ts";
 import { type OpenedModel, openNamedModel } from "./load.ts";
@@ -76,15 +78,16 @@ async function makePlan({ settings, sources }: Resolved, flags: PlanFlags): Prom
   if (flags.card !== "none" && settings.max_memory === "auto") {
     settings = { ...settings, max_memory: 0.9 * cardNamed(flags.card).memory };
   }
+  const files = isGiven(sources.data) ? await chooseFiles(settings) : undefined;
   const model = await openNamedModel(settings.model), { source } = model, { config } = source;
-  const rowsFor = (settings: Resolved["settings"]) => plannedRows(settings, { model, given: isGiven(sources.data) });
-  const rows = rowsFor(settings), trained = trainedNumbers(config, settings);
+  const rowsFor = (settings: Resolved["settings"]) => plannedRows(settings, { model, files });
+  const rows = await rowsFor(settings), trained = trainedNumbers(config, settings);
   const found = await speedOf(engine, { model, rows, settings, flags });
   const machine = machineMemory();
 
-  const planOf = (settings: Resolved["settings"], rows = rowsFor(settings)) =>
+  const planOf = (settings: Resolved["settings"], rows: PlannedRows) =>
     planRun(settings, { engine, source, machine: machine.total, ...rows });
-  const secondsOf = (plan: MemoryPlan, settings: Resolved["settings"], rows = rowsFor(settings)) => {
+  const secondsOf = (plan: MemoryPlan, settings: Resolved["settings"], rows: PlannedRows) => {
     if (!found) return undefined;
     const passes = Math.ceil(rows.rowsPerStep / plan.rowsPerPass), { speed } = found;
     return stepSeconds({
@@ -131,7 +134,7 @@ async function makePlan({ settings, sources }: Resolved, flags: PlanFlags): Prom
     speed: found?.from,
     disk: diskOf(model, { settings, trained }),
     alternatives: await alternatives(settings, {
-      ...{ plan, rows, planOf, secondsOf },
+      ...{ plan, rows, rowsFor, planOf, secondsOf },
       most: engine.kind === "onnx" ? 0.9 * machine.total / 2 ** 30 : await cardGiB(engine, flags),
     }),
   };
@@ -177,12 +180,12 @@ async function speedOf(
 }
 
 /** The rows of the data where a person named some, else a step of rows of max_length tokens. */
-function plannedRows(
+async function plannedRows(
   settings: Resolved["settings"],
-  { model, given }: { model: OpenedModel; given: boolean },
-): PlannedRows {
+  { model, files }: { model: OpenedModel; files?: ChosenFiles },
+): Promise<PlannedRows> {
   const window = settings.per_device_train_batch_size * settings.gradient_accumulation_steps;
-  if (!given) {
+  if (!files) {
     const length = settings.max_length, tokens = window * length;
     return {
       from: "rows of max_length tokens",
@@ -191,7 +194,7 @@ function plannedRows(
       step: { tokens, targets: tokens - window, squares: window * length ** 2, passes: 1 },
     };
   }
-  const { examples, heldExamples } = prepareRows(settings, model.tokenizer);
+  const { examples, heldExamples } = await prepareRows(settings, files, model.tokenizer);
   const windows = planWindows({
     rows: examples.length,
     batchSize: settings.per_device_train_batch_size,
@@ -200,23 +203,24 @@ function plannedRows(
     epochs: settings.num_train_epochs,
   });
   const order = rowOrder({ rows: examples.length, seed: settings.seed, shuffle: settings.shuffle_dataset });
-  const lengths = examples.map(({ tokens }) => tokens.length);
   const rowsPerStep = Math.min(windows.size, examples.length), share = rowsPerStep / examples.length;
-  const sum = (of: (example: typeof examples[number]) => number) =>
-    share * examples.reduce((total, example) => total + of(example), 0);
+  const step = { tokens: 0, targets: 0, squares: 0, passes: 1 };
+  for (let row = 0; row < examples.length; row++) {
+    const { tokens, targets } = examples.at(row);
+    step.tokens += share * tokens.length;
+    step.targets += share * targets.reduce((count, target) => count + target, 0);
+    step.squares += share * tokens.length ** 2;
+  }
   return {
-    from: settings.data,
+    from: files.data.name,
     rows: examples.length,
     steps: windows.totalSteps,
     rowsPerStep,
     positions: windows.totalSteps * windows.size,
-    lengthAt: (position) => lengths[order(position)],
-    evaluated: [examples.slice(0, measuredRows), heldExamples].map((list) => list.map(({ tokens }) => tokens.length)),
-    step: {
-      tokens: sum(({ tokens }) => tokens.length),
-      targets: sum(({ targets }) => targets.reduce((count, target) => count + target, 0)),
-      squares: sum(({ tokens }) => tokens.length ** 2),
-      passes: 1,
-    },
+    lengthAt: (position) => examples.lengthAt(order(position)),
+    evaluated: [listExamples(examples, measuredRows), listExamples(heldExamples)].map((list) =>
+      list.map(({ tokens }) => tokens.length)
+    ),
+    step,
   };
 }

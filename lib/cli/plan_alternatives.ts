@@ -24,21 +24,25 @@ export const roundedUp = (bytes: number) => Math.ceil(bytes / GiB * 10 + 0.2) / 
 
 export async function alternatives(
   settings: TrainSettings,
-  { plan, most, rows, planOf, secondsOf }: {
+  { plan, most, rows, rowsFor, planOf, secondsOf }: {
     plan: MemoryPlan | undefined;
     /** GiB that there are at best. */
     most: number;
+    /** The plan's own, and those that other settings make of the data. */
     rows: PlannedRows;
-    planOf: (settings: TrainSettings) => Promise<MemoryPlan>;
-    secondsOf: (plan: MemoryPlan, settings: TrainSettings) => number | undefined;
+    rowsFor: (settings: TrainSettings) => Promise<PlannedRows>;
+    planOf: (settings: TrainSettings, rows: PlannedRows) => Promise<MemoryPlan>;
+    secondsOf: (plan: MemoryPlan, settings: TrainSettings, rows: PlannedRows) => number | undefined;
   },
 ): Promise<Alternative[]> {
-  const now = plan && secondsOf(plan, settings);
+  const now = plan && secondsOf(plan, settings, rows);
   /** What becomes of the plan with these; undefined where it does not fit. */
   async function withChanges(changes: Partial<TrainSettings>): Promise<Alternative | undefined> {
     const changed = { ...settings, ...changes };
     try {
-      const other = await planOf(changed), seconds = secondsOf(other, changed);
+      // Nothing else that is changed here changes the rows, and reading them can take a while.
+      const found = "max_length" in changes ? await rowsFor(changed) : rows;
+      const other = await planOf(changed, found), seconds = secondsOf(other, changed, found);
       const ratio = seconds !== undefined && now !== undefined ? seconds / now : undefined;
       return { settings: changes, bytes: other.bytes, seconds, ratio };
     } catch (error) {

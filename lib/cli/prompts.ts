@@ -3,7 +3,7 @@
  * model's own chat template, or the plain text where it has none. Collects a model's tokens into readable text.
  */
 import { alpacaPrompt } from "../data/prompt.ts";
-import { isChat, type Row } from "../data/rows.ts";
+import { type AnsweredRow, isChat } from "../data/rows.ts";
 import { generate, type GenerateOptions, type Generator } from "../model/generate.ts";
 import { type Message, renderChat } from "../text/chat_template.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
@@ -35,7 +35,7 @@ export function promptIds(messages: Message[], { tokenizer, style }: Asked): num
 }
 
 /** The question of a training row, as it would be asked: an instruction, or a conversation without its last answer. */
-export function questionOf(row: Row): { shown: string; messages: Message[] } {
+export function questionOf(row: AnsweredRow): { shown: string; messages: Message[] } {
   if (!isChat(row)) {
     const system = row.input === "" ? [] : [{ role: "system", content: row.input }];
     const shown = row.input === "" ? row.instruction : `${row.instruction}\n${row.input}`;

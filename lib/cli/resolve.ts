@@ -78,12 +78,13 @@ export function isGiven(source: Source): boolean {
 /** What single values cannot show to be wrong. */
 function contradictions({ settings: s, sources }: Resolved): string[] {
   const problems: string[] = [];
-  const evaluates = s.eval_data !== null || s.eval_split > 0;
+  const evaluates = s.eval_data.length > 0 || s.eval_split > 0;
   if (s.eval_steps > 0 && !evaluates) problems.push("eval_steps: needs eval_data or eval_split to evaluate on");
   if (s.early_stopping_patience > 0 && s.eval_steps === 0) {
     problems.push("early_stopping_patience: needs eval_steps, the steps between evaluations");
   }
-  if (s.eval_data !== null && s.eval_split > 0) problems.push("eval_split: cannot be used together with eval_data");
+  if (s.eval_data.length > 0 && s.eval_split > 0) problems.push("eval_split: cannot be used together with eval_data");
+  if (s.data.length === 0) problems.push("data: needs at least one file");
   if (s.target_modules.length === 0) problems.push("target_modules: needs at least one module");
   if (s.max_steps === 0) problems.push("max_steps: expected -1, or at least 1, got 0");
   if (s.max_steps === -1 && s.num_train_epochs === 0) problems.push("num_train_epochs: expected more than 0, got 0");

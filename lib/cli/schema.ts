@@ -60,7 +60,11 @@ function schemaOf(spec: OptionSpec): z.ZodType {
     case "list":
       return z.array(z.enum(spec.choices, error), error);
     case "texts":
-      return z.array(z.string(error).min(1, error), error);
+      // One text needs no brackets in a file.
+      return z.preprocess(
+        (value) => typeof value === "string" ? [value] : value,
+        z.array(z.string(error).min(1, error), error),
+      );
   }
 }
 

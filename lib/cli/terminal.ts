@@ -29,7 +29,7 @@ export function printError(error: unknown): number {
 export function asTyped(text: string): string {
   const deno = /[\\/]_npx[\\/]/.test(Deno.execPath()) ? `npx -y deno@${Deno.version.deno}` : "deno";
   const program = Deno.env.get("FTL_PROGRAM") || `${deno} task ftl`;
-  return text.replaceAll(/\bftl (?=(train|plan|run|serve|export|pull|models|doctor)\b)/g, `${program} `);
+  return text.replaceAll(/\bftl (?=(train|data|plan|run|serve|export|pull|models|doctor)\b)/g, `${program} `);
 }
 
 /** Thrown when a person stopped the work and everything worth keeping is on the disk. */
@@ -93,6 +93,11 @@ export function onInterrupt(say: () => void): Interrupt {
     signal: controller.signal,
     release: () => signals.forEach((name) => Deno.removeSignalListener(name, handler)),
   };
+}
+
+/** Whether what is printed may have colours: on a terminal, unless NO_COLOR is set. */
+export function hasColours(): boolean {
+  return Deno.stdout.isTerminal() && !Deno.noColor;
 }
 
 /** Columns of the terminal, or 100 where the output is a file or a pipe. */

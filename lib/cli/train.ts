@@ -3,6 +3,7 @@
  * before, training, files, loss after, answers of base and tuned model.
  */
 import { join } from "node:path";
+import { listExamples } from "../data/examples.ts";
 import { rowOrder } from "../data/order.ts";
 import { writeAdapter } from "../export/peft.ts";
 import { writeAtomic } from "../files/atomic.ts";
@@ -15,6 +16,7 @@ import { lossCurveSvg, lossCurveText } from "../train/loss_curve.ts";
 import { meanLoss } from "../train/window_gradient.ts";
 import { planWindows } from "../train/windows.ts";
 import { readCommandLine } from "./command_line.ts";
+import { chooseFiles } from "./data_files.ts";
 import { chooseEngine } from "./engine.ts";
 import { exportModel } from "./export.ts";
 import { initialAdapter } from "./init_adapter.ts";
@@ -53,7 +55,8 @@ export async function command(args: string[]): Promise<number> {
     most: 1,
     examples: [
       ["ftl train", "the default model on the sample rows, as in the paper"],
-      ["ftl train -d rows.jsonl -n 3", "your rows, three times through"],
+      ["ftl train -d rows.jsonl -n 3", "your rows, three times through; ftl data rows.jsonl shows them first"],
+      ["ftl train -d book.xlsx --columns instruction=Q,output=A", "a table whose columns have other names"],
       ["ftl train -m models/Qwen3-0.6B -d rows.jsonl --export q8_0", "a local model, with a GGUF at the end"],
       ["ftl train runs/smollm2-135m-1/config.yaml -l 1e-3", "an earlier run again, with another learning rate"],
       ["ftl train -d more.jsonl --init-adapter runs/smollm2-135m-1", "teach a tuned model more, in a new run"],
@@ -92,6 +95,7 @@ export async function command(args: string[]): Promise<number> {
 /** Model, rows and adapter, ready for the first step, with everything that was decided on the way. */
 async function prepare(resolved: Resolved, folder: string): Promise<PreparedRun> {
   const { init_adapter: named, resume } = resolved.settings, { sources } = resolved;
+  const files = await chooseFiles(resolved.settings);
   const engine = await chooseEngine(resolved.settings.engine);
   const opened = await openNamedModel(resolved.settings.model);
   // A run that is resumed has the values in its checkpoint, and the adapter's settings in its config.yaml.
@@ -99,7 +103,7 @@ async function prepare(resolved: Resolved, folder: string): Promise<PreparedRun>
     ? initialAdapter(resolved, { named, source: opened.source })
     : undefined;
   const wanted = start?.settings ?? resolved.settings;
-  const rows = prepareRows(wanted, opened.tokenizer);
+  const rows = await prepareRows(wanted, files, opened.tokenizer);
   const chosenRate = wanted.learning_rate === "auto";
   const learning_rate = wanted.learning_rate === "auto" ? learningRateFor(opened.parameters) : wanted.learning_rate;
   const windows = planWindows({
@@ -111,18 +115,18 @@ async function prepare(resolved: Resolved, folder: string): Promise<PreparedRun>
   });
   const { warmup_steps: wantedWarmup } = wanted, given = isGiven(sources.warmup_steps);
   const warmup_steps = warmupFor(windows.totalSteps, { wanted: wantedWarmup, given });
-  const settings = { ...wanted, learning_rate, warmup_steps, prompt_style: rows.style };
+  const settings = { ...wanted, learning_rate, warmup_steps, prompt_style: rows.style ?? "auto" as const };
 
   const { config } = opened.source, lora = loraSettings(settings);
   const parameters = start?.parameters ?? makeParameters(config, lora);
   const order = rowOrder({ rows: rows.examples.length, seed: settings.seed, shuffle: settings.shuffle_dataset });
-  const rowAt = (position: number) => rows.examples[order(position)];
+  const rowAt = (position: number) => rows.examples.at(order(position));
   const plan = await planRun(settings, {
     ...{ engine, source: opened.source },
     machine: machineMemory().total,
     positions: windows.totalSteps * windows.size,
-    lengthAt: (position) => rowAt(position).tokens.length,
-    evaluated: [rows.examples.slice(0, measuredRows), rows.heldExamples].map((list) =>
+    lengthAt: (position) => rows.examples.lengthAt(order(position)),
+    evaluated: [listExamples(rows.examples, measuredRows), listExamples(rows.heldExamples)].map((list) =>
       list.map(({ tokens }) => tokens.length)
     ),
   });
@@ -136,7 +140,7 @@ async function prepare(resolved: Resolved, folder: string): Promise<PreparedRun>
 
 /** Mean loss on the rows learnt. */
 function trainedLoss({ learner, rows, plan }: PreparedRun): Promise<number> {
-  return meanLoss(learner, rows.examples.slice(0, measuredRows), { rowsPerPass: plan.rowsPerPass });
+  return meanLoss(learner, listExamples(rows.examples, measuredRows), { rowsPerPass: plan.rowsPerPass });
 }
 
 /** The loop, with progress and Ctrl-C. Throws StoppedError when it was stopped, with a checkpoint on the disk. */
@@ -149,7 +153,7 @@ async function trainSteps(run: PreparedRun): Promise<TrainResult> {
     learner,
     rows: rows.examples.length,
     rowAt,
-    evalRows: rows.heldExamples,
+    evalRows: listExamples(rows.heldExamples),
     settings: loopSettings(settings),
     rowsPerPass: plan.rowsPerPass,
     files: { checkpoints: join(folder, runFiles.checkpoints), log: join(folder, runFiles.log) },
@@ -254,7 +258,7 @@ function follow(event: TrainEvent, progress: ReturnType<typeof trainingProgress>
 /** The first questions of the held-out rows, else of the rows learnt, answered by base and tuned model. */
 async function compareAnswers({ model, rows, lora, learner, settings }: PreparedRun): Promise<ComparedAnswer[]> {
   const { executor, weights, tokenizer, source: { config } } = model;
-  const questions = (rows.held.length > 0 ? rows.held : rows.train).slice(0, settings.questions).map(questionOf);
+  const questions = rows.questions.slice(0, settings.questions).map(questionOf);
   if (questions.length === 0) return [];
   const prompts = questions.map(({ messages }) => promptIds(messages, { tokenizer, style: rows.style }));
   const options = { tokenizer, maxNewTokens: answerTokens };

@@ -1,5 +1,6 @@
 /** What a person reads of a training run: the decisions before it, and at its end losses, answers, files, next command. */
 import { join } from "node:path";
+import { countTokens } from "../data/examples.ts";
 import { showCount } from "./load.ts";
 import { showNotes } from "./rows.ts";
 import { showBytes, sideBySide, terminalWidth } from "./terminal.ts";
@@ -9,7 +10,7 @@ import type { PreparedRun } from "./train_setup.ts";
 export function showDecisions(run: PreparedRun): string {
   const { settings: s, model, rows, plan, totalSteps } = run;
   const trained = run.learner.parameters.reduce((sum, { value }) => sum + value.length, 0);
-  const tokens = rows.examples.reduce((sum, { tokens }) => sum + tokens.length, 0);
+  const { tokens } = countTokens(rows.examples);
   const window = s.per_device_train_batch_size * s.gradient_accumulation_steps;
   const perStep = Math.min(window, rows.examples.length);
   const epochs = totalSteps * perStep / rows.examples.length;
@@ -24,9 +25,11 @@ export function showDecisions(run: PreparedRun): string {
     `model     ${s.model}, ${showCount(model.parameters)} parameters, frozen in 4-bit NF4`,
     `adapter   r ${s.r}, alpha ${Number(s.lora_alpha.toPrecision(6))}, ${s.target_modules.length} modules${extras}: ` +
     `${showCount(trained)} trained${from}`,
-    `data      ${rows.examples.length} rows of ${s.data}, ${tokens} tokens, prompt style ${rows.style}` +
+    `data      ${rows.examples.length} rows of ${rows.files.name}, ${tokens} tokens, ` +
+    (rows.style === null ? "packed" : `prompt style ${rows.style}`) +
     (rows.heldExamples.length > 0 ? `; ${rows.heldExamples.length} rows held out` : ""),
-    ...showNotes(rows.notes).map((line) => `          ${line}`),
+    ...rows.dataset.readAs.map((what) => `          read as ${what}`),
+    ...showNotes(rows.notes, { where: "notes.txt" }).map((line) => `          ${line}`),
     `training  ${totalSteps} steps of ${perStep} rows (${epochs.toFixed(1)} epochs), ${s.optim}, ` +
     `${s.lr_scheduler_type}, ${s.warmup_steps} warm-up steps`,
     `          learning rate ${rate}${chosen}`,

@@ -3,7 +3,7 @@
  * model at once, and the settings of adapter and loop in their modules' own words. Decides; prints nothing.
  */
 import { createHash } from "node:crypto";
-import type { Example } from "../data/render.ts";
+import type { Example, Examples } from "../data/examples.ts";
 import { type LoraSettings, parameterPlaces } from "../model/adapter.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { type MemoryPlan, memoryPlan } from "../model/plan.ts";
@@ -79,10 +79,13 @@ export function loopSettings(settings: TrainSettings & { learning_rate: number }
 /** What a resumed run must share with its beginning, besides the loop's own settings. */
 export function fingerprintOf(
   settings: TrainSettings,
-  { examples, model }: { examples: Example[]; model: string },
+  { examples, model }: { examples: Examples; model: string },
 ): Record<string, string> {
   const hash = createHash("sha256");
-  for (const { tokens, targets } of examples) hash.update(new Uint8Array(tokens.buffer)).update(targets).update("\n");
+  for (let i = 0; i < examples.length; i++) {
+    const { tokens, targets } = examples.at(i);
+    hash.update(new Uint8Array(tokens.buffer, tokens.byteOffset, tokens.byteLength)).update(targets).update("\n");
+  }
   const { r, lora_alpha, lora_dropout, target_modules, use_rslora, use_dora, shuffle_dataset } = settings;
   return {
     model,

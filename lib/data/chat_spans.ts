@@ -24,6 +24,8 @@ export function chatSpans(messages: Message[], options: {
   template: string;
   bosToken?: string;
   eosToken?: string;
+  /** Functions that the model may call. */
+  tools?: unknown[];
   source: string;
 }): { text: string; spans: ChatSpan[]; warnings: string[] } {
   const { template, ...rest } = options;
@@ -34,7 +36,9 @@ export function chatSpans(messages: Message[], options: {
   const warnings: string[] = [];
   for (let i = 0; i < messages.length; i++) {
     if (messages[i].role !== "assistant") continue;
-    const other = render(messages.map((message, j) => j === i ? { ...message, content: standIn } : message));
+    // Calls of tools are part of the answer, so they make way as well.
+    const { tool_calls: _, ...turn } = messages[i];
+    const other = render(messages.map((message, j) => j === i ? { ...turn, content: standIn } : message));
     const at = other.indexOf(standIn);
     if (at < 0) {
       throw new UserError(`${options.source}: the chat template leaves out message ${i + 1} (assistant)`, {

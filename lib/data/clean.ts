@@ -1,21 +1,32 @@
 /**
- * Takes noise out of training rows and says what it did: no answer, no question, duplicates, broken text.
+ * Takes noise out of training rows and says what it did: no answer, no question, duplicates, broken text, turns out of
+ * order.
  *
- * Works on rows as read, before any tokenizer; rows that are too long are render.ts's, which counts tokens. Rows are not
- * changed in place, their order stays, and every change has a note.
+ * Works on rows as read, before any tokenizer, one after the other; rows that are too long are render.ts's, which counts
+ * tokens. Rows are not changed in place, their order stays, and every change has a note.
  */
-import { UserError } from "../errors.ts";
-import { type AlpacaRow, type ChatRow, type CleaningNote, isChat, type Row } from "./rows.ts";
+import { createHash } from "node:crypto";
+import {
+  type AlpacaRow,
+  type ChatRow,
+  type CleaningNote,
+  isChat,
+  isText,
+  type Place,
+  type Row,
+  textsOf,
+} from "./rows.ts";
 import { type Repair, repairText } from "./text_repair.ts";
+import { orderTurns } from "./turn_order.ts";
 
-/** The rows worth training on and one note per change. Errors: UserError when no row is left. */
-export function cleanRows(rows: Row[], options: { source: string }): { rows: Row[]; notes: CleaningNote[] } {
-  const { source } = options;
-  const notes: CleaningNote[] = [];
-  const kept: Row[] = [];
-  const firstLines = new Map<string, number>();
-  for (const row of rows) {
-    const note = (what: string, action: string) => notes.push({ source, line: row.line, what, action });
+/**
+ * A function that gives back a row that is worth training on, mended where it needed it, or undefined for others. It
+ * remembers the rows it has seen by a hash. `notes` takes a note per change.
+ */
+export function makeCleaner(notes: CleaningNote[]): (row: Row) => Row | undefined {
+  const firstPlaces = new Map<string, Place>();
+  return (row) => {
+    const { place } = row;
     const repair: Repair = { text: "", done: [] };
     const mend = (text: string): string => {
       const { text: mended, done, lost } = repairText(text);
@@ -23,58 +34,57 @@ export function cleanRows(rows: Row[], options: { source: string }): { rows: Row
       repair.lost ??= lost;
       return mended;
     };
-    const mended = isChat(row) ? mendConversation(row, mend) : mendAlpaca(row, mend);
-    const fault = repair.lost ?? (isChat(mended) ? conversationFault(mended) : alpacaFault(mended));
-    if (fault !== undefined) {
-      note(fault, "dropped");
-      continue;
-    }
+    const { mended, fault, done } = isChat(row)
+      ? mendConversation(row, mend)
+      : isText(row)
+      ? { mended: { ...row, text: mend(row.text) }, fault: undefined, done: [] }
+      : mendAlpaca(row, mend);
+    const drop = (what: string) => {
+      notes.push({ place, what, action: "dropped" });
+      return undefined;
+    };
+    if (repair.lost ?? fault) return drop((repair.lost ?? fault)!);
     const key = keyOf(mended);
-    const first = firstLines.get(key);
-    if (first !== undefined) {
-      note(`the same as line ${first}`, "dropped");
-      continue;
-    }
-    firstLines.set(key, row.line);
-    for (const { what, action } of repair.done) note(what, action);
-    kept.push(mended);
-  }
-  if (kept.length === 0) {
-    const reason = notes.length === 0 ? "" : `; the first, line ${notes[0].line}: ${notes[0].what}`;
-    throw new UserError(`${source}: none of the ${rows.length} rows can be trained on${reason}`, {
-      hint: "Each row needs a question and an answer.",
-    });
-  }
-  return { rows: kept, notes };
+    const first = firstPlaces.get(key);
+    if (first !== undefined) return drop(`the same as ${first}`);
+    firstPlaces.set(key, place);
+    for (const { what, action } of [...repair.done, ...done]) notes.push({ place, what, action });
+    return mended;
+  };
 }
 
-function mendAlpaca(row: AlpacaRow, mend: (text: string) => string): AlpacaRow {
-  return { ...row, instruction: mend(row.instruction), input: mend(row.input), output: mend(row.output) };
+interface Mended {
+  mended: Row;
+  fault: string | undefined;
+  done: Repair["done"];
 }
 
-function mendConversation(row: ChatRow, mend: (text: string) => string): ChatRow {
-  return { ...row, messages: row.messages.map((message) => ({ ...message, content: mend(message.content) })) };
+function mendAlpaca(row: AlpacaRow, mend: (text: string) => string): Mended {
+  const mended = { ...row, instruction: mend(row.instruction), input: mend(row.input), output: mend(row.output) };
+  const noQuestion = isBlank(mended.instruction) && isBlank(mended.input);
+  return { mended, fault: isBlank(mended.output) ? "no answer" : noQuestion ? "no question" : undefined, done: [] };
 }
 
-function alpacaFault(row: AlpacaRow): string | undefined {
-  if (isBlank(row.output)) return "no answer";
-  if (isBlank(row.instruction) && isBlank(row.input)) return "no question";
+function mendConversation(row: ChatRow, mend: (text: string) => string): Mended {
+  const texts = row.messages.map((message) => ({ ...message, content: mend(message.content) }));
+  const { messages, done, fault } = orderTurns(texts);
+  return { mended: { ...row, messages }, fault: conversationFault(messages) ?? fault, done };
 }
 
-function conversationFault({ messages }: ChatRow): string | undefined {
+function conversationFault(messages: ChatRow["messages"]): string | undefined {
   const answers = messages.filter((message) => message.role === "assistant");
   if (answers.length === 0) return "no answer: no assistant message";
-  const empty = messages.findIndex((message) => message.role === "assistant" && isBlank(message.content));
+  const empty = messages.findIndex(({ role, content, tool_calls }) =>
+    role === "assistant" && isBlank(content) && !tool_calls
+  );
   if (empty >= 0) return `no answer: assistant message ${empty + 1} is empty`;
   if (messages[0].role === "assistant" && messages.length === 1) return "no question";
 }
 
-/** Rows that differ in nothing but whitespace have the same key. */
+/** Rows that differ in nothing but whitespace have the same key: 128 bits of a hash. */
 function keyOf(row: Row): string {
-  const parts = isChat(row)
-    ? row.messages.flatMap((message) => [message.role, message.content])
-    : [row.instruction, row.input, row.output];
-  return JSON.stringify(parts.map((part) => part.replace(/\s+/g, " ").trim()));
+  const parts = textsOf(row).map((part) => part.replace(/\s+/g, " ").trim());
+  return createHash("sha256").update(JSON.stringify(parts)).digest("base64").slice(0, 22);
 }
 
 /** Empty, or nothing but whitespace and characters that print nothing. */

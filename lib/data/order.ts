@@ -25,27 +25,53 @@ export function rowOrder(options: { rows: number; seed: number; shuffle: boolean
 }
 
 /**
- * Splits rows into training and evaluation at random but repeatably; both keep the file's order. `fraction` of the rows
- * (rounded, at least 1) or `count` of them are held out.
+ * Which rows are held out for evaluation, at random but repeatably: `fraction` of the rows (rounded, at least 1) or
+ * `count` of them. Rows that say nearly the same (`similar`: row -> an earlier row) stay on one side, so that nothing
+ * evaluated was nearly learnt; a group that is larger than what is still to be held out is learnt.
  * Errors: UserError when fewer than one row would be left for either side.
  */
-export function splitHeldOut<T>(
-  rows: T[],
-  options: { fraction?: number; count?: number; seed: number },
-): { train: T[]; heldOut: T[] } {
-  const { fraction, seed } = options;
-  const count = options.count ?? Math.max(1, Math.round(rows.length * (fraction ?? 0)));
-  if (!(Number.isInteger(count) && count >= 1 && count < rows.length)) {
-    throw new UserError(`cannot hold out ${options.count ?? fraction} of ${rows.length} rows`, {
-      hint: `Hold out between 1 and ${Math.max(1, rows.length - 1)} rows, or a fraction between 0 and 1.`,
+export function splitHeldOut(options: {
+  rows: number;
+  fraction?: number;
+  count?: number;
+  seed: number;
+  similar?: ReadonlyMap<number, number>;
+}): { train: number[]; heldOut: number[] } {
+  const { rows, fraction, seed, similar = new Map() } = options;
+  const count = options.count ?? Math.max(1, Math.round(rows * (fraction ?? 0)));
+  if (!(Number.isInteger(count) && count >= 1 && count < rows)) {
+    throw new UserError(`cannot hold out ${options.count ?? fraction} of ${rows} rows`, {
+      hint: `Hold out between 1 and ${Math.max(1, rows - 1)} rows, or a fraction between 0 and 1.`,
       exitCode: 2,
     });
   }
-  const chosen = new Set(permutation(rows.length, mix(seed, heldOutStream)).subarray(0, count));
-  return {
-    train: rows.filter((_, i) => !chosen.has(i)),
-    heldOut: rows.filter((_, i) => chosen.has(i)),
-  };
+  const groups = groupsOf(rows, similar);
+  const chosen = new Set<number>();
+  const order = permutation(rows, mix(seed, heldOutStream));
+  for (const row of order) {
+    if (chosen.size === count) break;
+    const group = groups.get(row) ?? [row];
+    if (!chosen.has(row) && chosen.size + group.length <= count) group.forEach((member) => chosen.add(member));
+  }
+  // Where every group is too large, rows are held out all the same.
+  if (chosen.size === 0) order.subarray(0, count).forEach((row) => chosen.add(row));
+  const indices = Array.from({ length: rows }, (_, i) => i);
+  return { train: indices.filter((i) => !chosen.has(i)), heldOut: indices.filter((i) => chosen.has(i)) };
+}
+
+/** Row -> all rows of its group, for rows that are not alone. */
+function groupsOf(rows: number, similar: ReadonlyMap<number, number>): Map<number, number[]> {
+  const first = new Uint32Array(rows);
+  const groups = new Map<number, number[]>();
+  for (let row = 0; row < rows; row++) {
+    const earlier = similar.get(row);
+    first[row] = earlier === undefined ? row : first[earlier];
+    if (earlier === undefined) continue;
+    const group = groups.get(first[row]) ?? [first[row]];
+    group.push(row);
+    groups.set(first[row], group).set(row, group);
+  }
+  return groups;
 }
 
 /** Keeps the split apart from every epoch's order under the same seed. */

@@ -1,64 +1,134 @@
 /**
- * Rows from the text of a jsonl or json file: Alpaca rows or conversations, recognised by their keys.
+ * Rows of a data file, streamed: jsonl, json, csv, tsv, Parquet, Excel, or a text file as one document. What a file is, is
+ * told by its first bytes and its name; what its rows are, by their keys.
  *
- * Reading only: what is *in* the rows is judged by clean.ts. Bytes are checked for UTF-8 line by line, so that one broken
- * line costs one row and is named. CSV and other forms are refused with a hint.
+ * Reading only: what is *in* the rows is judged by clean.ts.
  */
 import { UserError } from "../errors.ts";
-import { splitElements, splitLines } from "./json_lines.ts";
-import { readRow } from "./row_shapes.ts";
-import { type CleaningNote, isChat, type Row, type RowFormat } from "./rows.ts";
+import type { ByteSource } from "../formats/byte_source.ts";
+import { type Columns, ColumnsError } from "./column_names.ts";
+import { readCsv } from "./csv.ts";
+import { elementsOf } from "./json_lines.ts";
+import { readParquet } from "./parquet.ts";
+import { asObject, describeShape, rowOf, type Shape, shapeOf } from "./row_shapes.ts";
+import { type CleaningNote, formatOf, type Place, type Row, type RowFormat } from "./rows.ts";
+import type { Table } from "./tables.ts";
+import { linesOf, peek, textOf } from "./text_stream.ts";
+import { readXlsx } from "./xlsx.ts";
 
 export interface ReadOptions {
-  /** Name of the file, for messages. */
-  source: string;
   /** "auto" (default) takes the first row's form for all. "chat" also turns Alpaca rows into conversations. */
   format?: "auto" | RowFormat;
-  /** Leave broken lines out with a note, instead of failing at the first. */
-  skipBroken?: boolean;
+  /** Which column is what, instead of telling by names. */
+  columns?: Columns | null;
+  /** Takes notes of what was left out. */
+  notes: CleaningNote[];
+  /** Told once for each kind of row, for a person: "Alpaca rows (instruction, output)". */
+  onShape?: (description: string) => void;
 }
+
+/** Ends of names that are read; each may have .gz behind it but the last two. */
+export const dataEndings = ["jsonl", "ndjson", "json", "csv", "tsv", "parquet", "xlsx"];
+export const textEndings = ["txt", "md"];
 
 /**
- * All rows of a file's content, in order.
- * Errors: UserError naming file and line when there are no rows, a line is not JSON, a row has no known form or fields of
- * wrong types, or the file mixes forms.
+ * All rows of a file, in order.
+ * Errors: UserError naming the place when there are no rows, a line is not JSON, a row has no known form or fields of
+ * wrong types, the file mixes forms, or it is damaged.
  */
-export function readRows(
-  content: string | Uint8Array,
-  options: ReadOptions,
-): { rows: Row[]; format: RowFormat; notes: CleaningNote[] } {
-  const { source, skipBroken = false } = options;
-  const wanted = options.format ?? "auto";
-  const notes: CleaningNote[] = [];
-  const rows: Row[] = [];
-  let format: RowFormat | undefined = wanted === "auto" ? undefined : wanted;
-  const lines = splitLines(content, { source, notes });
-  const first = lines.find((line) => line.text.trim() !== "");
-  if (first === undefined) throw emptyError(source, notes);
-  refuseOtherForms(first.text, source);
-  const entries = first.text.trimStart().startsWith("[") ? splitElements(lines, source) : lines;
-  for (const { text, line } of entries) {
-    if (text.trim() === "") continue;
-    try {
-      const row = readRow(parse(text), { line, asChat: wanted === "chat" });
-      const found: RowFormat = isChat(row) ? "chat" : "alpaca";
-      format ??= found;
-      if (found !== format) {
-        throw new Broken(`a ${found} row, expected ${format} rows`, "Split the file by form of rows.");
-      }
-      rows.push(row);
-    } catch (error) {
-      if (!(error instanceof Error)) throw error;
-      if (!skipBroken) throw brokenError(error, { source, line });
-      notes.push({ source, line, what: error.message, action: "dropped" });
-    }
+export async function* readRows(source: ByteSource, options: ReadOptions): AsyncGenerator<Row> {
+  const reader = makeRowReader(options);
+  let count = 0;
+  for await (const row of rowsOf(source, reader, options.notes)) {
+    count++;
+    yield row;
   }
-  if (rows.length === 0) throw emptyError(source, notes);
-  return { rows, format: format!, notes };
+  if (count === 0) throw emptyError(source.name);
 }
 
-/** A row that cannot be used, with its own advice. */
-class Broken extends Error {
+async function* rowsOf(source: ByteSource, reader: RowReader, notes: CleaningNote[]): AsyncGenerator<Row> {
+  const { name } = source;
+  const start = [...source.read(0, Math.min(4, source.size))].map((byte) => String.fromCharCode(byte)).join("");
+  const ending = /\.([a-z]+)(\.gz)?$/i.exec(name)?.[1].toLowerCase();
+  if (start === "PAR1" || ending === "parquet") return yield* reader.table(await readParquet(source));
+  if (start === "PK\x03\x04" || ending === "xlsx") {
+    return yield* sheets(await readXlsx(source), { reader, notes, name });
+  }
+  const texts = textOf(source);
+  if (ending === "csv" || ending === "tsv") return yield* reader.table(await readCsv(texts, { name, notes }));
+  if (ending === "txt" || ending === "md") {
+    const text = (await Array.fromAsync(texts)).join("");
+    if (text.trim() !== "") yield reader.object({ text }, `${name}:1`);
+    return;
+  }
+  const { beginning, texts: all } = await peek(texts);
+  if (beginning === "") return;
+  refuseOtherForms(beginning, name);
+  for await (const { text, line } of beginning.startsWith("[") ? elementsOf(all, name) : linesOf(all, name)) {
+    if (text.trim() !== "") yield reader.json(text, `${name}:${line}`);
+  }
+}
+
+/** The sheets with columns that are known; of a workbook without any, the first one says why. */
+async function* sheets(
+  tables: Table[],
+  { reader, notes, name }: { reader: RowReader; notes: CleaningNote[]; name: string },
+): AsyncGenerator<Row> {
+  const known = tables.filter(({ columns }) => reader.knows(columns));
+  for (const table of tables) {
+    if (known.length === 0 || known.includes(table)) yield* reader.table(table);
+    else notes.push({ place: table.place, what: `a sheet with other columns in ${name}`, action: "left out" });
+  }
+}
+
+type RowReader = ReturnType<typeof makeRowReader>;
+
+/** Turns values into rows, all of one form. Errors of its functions: UserError with the place. */
+function makeRowReader({ format: wanted = "auto", columns: mapping = null, onShape }: ReadOptions) {
+  const shapes = new Map<string, Shape>(), described = new Set<Shape>();
+  let format: RowFormat | undefined = wanted === "auto" ? undefined : wanted;
+  const shapeFor = (columns: string[]): Shape => {
+    const key = columns.join("\n"), shape = shapes.get(key) ?? shapeOf(columns, mapping);
+    shapes.set(key, shape);
+    return shape;
+  };
+  const toRow = (value: Record<string, unknown>, place: Place, shape = shapeFor(Object.keys(value))): Row => {
+    const row = rowOf(value, shape, { place, asChat: wanted === "chat" });
+    const found = formatOf(row);
+    format ??= found;
+    if (found !== format) {
+      throw new Advised(`a ${found} row, expected ${format} rows`, "Split the file by form of rows.");
+    }
+    if (!described.has(shape)) onShape?.(describeShape(shape, row, value));
+    described.add(shape);
+    return row;
+  };
+  return {
+    knows(columns: string[]): boolean {
+      try {
+        return shapeOf(columns, mapping) !== undefined;
+      } catch (error) {
+        if (error instanceof ColumnsError) return false;
+        throw error;
+      }
+    },
+    object: (value: unknown, place: Place): Row => placed(place, () => toRow(asObject(value), place)),
+    json: (text: string, place: Place): Row => placed(place, () => toRow(asObject(parse(text)), place)),
+    async *table(table: Table): AsyncGenerator<Row> {
+      const { columns } = table;
+      if (columns.length === 0) return;
+      const shape = placed(table.place, () => shapeFor(columns));
+      const used = Object.values(shape.columns).map((name) => ({ name, at: columns.indexOf(name) }));
+      for await (const { place, cells } of table.rows(used.map(({ name }) => name))) {
+        const value = Object.fromEntries(used.map(({ name, at }) => [name, cells[at]]));
+        yield placed(place, () => toRow(value, place, shape));
+      }
+    },
+  };
+}
+
+/** An error with its own advice. */
+class Advised extends Error {
   constructor(message: string, readonly hint: string) {
     super(message);
   }
@@ -68,39 +138,39 @@ function parse(text: string): unknown {
   try {
     return JSON.parse(text);
   } catch (error) {
-    throw new Broken(
+    throw new Advised(
       `not valid JSON: ${(error as Error).message.replace(/\s+/g, " ").slice(0, 200)}`,
-      "Each line must be one whole JSON object. Correct the line, or let broken lines be skipped.",
+      "Each line must be one whole JSON object. Correct the line, or take it out.",
     );
   }
 }
 
-function brokenError(error: Error, where: { source: string; line: number }): UserError {
-  const hint = (error as { hint?: string }).hint ?? "Correct the row, or let broken lines be skipped.";
-  return new UserError(`${where.source}:${where.line}: ${error.message}`, { hint, cause: error });
+function placed<T>(place: Place, work: () => T): T {
+  try {
+    return work();
+  } catch (error) {
+    if (!(error instanceof Error) || error instanceof UserError) throw error;
+    const hint = (error as { hint?: string }).hint ?? "Correct the row, or take it out.";
+    throw new UserError(`${place}: ${error.message}`, { hint, cause: error });
+  }
 }
 
-function emptyError(source: string, notes: CleaningNote[]): UserError {
-  if (notes.length === 0) {
-    return new UserError(`${source}: no rows`, {
-      hint: 'Write one JSON object per line, for example {"instruction": "...", "input": "", "output": "..."}.',
-    });
-  }
-  const { line, what } = notes[0];
-  return new UserError(`${source}: no usable rows; the first of ${notes.length} broken lines, ${line}: ${what}`, {
-    hint: "Save the file as UTF-8 jsonl, one JSON object per line.",
+function emptyError(name: string): UserError {
+  const table = /\.(csv|tsv|xlsx|parquet)(\.gz)?$/i.test(name);
+  return new UserError(`${name}: no rows`, {
+    hint: table
+      ? "Write the names of the columns first, for example instruction and output, and a row for each example."
+      : 'Write one JSON object per line, for example {"instruction": "...", "input": "", "output": "..."}.',
   });
 }
 
 /** CSV, XML, a GGUF file by mistake: told apart by how the content begins. */
-function refuseOtherForms(text: string, source: string): void {
-  const start = text.trimStart();
+function refuseOtherForms(start: string, name: string): void {
   if (start.startsWith("{") || start.startsWith("[")) return;
-  const shown = JSON.stringify(start.slice(0, 40));
-  const looksLikeCsv = /\.(csv|tsv)$/i.test(source) || /^[^{}]*[,;\t][^{}]*$/.test(start);
-  throw new UserError(`${source}: neither jsonl nor json: it begins with ${shown}`, {
+  const looksLikeCsv = /^[^{}\n]*[,;\t][^{}\n]*$/m.test(start.slice(0, 1000).split("\n", 1)[0]);
+  throw new UserError(`${name}: neither jsonl nor json: it begins with ${JSON.stringify(start.slice(0, 40))}`, {
     hint: looksLikeCsv
-      ? "This looks like CSV; convert it to jsonl, one JSON object per line."
-      : 'Write one JSON object per line, for example {"instruction": "...", "input": "", "output": "..."}.',
+      ? "This looks like CSV; name it .csv."
+      : "Give rows as .jsonl, .json, .csv, .tsv, .parquet or .xlsx, or documents as .txt or .md.",
   });
 }

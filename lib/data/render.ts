@@ -2,102 +2,55 @@
  * Rows to tokens with the mark of which tokens count in the loss.
  *
  * Alpaca rows go through the Alpaca prompt and end with EOS; conversations go through the model's chat template, which
- * writes its own end-of-turn tokens. Every row is one Example; batches are made elsewhere. Nothing is padded here.
+ * writes its own end-of-turn tokens; documents are their text and EOS, every token counts, and packing is examples.ts's.
+ * Batches are made elsewhere. Nothing is padded here.
  */
 import { UserError } from "../errors.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
 import { alpacaPrompt, type AlpacaStyle } from "./prompt.ts";
 import { type ChatSpan, chatSpans } from "./chat_spans.ts";
-import { type AlpacaRow, type ChatRow, type CleaningNote, isChat, type Row } from "./rows.ts";
-
-/** One row as tokens, n of them. */
-export interface Example {
-  /** [n] token ids, BOS and EOS included. */
-  tokens: Int32Array;
-  /** [n] 1 where the token counts in the loss as a target; targets[0] is always 0, since nothing predicts it. */
-  targets: Uint8Array;
-  /** Line of the row in its file. */
-  line: number;
-  /** Tokens before the first answer. */
-  promptTokens: number;
-  /** Tokens that count in the loss. */
-  targetTokens: number;
-}
+import type { Example } from "./examples.ts";
+import { type AlpacaRow, type ChatRow, type CleaningNote, isChat, isText, type Row, type TextRow } from "./rows.ts";
 
 export interface RenderOptions {
   tokenizer: Tokenizer;
   style?: AlpacaStyle;
   /** Only answers count in the loss, each with the token that ends it; otherwise every token does. */
   responseOnly?: boolean;
-  /** Most tokens a row may have. */
+  /** Most tokens a row may have; documents may have any number. */
   maxLength: number;
   /** What happens to a longer row. A cut row has lost its EOS and teaches endless answers, so the default is "drop". */
   tooLong?: "drop" | "truncate";
   /** Instead of the tokenizer's own chat template. */
   chatTemplate?: string;
-  /** Name of the file the rows came from. */
-  source?: string;
 }
 
-/**
- * One row as an Example, or the note that says why it cannot be one (`"tokens" in result` tells them apart).
- * Errors: UserError when the tokenizer lacks EOS or a chat template, or the template refuses the row.
- */
-export function renderRow(row: Row, options: RenderOptions): Example | CleaningNote {
-  return renderWithNotes(row, options).result;
+export interface Rendering {
+  /** Undefined where the row cannot be used; the notes say why. */
+  example?: Example;
+  /** Tokens of the whole row. */
+  length: number;
+  /** Tokens before the first answer. */
+  promptTokens: number;
+  /** What was done to the row, and what is odd about the chat template. */
+  notes: CleaningNote[];
 }
 
-/**
- * All rows. Notes name the rows dropped or cut, and oddities of the chat template once.
- * Errors: as renderRow; UserError when no row is left.
- */
-export function renderRows(rows: Row[], options: RenderOptions): { examples: Example[]; notes: CleaningNote[] } {
-  const examples: Example[] = [];
-  const notes: CleaningNote[] = [];
-  const said = new Set<string>();
-  for (const row of rows) {
-    const { result, warnings } = renderWithNotes(row, options);
-    if ("tokens" in result) examples.push(result);
-    else notes.push(result);
-    for (const warning of warnings) {
-      if (!said.has(warning.what)) notes.push(warning);
-      said.add(warning.what);
-    }
-  }
-  if (examples.length === 0) {
-    const first = notes[0];
-    throw new UserError(
-      `${options.source ?? "data"}: none of the ${rows.length} rows can be trained on` +
-        (first ? `; the first, line ${first.line}: ${first.what}` : ""),
-      { hint: "Raise max_length, or shorten the rows." },
-    );
-  }
-  return { examples, notes };
-}
-
-interface Rendered {
-  ids: number[];
-  /** Token ranges [start, end) of the answers, in order. */
-  answers: [number, number][];
-  warnings: string[];
-}
-
-function renderWithNotes(
-  row: Row,
-  options: RenderOptions,
-): { result: Example | CleaningNote; warnings: CleaningNote[] } {
-  const note = (what: string, action: string): CleaningNote => ({
-    source: options.source ?? "data",
-    line: row.line,
-    what,
-    action,
-  });
-  const { ids, answers, warnings } = isChat(row) ? renderConversation(row, options) : renderAlpaca(row, options);
+/** Errors: UserError when the tokenizer lacks EOS or a chat template, or the template refuses the row. */
+export function renderRow(row: Row, options: RenderOptions): Rendering {
+  const note = (what: string, action: string): CleaningNote => ({ place: row.place, what, action });
+  const { ids, answers, warnings, fault } = isText(row)
+    ? renderText(row, options)
+    : isChat(row)
+    ? renderConversation(row, options)
+    : renderAlpaca(row, options);
   const notes = warnings.map((what) => note(what, "kept"));
+  const rendering = { length: ids.length, promptTokens: Math.min(ids.length, answers[0]?.[0] ?? ids.length), notes };
+  if (fault !== undefined) return { ...rendering, notes: [...notes, note(fault, "dropped")] };
   let length = ids.length;
-  if (length > options.maxLength) {
+  if (length > options.maxLength && !isText(row)) {
     const what = `${length} tokens, max_length is ${options.maxLength}`;
-    if (options.tooLong !== "truncate") return { result: note(what, "dropped"), warnings: notes };
+    if (options.tooLong !== "truncate") return { ...rendering, notes: [...notes, note(what, "dropped")] };
     length = options.maxLength;
     notes.push(note(what, "cut"));
   }
@@ -105,21 +58,40 @@ function renderWithNotes(
   if (options.responseOnly) { for (const [start, end] of answers) targets.fill(1, start, Math.min(end, length)); }
   else targets.fill(1);
   targets[0] = 0;
-  const targetTokens = targets.reduce((sum, target) => sum + target, 0);
-  if (targetTokens === 0) return { result: note("no token that counts in the loss", "dropped"), warnings: notes };
-  const tokens = Int32Array.from(ids.slice(0, length));
-  const promptTokens = Math.min(length, answers[0]?.[0] ?? length);
-  return { result: { tokens, targets, line: row.line, promptTokens, targetTokens }, warnings: notes };
+  if (!targets.includes(1)) {
+    return { ...rendering, notes: [...notes, note("no token that counts in the loss", "dropped")] };
+  }
+  return { ...rendering, example: { tokens: Int32Array.from(ids.slice(0, length)), targets } };
 }
 
-function renderAlpaca(row: AlpacaRow, options: RenderOptions): Rendered {
-  const { tokenizer, style } = options;
-  const eos = tokenizer.eosIds[0];
-  if (eos === undefined) {
-    throw new UserError("the tokenizer names no end-of-text token (eos_token)", {
-      hint: "Without one a model never learns to stop; add eos_token to tokenizer_config.json.",
-    });
+interface Ids {
+  ids: number[];
+  /** Token ranges [start, end) of the answers, in order. */
+  answers: [number, number][];
+  warnings: string[];
+  /** Why the row cannot be learnt in this form. */
+  fault?: string;
+}
+
+/** Characters of a document that are encoded at a time; a cut at a line's end changes no word. */
+const textPiece = 1 << 16;
+
+function renderText({ text }: TextRow, { tokenizer }: RenderOptions): Ids {
+  const eos = eosOf(tokenizer);
+  const ids: number[] = [];
+  for (let start = 0; start < text.length;) {
+    const cut = text.length - start > textPiece ? text.lastIndexOf("\n", start + textPiece) + 1 : text.length;
+    const end = cut > start ? cut : start + textPiece;
+    for (const id of tokenizer.encode(text.slice(start, end), { addSpecial: start === 0 })) ids.push(id);
+    start = end;
   }
+  ids.push(eos);
+  return { ids, answers: [[0, ids.length]], warnings: [] };
+}
+
+function renderAlpaca(row: AlpacaRow, options: RenderOptions): Ids {
+  const { tokenizer, style } = options;
+  const eos = eosOf(tokenizer);
   const prompt = alpacaPrompt({ ...row, output: "" }, style);
   const text = prompt + row.output;
   const ids = tokenizer.encode(text, { addSpecial: true });
@@ -128,12 +100,18 @@ function renderAlpaca(row: AlpacaRow, options: RenderOptions): Rendered {
   return { ids, answers: [[start, ids.length]], warnings: [] };
 }
 
-function renderConversation(row: ChatRow, options: RenderOptions): Rendered {
+function eosOf(tokenizer: Tokenizer): number {
+  if (tokenizer.eosIds.length > 0) return tokenizer.eosIds[0];
+  throw new UserError("the tokenizer names no end-of-text token (eos_token)", {
+    hint: "Without one a model never learns to stop; add eos_token to tokenizer_config.json.",
+  });
+}
+
+function renderConversation(row: ChatRow, options: RenderOptions): Ids {
   const { tokenizer } = options;
-  const source = `${options.source ?? "data"}:${row.line}`;
   const template = options.chatTemplate ?? tokenizer.chatTemplate;
   if (template === null) {
-    throw new UserError(`${source}: the model has no chat template, but the rows are conversations`, {
+    throw new UserError(`${row.place}: the model has no chat template, but the rows are conversations`, {
       hint: "Use an instruct model, give a chat template, or rows in Alpaca form.",
     });
   }
@@ -141,14 +119,24 @@ function renderConversation(row: ChatRow, options: RenderOptions): Rendered {
     template,
     bosToken: tokenizer.bosId === null ? "" : tokenizer.tokenText(tokenizer.bosId),
     eosToken: tokenizer.eosIds.length === 0 ? "" : tokenizer.tokenText(tokenizer.eosIds[0]),
-    source,
+    tools: row.tools,
+    source: row.place,
   });
   const ids = tokenizer.encode(text, { addSpecial: true });
   const answers = spans.map((span) => answerTokens(span, { text, ids, tokenizer }));
   if (!answers.every(([, end]) => tokenizer.eosIds.includes(ids[end - 1]))) {
     warnings.push("the chat template ends an answer without an end-of-turn token, so stopping is not learnt");
   }
-  return { ids, answers, warnings };
+  const lost = calledTools(row).find((name) => !text.includes(name));
+  const fault = lost === undefined ? undefined : `the model's chat template leaves out the call of ${lost}`;
+  return { ids, answers, warnings, fault };
+}
+
+/** Names of the tools that the answers call. Templates made without tools in mind pass them over in silence. */
+function calledTools({ messages }: ChatRow): string[] {
+  return messages.flatMap(({ tool_calls }) =>
+    ((tool_calls ?? []) as { function: { name: string } }[]).map((call) => call.function.name)
+  );
 }
 
 /** Tokens of an answer, with the end-of-turn token that follows it, if only whitespace stands between. */

@@ -1,88 +1,93 @@
 /**
- * One JSON value to one row, by its keys. Known are Alpaca (`instruction`, `input`, `output`), the same under the names
- * `prompt`/`completion` and `question`/`answer`, `messages` with role and content, and ShareGPT's `conversations` with
- * from and value. A missing answer is an empty one, which clean.ts drops; a field of the wrong type is an error.
+ * One JSON object, or row of a table, to one training row: Alpaca and other questions with answers, prompts with
+ * completions (texts or messages), ShareGPT conversations, chat messages, raw text. A missing answer is an empty one,
+ * which clean.ts drops; a field of the wrong type is an error.
  */
-import type { Message } from "../text/chat_template.ts";
-import type { AlpacaRow, ChatRow, Row } from "./rows.ts";
+import { type Columns, ColumnsError, rolesOf } from "./column_names.ts";
+import { readMessages, readTools } from "./conversations.ts";
+import { describeValue, isObject, readText } from "./fields.ts";
+import type { AlpacaRow, ChatRow, Place, Row } from "./rows.ts";
 
-const promptKeys = ["instruction", "prompt", "question"];
-const answerKeys = ["output", "response", "completion", "answer"];
-const contextKeys = ["input", "context"];
-const conversationKeys = ["messages", "conversations"];
+export interface Shape {
+  columns: Columns;
+  /** Columns that are left alone. */
+  unused: string[];
+}
 
-const roles: Record<string, string> = { human: "user", gpt: "assistant", bot: "assistant", model: "assistant" };
+/** What columns of these names hold. Errors: ColumnsError. */
+export function shapeOf(found: string[], mapping: Columns | null): Shape {
+  const columns = rolesOf(found, mapping);
+  const { instruction, messages, text } = columns;
+  if (instruction === undefined && messages === undefined && text === undefined) {
+    throw new ColumnsError(found, "nothing says which column is the instruction, the text or the messages");
+  }
+  const used = new Set(Object.values(columns));
+  return { columns, unused: found.filter((name) => !used.has(name)) };
+}
 
 /** Errors: Error with one line saying what is wrong with the value; where it stood is the caller's to say. */
-export function readRow(value: unknown, options: { line: number; asChat?: boolean }): Row {
-  const { line } = options;
-  if (!isObject(value)) throw new Error(`expected a JSON object, found ${describe(value)}`);
-  const conversation = conversationKeys.find((key) => key in value);
-  if (conversation) return { line, messages: readMessages(value[conversation], conversation) };
-  const promptKey = promptKeys.find((key) => key in value);
-  if (!promptKey) {
-    const known = [...promptKeys, ...conversationKeys].join(", ");
-    throw new Error(
-      `no key of a known form; the row has ${Object.keys(value).join(", ") || "no keys"}, one of ${known} is needed`,
-    );
-  }
-  const answerKey = answerKeys.find((key) => key in value);
-  const prompt = value[promptKey], answer = answerKey === undefined ? undefined : value[answerKey];
-  if (Array.isArray(prompt) && Array.isArray(answer)) {
-    return { line, messages: [...readMessages(prompt, promptKey), ...readMessages(answer, answerKey!)] };
-  }
-  const contextKey = contextKeys.find((key) => key in value);
-  const row: AlpacaRow = {
-    line,
-    instruction: readText(prompt, promptKey),
-    input: contextKey === undefined ? "" : readText(value[contextKey], contextKey),
-    output: answerKey === undefined ? "" : readText(answer, answerKey),
-  };
-  return options.asChat ? conversationOf(row) : row;
-}
-
-/** An Alpaca row as a conversation of two turns; the input follows the instruction after an empty line. */
-function conversationOf({ line, instruction, input, output }: AlpacaRow): ChatRow {
-  const content = input === "" ? instruction : `${instruction}\n\n${input}`;
-  return { line, messages: [{ role: "user", content }, { role: "assistant", content: output }] };
-}
-
-function readMessages(value: unknown, key: string): Message[] {
-  if (!Array.isArray(value)) throw new Error(`"${key}" must be a list of messages, found ${describe(value)}`);
-  return value.map((item, i) => {
-    const where = `"${key}" message ${i + 1}`;
-    if (!isObject(item)) throw new Error(`${where} must be an object, found ${describe(item)}`);
-    const { role, from, content, value, ...rest } = item;
-    const name = role ?? from;
-    if (typeof name !== "string") throw new Error(`${where} has no role`);
-    const text = Array.isArray(content) ? joinParts(content, where) : readText(content ?? value, `${where} content`);
-    return { ...rest, role: Object.hasOwn(roles, name) ? roles[name] : name, content: text };
+export function rowOf(
+  value: Record<string, unknown>,
+  { columns }: Shape,
+  options: { place: Place; asChat?: boolean },
+): Row {
+  const { place } = options;
+  const { messages, text, instruction, input, output } = columns;
+  const tools = columns.tools === undefined ? undefined : readTools(value[columns.tools], columns.tools);
+  const system = columns.system === undefined ? "" : readText(value[columns.system], columns.system);
+  const chat = (turns: ChatRow["messages"]): ChatRow => ({
+    place,
+    messages: system === "" || turns[0]?.role === "system" ? turns : [{ role: "system", content: system }, ...turns],
+    ...(tools ? { tools } : {}),
   });
-}
-
-/** Content given as a list of parts; only text can be trained on. */
-function joinParts(parts: unknown[], where: string): string {
-  return parts.map((part) => {
-    if (isObject(part) && part.type === "text" && typeof part.text === "string") return part.text;
-    throw new Error(`${where} holds something other than text`);
-  }).join("");
-}
-
-function readText(value: unknown, key: string): string {
-  if (value === null || value === undefined) return "";
-  if (typeof value !== "string") {
-    throw new Error(`${key.startsWith('"') ? key : `"${key}"`} must be text, found ${describe(value)}`);
+  if (messages !== undefined) return chat(readMessages(value[messages], messages));
+  if (instruction === undefined) return { place, text: readText(value[text!], text!) };
+  const question = value[instruction], answer = output === undefined ? undefined : value[output];
+  if (isMessages(question) && isMessages(answer)) {
+    return chat([...readMessages(question, instruction), ...readMessages(answer, output!)]);
   }
+  const row: AlpacaRow = {
+    place,
+    instruction: readText(question, instruction),
+    input: input === undefined ? "" : readText(value[input], input),
+    output: output === undefined ? "" : readText(answer, output),
+  };
+  return options.asChat ? chat(turnsOf(row)) : row;
+}
+
+/** For a person: "ShareGPT conversations (conversations); not used: id". */
+export function describeShape({ columns, unused }: Shape, row: Row, value: Record<string, unknown>): string {
+  const { messages, instruction, output, text } = columns;
+  const first = messages === undefined ? undefined : [value[messages]].flat()[0];
+  const name = messages !== undefined
+    ? isObject(first) && "from" in first ? "ShareGPT conversations" : "chat messages"
+    : text !== undefined && instruction === undefined
+    ? "raw text"
+    : instruction === "instruction" && (output === "output" || output === undefined)
+    ? "Alpaca rows"
+    : instruction === "prompt" && output === "completion"
+    ? "prompts with completions"
+    : "questions with answers";
+  const used = Object.values(columns).filter((column) => column !== undefined);
+  const system = columns.system !== undefined && !("messages" in row) ? [columns.system] : [];
+  const left = [...unused, ...system];
+  return `${name} (${used.filter((column) => !system.includes(column)).join(", ")})` +
+    (left.length > 0 ? `; not used: ${left.slice(0, 8).join(", ")}${left.length > 8 ? ", ..." : ""}` : "");
+}
+
+/** An Alpaca row as two turns; the input follows the instruction after an empty line. */
+export function turnsOf({ instruction, input, output }: AlpacaRow): ChatRow["messages"] {
+  const content = input === "" ? instruction : `${instruction}\n\n${input}`;
+  return [{ role: "user", content }, { role: "assistant", content: output }];
+}
+
+/** Whether a field holds messages, written out or as JSON text, as tables have to. */
+function isMessages(value: unknown): boolean {
+  return Array.isArray(value) && value.every(isObject);
+}
+
+/** Errors: Error when the value is no object. */
+export function asObject(value: unknown): Record<string, unknown> {
+  if (!isObject(value)) throw new Error(`expected a JSON object, found ${describeValue(value)}`);
   return value;
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
-}
-
-function describe(value: unknown): string {
-  if (value === null) return "null";
-  if (Array.isArray(value)) return "a list";
-  if (typeof value === "object") return "an object";
-  return `${typeof value} ${JSON.stringify(value).slice(0, 40)}`;
 }

@@ -24,7 +24,9 @@ export function repairText(text: string): Repair {
     text = next;
   };
   if (/[^\t\n\x20-\x7e]/.test(text)) {
-    if (text.includes("\ufffd")) return { text, done, lost: "replacement characters (U+FFFD): the text lost letters" };
+    if (text.includes("\ufffd")) {
+      return { text, done, lost: "replacement characters (U+FFFD): letters were lost, or the file is not UTF-8" };
+    }
     if (!text.isWellFormed()) return { text, done, lost: "half a surrogate pair: the text lost letters" };
     step(text.replace(/\r\n?/g, "\n"), "carriage returns", "replaced by newlines");
     const mended = mendMojibake(text);

@@ -10,6 +10,7 @@ import { UserError } from "../errors.ts";
 import { endOfTurnTokens, rebuildTokenizer } from "./gguf_tokenizer.ts";
 import { spellOut } from "./pre_tokenizers.ts";
 import { bytesReader, spellingOf } from "./token_bytes.ts";
+import { isCut, rememberWords } from "./word_memo.ts";
 
 /** A tokenizer. Ids are 0..vocabSize-1. */
 export interface Tokenizer {
@@ -101,7 +102,16 @@ interface Facts {
 
 function wrap(library: Library, facts: Facts): Tokenizer {
   const pieces: (string | undefined)[] = facts.tokens ?? piecesOf(library);
-  const added = new Set(library.get_added_tokens_decoder().keys());
+  const addedTokens = library.get_added_tokens_decoder();
+  const added = new Set(addedTokens.keys());
+  const encodeWhole = (text: string) => library.encode(text, { add_special_tokens: false }).ids;
+  // Marks that take in the spaces beside them see a text differently from its pieces.
+  const cuttable = [...addedTokens.values()].every(({ lstrip, rstrip, content }) =>
+    !lstrip && !rstrip && !isCut(content)
+  );
+  // The library's own memory of 10,000 words is slower, once full, than none.
+  const { model } = library as unknown as { model: { clear_cache?(): void } };
+  const encode = cuttable ? rememberWords(encodeWhole, () => model.clear_cache?.()) : encodeWhole;
   return {
     vocabSize: pieces.length,
     bosId: facts.bosId,
@@ -109,7 +119,7 @@ function wrap(library: Library, facts: Facts): Tokenizer {
     addBos: facts.addBos,
     chatTemplate: facts.chatTemplate,
     encode(text, options = {}) {
-      const ids = library.encode(text, { add_special_tokens: false }).ids;
+      const ids = encode(text);
       return options.addSpecial && facts.addBos && ids[0] !== facts.bosId ? [facts.bosId!, ...ids] : ids;
     },
     decode(ids, options = {}) {

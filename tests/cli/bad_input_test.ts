@@ -62,7 +62,7 @@ const cases: Case[] = [
     code: 2,
   },
   { what: "a missing data file", args: [...train, "-d", "no.jsonl"], says: /Cannot \w+ no\.jsonl: no such file/ },
-  { what: "a folder as data", args: [...train, "-d", "model"], says: /model: it is a directory/ },
+  { what: "a folder as data", args: [...train, "-d", "model"], says: /^ftl: model: this folder holds no data files$/ },
   { what: "an empty dataset", args: train, before: onRows(""), says: /^ftl: rows\.jsonl: no rows$/ },
   { what: "blank lines only", args: train, before: onRows("\n  \n"), says: /^ftl: rows\.jsonl: no rows$/ },
   {
@@ -75,7 +75,7 @@ const cases: Case[] = [
     what: "rows without an answer",
     args: train,
     before: onRows('{"instruction": "x", "input": "", "output": " "}\n'),
-    says: /rows\.jsonl: none of the 1 rows can be trained on; the first, line 1: no answer/,
+    says: /rows\.jsonl: none of the 1 rows can be trained on; the first, rows\.jsonl:1: no answer$/,
   },
   {
     what: "a row whose answer is a number",
@@ -87,7 +87,37 @@ const cases: Case[] = [
     what: "CSV with one broken line",
     args: [...train, "-d", "rows.csv"],
     before: ({ write }) => write("rows.csv", 'instruction,output\na,b\n"a,b\n'),
-    says: /rows\.csv: neither jsonl nor json/,
+    says: /^ftl: rows\.csv:3: a quote that is opened here, or later, is never closed$/,
+  },
+  {
+    what: "a table with unknown columns",
+    args: [...train, "-d", "rows.csv"],
+    before: ({ write }) => write("rows.csv", "foo,bar\n1,2\n"),
+    says: /^ftl: rows\.csv:1: no column is known as a question, a text or a conversation; the columns are foo, bar$/,
+  },
+  {
+    what: "columns that say nothing",
+    args: [...train, "--columns", "foo=bar"],
+    says: /^ftl: columns: expected ROLE=COLUMN/,
+    code: 2,
+  },
+  { what: "nothing to look at", args: ["data"], says: /^ftl: no data: name a file or a folder$/, code: 2 },
+  {
+    what: "a split that is not written",
+    args: ["data", "rows.jsonl", "--split", "0.5"],
+    says: /^ftl: --split: needs --out/,
+    code: 2,
+  },
+  {
+    what: "an unknown kind of output",
+    args: ["data", "rows.jsonl", "--out", "x.csv"],
+    says: /^ftl: --out: expected a name that ends in \.jsonl/,
+    code: 2,
+  },
+  {
+    what: "an output that exists",
+    args: ["data", "rows.jsonl", "--out", "rows.jsonl"],
+    says: /^ftl: Cannot write rows\.jsonl: it exists already$/,
   },
   {
     what: "rows that are all too long",

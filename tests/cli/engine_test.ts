@@ -5,6 +5,7 @@ import { chooseEngine, type Machine } from "../../lib/cli/engine.ts";
 import { gpuBudget } from "../../lib/cli/gpu_memory.ts";
 import { resolveTrain } from "../../lib/cli/resolve.ts";
 import { fingerprintOf, planRun } from "../../lib/cli/train_setup.ts";
+import { makeExampleStore } from "../../lib/data/examples.ts";
 import { openModel } from "../../lib/model/source.ts";
 import type { GpuAbout, GpuEngine } from "../../lib/webgpu/device.ts";
 import { goldenFolder } from "../helpers/golden_models.ts";
@@ -69,7 +70,7 @@ Deno.test("chooseEngine() loads no driver where there can be no graphics card, n
 Deno.test("a run begun on one engine may be resumed on another", () => {
   const { settings } = resolveTrain({ flags: {} });
   const print = (engine: typeof settings.engine) =>
-    fingerprintOf({ ...settings, engine, profile: engine !== "onnx" }, { examples: [], model: "m" });
+    fingerprintOf({ ...settings, engine, profile: engine !== "onnx" }, { examples: makeExampleStore(), model: "m" });
   assert.deepEqual(print("dawn"), print("onnx"));
 });
 

@@ -164,8 +164,8 @@ Deno.test("renderSettings() writes a file that resolves to the same settings", (
   const first = resolve({
     flags: {
       learning_rate: 1e-7,
-      data: "a: b #c.jsonl",
-      eval_data: "é\n.json",
+      data: ["a: b #c.jsonl", "d.csv"],
+      eval_data: ["é\n.json"],
       eval_steps: 2,
       init_lora_weights: "true",
     },

@@ -1,17 +1,21 @@
 /** What counts as noise, what is done about it, and that everything else stays as it was. */
 import assert from "node:assert/strict";
-import { cleanRows } from "../../lib/data/clean.ts";
-import type { Row } from "../../lib/data/rows.ts";
+import { makeCleaner } from "../../lib/data/clean.ts";
+import type { CleaningNote, Row } from "../../lib/data/rows.ts";
 import { mendMojibake, repairText } from "../../lib/data/text_repair.ts";
-import { UserError } from "../../lib/errors.ts";
 
-const source = "data.jsonl";
-const good = { line: 1, instruction: "Q", input: "", output: "A" };
-const row = (keys: Record<string, unknown>): Row => ({ ...good, line: 2, instruction: "Other", ...keys }) as Row;
+const good = { place: "d:1", instruction: "Q", input: "", output: "A" };
+const row = (keys: Record<string, unknown>): Row => ({ ...good, place: "d:2", instruction: "Other", ...keys }) as Row;
 const chat = (...contents: [role: string, content: string][]): Row => ({
-  line: 2,
+  place: "d:2",
   messages: contents.map(([role, content]) => ({ role, content })),
 });
+
+function cleanRows(rows: Row[]): { rows: Row[]; notes: CleaningNote[] } {
+  const notes: CleaningNote[] = [];
+  const clean = makeCleaner(notes);
+  return { rows: rows.map(clean).filter((row) => row !== undefined), notes };
+}
 
 const dropped: [name: string, row: Row, what: RegExp][] = [
   ["an empty answer", row({ output: "" }), /^no answer$/],
@@ -21,9 +25,9 @@ const dropped: [name: string, row: Row, what: RegExp][] = [
   ["neither instruction nor input", row({ instruction: " ", input: "" }), /^no question$/],
   ["replacement characters", row({ output: "Caf\ufffd" }), /U\+FFFD/],
   ["half a surrogate pair", row({ output: "x\ud83d" }), /surrogate/],
-  ["the same row", row({ instruction: "Q" }), /^the same as line 1$/],
-  ["the same row but for white space", row({ instruction: " Q\n", output: "A  " }), /^the same as line 1$/],
-  ["the same row but for a zero-width space", row({ instruction: "Q\u200b" }), /^the same as line 1$/],
+  ["the same row", row({ instruction: "Q" }), /^the same as d:1$/],
+  ["the same row but for white space", row({ instruction: " Q\n", output: "A  " }), /^the same as d:1$/],
+  ["the same row but for a zero-width space", row({ instruction: "Q\u200b" }), /^the same as d:1$/],
   ["a conversation without an answer", chat(["user", "Q"]), /no assistant message/],
   ["a conversation with an empty answer", chat(["user", "Q"], ["assistant", " "]), /message 2 is empty/],
   ["an answer without a question", chat(["assistant", "A"]), /^no question$/],
@@ -31,11 +35,11 @@ const dropped: [name: string, row: Row, what: RegExp][] = [
 ];
 for (const [name, bad, what] of dropped) {
   Deno.test(`cleanRows drops ${name}`, () => {
-    const { rows, notes } = cleanRows([good, bad], { source });
+    const { rows, notes } = cleanRows([good, bad]);
     assert.deepEqual(rows, [good]);
     assert.equal(notes.length, 1);
     assert.match(notes[0].what, what);
-    assert.deepEqual([notes[0].source, notes[0].line, notes[0].action], [source, 2, "dropped"]);
+    assert.deepEqual([notes[0].place, notes[0].action], ["d:2", "dropped"]);
   });
 }
 
@@ -52,7 +56,7 @@ const mended: [name: string, from: string, to: string, what: RegExp][] = [
 ];
 for (const [name, from, to, what] of mended) {
   Deno.test(`cleanRows mends ${name}`, () => {
-    const { rows, notes } = cleanRows([row({ output: from })], { source });
+    const { rows, notes } = cleanRows([row({ output: from })]);
     assert.equal((rows[0] as typeof good).output, to);
     assert.match(notes[0].what, what);
     assert.notEqual(notes[0].action, "dropped");
@@ -93,23 +97,86 @@ Deno.test("mendMojibake undoes what Windows-1252 makes of every letter of Latin-
 });
 
 Deno.test("cleanRows keeps order, lines and rows it did not change, and leaves its argument alone", () => {
-  const rows = [row({ line: 9, output: "b\u0000" }), good, row({ line: 3, instruction: "x" })];
+  const rows = [row({ place: "d:9", output: "b\u0000" }), good, row({ place: "d:3", instruction: "x" })];
   const before = structuredClone(rows);
-  const result = cleanRows(rows, { source });
-  assert.deepEqual(result.rows.map((kept) => kept.line), [9, 1, 3]);
+  const result = cleanRows(rows);
+  assert.deepEqual(result.rows.map((kept) => kept.place), ["d:9", "d:1", "d:3"]);
   assert.deepEqual(result.rows[1], good);
   assert.deepEqual(rows, before);
 });
 
 Deno.test("cleanRows keeps two questions with one answer, and one question with two answers", () => {
   const rows = [good, row({}), row({ instruction: "Q", output: "B" })];
-  assert.equal(cleanRows(rows, { source }).rows.length, 3);
+  assert.equal(cleanRows(rows).rows.length, 3);
 });
 
-Deno.test("cleanRows says so when no row is left", () => {
-  assert.throws(() => cleanRows([row({ output: "" })], { source }), (error: unknown) => {
-    assert(error instanceof UserError);
-    assert.match(error.message, /data\.jsonl: none of the 1 rows can be trained on; the first, line 2: no answer/);
-    return true;
+const turn = (role: string, content: string, more = {}) => ({ role, content, ...more });
+const call = { tool_calls: [{ type: "function", function: { name: "f", arguments: {} } }] };
+const ordered: [name: string, turns: [string, string][], kept: [string, string][], what: RegExp][] = [
+  ["two questions in a row", [["user", "a"], ["user", "b"], ["assistant", "c"]], [["user", "a\n\nb"], [
+    "assistant",
+    "c",
+  ]], /two user messages in a row/],
+  ["two answers in a row", [["user", "a"], ["assistant", "b"], ["assistant", "c"]], [["user", "a"], [
+    "assistant",
+    "b\n\nc",
+  ]], /two assistant/],
+  [
+    "a greeting",
+    [["assistant", "hi"], ["user", "a"], ["assistant", "b"]],
+    [["user", "a"], ["assistant", "b"]],
+    /answer before the first question/,
+  ],
+  [
+    "a greeting behind a system message",
+    [["system", "s"], ["assistant", "hi"], ["user", "a"], ["assistant", "b"]],
+    [["system", "s"], ["user", "a"], ["assistant", "b"]],
+    /answer before the first question/,
+  ],
+  ["a question without an answer", [["user", "a"], ["assistant", "b"], ["user", "c"]], [["user", "a"], [
+    "assistant",
+    "b",
+  ]], /user message after the last answer/],
+];
+for (const [name, turns, kept, what] of ordered) {
+  Deno.test(`cleanRows puts ${name} in order`, () => {
+    const { rows, notes } = cleanRows([chat(...turns)]);
+    assert.deepEqual(rows, [chat(...kept)]);
+    assert.match(notes[0].what, what);
   });
+}
+
+const outOfOrder: [name: string, messages: { role: string; content: string }[], what: RegExp][] = [
+  ["an unknown role", [turn("user", "a"), turn("critic", "b"), turn("assistant", "c")], /unknown role "critic"/],
+  [
+    "a late system message",
+    [turn("user", "a"), turn("system", "b"), turn("assistant", "c")],
+    /message 2 is a system message/,
+  ],
+  [
+    "a result without a call",
+    [turn("user", "a"), turn("tool", "b"), turn("assistant", "c")],
+    /message 2 is a tool's result/,
+  ],
+  ["a result at the beginning", [turn("tool", "b"), turn("assistant", "c")], /message 1 is a tool's result/],
+];
+for (const [name, messages, what] of outOfOrder) {
+  Deno.test(`cleanRows drops a conversation with ${name}`, () => {
+    const { rows, notes } = cleanRows([{ place: "d:2", messages }]);
+    assert.deepEqual(rows, []);
+    assert.match(notes[0].what, what);
+  });
+}
+
+Deno.test("cleanRows keeps calls of tools, their results, and answers with nothing but a call", () => {
+  const messages = [
+    turn("user", "a"),
+    turn("assistant", "", call),
+    turn("tool", "1"),
+    turn("tool", "2"),
+    turn("assistant", "b"),
+  ];
+  const { rows, notes } = cleanRows([{ place: "d:2", messages }]);
+  assert.deepEqual(rows, [{ place: "d:2", messages }]);
+  assert.deepEqual(notes, []);
 });

@@ -64,23 +64,38 @@ Deno.test("rowOrder puts every row at the first place about equally often", () =
 
 Deno.test("splitHeldOut keeps every row on one side and the file's order on both", () => {
   const rows = positions(257);
-  const { train, heldOut } = splitHeldOut(rows, { fraction: 0.1, seed: 7 });
+  const { train, heldOut } = splitHeldOut({ rows: rows.length, fraction: 0.1, seed: 7 });
   assert.equal(heldOut.length, 26);
   assert.deepEqual([...train, ...heldOut].sort((a, b) => a - b), rows);
   for (const side of [train, heldOut]) assert.deepEqual(side, [...side].sort((a, b) => a - b));
-  assert.deepEqual(splitHeldOut(rows, { fraction: 0.1, seed: 7 }), { train, heldOut });
-  assert.notDeepEqual(splitHeldOut(rows, { fraction: 0.1, seed: 8 }).heldOut, heldOut);
+  assert.deepEqual(splitHeldOut({ rows: rows.length, fraction: 0.1, seed: 7 }), { train, heldOut });
+  assert.notDeepEqual(splitHeldOut({ rows: rows.length, fraction: 0.1, seed: 8 }).heldOut, heldOut);
 });
 
 Deno.test("splitHeldOut takes a count, and at least one row of a fraction", () => {
-  assert.equal(splitHeldOut(positions(16), { count: 4, seed: 1 }).heldOut.length, 4);
-  assert.equal(splitHeldOut(positions(3), { fraction: 0.01, seed: 1 }).heldOut.length, 1);
+  assert.equal(splitHeldOut({ rows: 16, count: 4, seed: 1 }).heldOut.length, 4);
+  assert.equal(splitHeldOut({ rows: 3, fraction: 0.01, seed: 1 }).heldOut.length, 1);
 });
 
 for (
   const options of [{ count: 0 }, { count: 16 }, { count: 1.5 }, { count: NaN }, { fraction: 1 }, { fraction: NaN }]
 ) {
   Deno.test(`splitHeldOut refuses ${JSON.stringify(options)} of 16 rows`, () => {
-    assert.throws(() => splitHeldOut(positions(16), { ...options, seed: 1 }), UserError);
+    assert.throws(() => splitHeldOut({ rows: 16, ...options, seed: 1 }), UserError);
   });
 }
+
+Deno.test("splitHeldOut keeps near duplicates on one side", () => {
+  // Rows 3k, 3k + 1 and 3k + 2 say the same.
+  const similar = new Map(positions(300).filter((row) => row % 3 > 0).map((row) => [row, row - 1]));
+  const { train, heldOut } = splitHeldOut({ rows: 300, fraction: 0.1, seed: 1, similar });
+  assert.equal(heldOut.length, 30);
+  const groups = new Set(heldOut.map((row) => Math.floor(row / 3)));
+  assert.equal(groups.size, 10);
+  assert(train.every((row) => !groups.has(Math.floor(row / 3))));
+});
+
+Deno.test("splitHeldOut holds rows out all the same where all are near duplicates", () => {
+  const similar = new Map(positions(20).slice(1).map((row) => [row, 0]));
+  assert.equal(splitHeldOut({ rows: 20, count: 4, seed: 1, similar }).heldOut.length, 4);
+});

@@ -1,9 +1,23 @@
 /** Forms of data files, and one clear line for each kind of bad one. */
 import assert from "node:assert/strict";
-import { readRows } from "../../lib/data/read.ts";
+import { gzipSync } from "fflate";
+import { type ReadOptions, readRows as stream } from "../../lib/data/read.ts";
+import { type CleaningNote, formatOf } from "../../lib/data/rows.ts";
 import { UserError } from "../../lib/errors.ts";
+import { bytesSource } from "../../lib/formats/byte_source.ts";
 
 const source = "data.jsonl";
+
+/** All rows of a file of this content. */
+async function readRows(
+  content: string | Uint8Array,
+  { source, ...options }: Partial<ReadOptions> & { source: string },
+) {
+  const notes: CleaningNote[] = [], shapes: string[] = [];
+  const file = bytesSource(typeof content === "string" ? new TextEncoder().encode(content) : content, source);
+  const rows = await Array.fromAsync(stream(file, { notes, onShape: (shape) => shapes.push(shape), ...options }));
+  return { rows, format: formatOf(rows[0]), notes, shapes };
+}
 const alpaca = '{"instruction": "Q", "input": "I", "output": "A"}';
 const chat = '{"messages": [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}]}';
 const bytes = (...parts: (string | number[])[]) =>
@@ -42,62 +56,140 @@ const forms: [name: string, line: string, row: Record<string, unknown>][] = [
   ],
 ];
 for (const [name, line, row] of forms) {
-  Deno.test(`readRows recognises ${name}`, () => {
-    const { rows, format, notes } = readRows(line + "\n", { source });
-    assert.deepEqual(rows, [{ line: 1, ...row }]);
+  Deno.test(`readRows recognises ${name}`, async () => {
+    const { rows, format, notes } = await readRows(line + "\n", { source });
+    assert.deepEqual(rows, [{ place: "data.jsonl:1", ...row }]);
     assert.equal(format, "messages" in row ? "chat" : "alpaca");
     assert.deepEqual(notes, []);
   });
 }
 
-Deno.test("readRows counts lines over empty ones, CRLF and a byte order mark", () => {
-  const { rows } = readRows(bytes([0xef, 0xbb, 0xbf], `${alpaca}\r\n\r\n  \n${alpaca}`), { source });
-  assert.deepEqual(rows.map((row) => row.line), [1, 4]);
-  assert.deepEqual(readRows("\ufeff" + alpaca, { source }).rows.length, 1);
+Deno.test("readRows counts lines over empty ones, CRLF and a byte order mark", async () => {
+  const { rows } = await readRows(bytes([0xef, 0xbb, 0xbf], `${alpaca}\r\n\r\n  \n${alpaca}`), { source });
+  assert.deepEqual(rows.map((row) => row.place), ["data.jsonl:1", "data.jsonl:4"]);
+  assert.deepEqual((await readRows("\ufeff" + alpaca, { source })).rows.length, 1);
 });
 
-Deno.test("readRows gives elements of a json array the lines they begin on", () => {
+Deno.test("readRows gives elements of a json array the lines they begin on", async () => {
   const tricky = '{"instruction": "a]},{\\"\\\\", "output": "b",\n  "nested": [[1], {"x": [2]}]}';
   const text = `\n[${alpaca}, ${alpaca},\n\n  ${tricky}\n,${alpaca}\n]\n`;
-  const { rows } = readRows(text, { source: "data.json" });
-  assert.deepEqual(rows.map((row) => row.line), [2, 2, 4, 6]);
-  assert.deepEqual(rows[2], { line: 4, instruction: 'a]},{"\\', input: "", output: "b" });
+  const { rows } = await readRows(text, { source: "data.json" });
+  assert.deepEqual(rows.map((row) => row.place), [2, 2, 4, 6].map((line) => `data.json:${line}`));
+  assert.deepEqual(rows[2], { place: "data.json:4", instruction: 'a]},{"\\', input: "", output: "b" });
 });
 
-Deno.test("readRows reads UTF-16 with byte order mark", () => {
+Deno.test("readRows reads UTF-16 with byte order mark", async () => {
   const text = '{"instruction": "Qué", "output": "A"}';
   const units = Uint16Array.from("\ufeff" + text, (c) => c.charCodeAt(0));
   const [little, big] = [new Uint8Array(units.buffer.slice(0)), new Uint8Array(units.buffer.slice(0))];
   for (let i = 0; i < big.length; i += 2) [big[i], big[i + 1]] = [big[i + 1], big[i]];
   for (const content of [little, big]) {
-    assert.deepEqual(readRows(content, { source }).rows, [{ line: 1, instruction: "Qué", input: "", output: "A" }]);
+    assert.deepEqual((await readRows(content, { source })).rows, [{
+      place: "data.jsonl:1",
+      instruction: "Qué",
+      input: "",
+      output: "A",
+    }]);
   }
 });
 
-Deno.test("readRows turns Alpaca rows into conversations when asked", () => {
-  const { rows, format } = readRows(`${alpaca}\n{"instruction":"Q","output":"A"}`, { source, format: "chat" });
+Deno.test("readRows turns Alpaca rows into conversations when asked", async () => {
+  const { rows, format } = await readRows(`${alpaca}\n{"instruction":"Q","output":"A"}`, { source, format: "chat" });
   assert.equal(format, "chat");
   assert.deepEqual(rows, [
-    { line: 1, messages: [{ role: "user", content: "Q\n\nI" }, { role: "assistant", content: "A" }] },
-    { line: 2, messages: turns },
+    { place: "data.jsonl:1", messages: [{ role: "user", content: "Q\n\nI" }, { role: "assistant", content: "A" }] },
+    { place: "data.jsonl:2", messages: turns },
   ]);
 });
 
-Deno.test("readRows leaves out a line that is not UTF-8 and names it", () => {
+Deno.test("readRows marks bytes that are not UTF-8, for cleaning to find", async () => {
   const content = bytes(alpaca + "\n", '{"instruction": "Caf', [0xe9], '", "output": "A"}\n', alpaca);
-  const { rows, notes } = readRows(content, { source });
-  assert.deepEqual(rows.map((row) => row.line), [1, 3]);
-  assert.deepEqual(notes, [{ source, line: 2, what: "bytes that are not UTF-8", action: "dropped" }]);
+  const { rows } = await readRows(content, { source });
+  assert.equal((rows[1] as { instruction: string }).instruction, "Caf\ufffd");
 });
 
-Deno.test("readRows with skipBroken leaves broken lines out, each with a note", () => {
-  const { rows, notes } = readRows([alpaca, "{broken", "[1]", alpaca, '{"instruction": 5}'].join("\n"), {
-    source,
-    skipBroken: true,
+Deno.test("readRows reads gzip, UTF-16 without a mark, and lines that cross its pieces", async () => {
+  const long = Array.from({ length: 3000 }, (_, i) => `{"instruction": "${i} ${"é".repeat(500)}", "output": "A"}\r\n`);
+  const { rows } = await readRows(gzipSync(new TextEncoder().encode(long.join(""))), { source: "rows.jsonl.gz" });
+  assert.equal(rows.length, 3000);
+  assert.deepEqual(rows[2999], {
+    place: "rows.jsonl.gz:3000",
+    instruction: `2999 ${"é".repeat(500)}`,
+    input: "",
+    output: "A",
   });
-  assert.deepEqual(rows.map((row) => row.line), [1, 4]);
-  assert.deepEqual(notes.map(({ line, action }) => [line, action]), [[2, "dropped"], [3, "dropped"], [5, "dropped"]]);
-  assert.match(notes[0].what, /not valid JSON/);
+  const units = new Uint8Array(Uint16Array.from(alpaca, (c) => c.charCodeAt(0)).buffer);
+  assert.equal((await readRows(units, { source })).rows.length, 1);
+});
+
+const shapes: [keys: string, shape: string][] = [
+  ['{"instruction":"Q","input":"","output":"A","id":3}', "Alpaca rows (instruction, input, output); not used: id"],
+  ['{"Instruction":"Q","Output":"A"}', "questions with answers (Instruction, Output)"],
+  ['{"prompt":"Q","completion":"A"}', "prompts with completions (prompt, completion)"],
+  ['{"pregunta":"Q","respuesta":"A"}', "questions with answers (pregunta, respuesta)"],
+  ['{"instrução":"Q","resposta":"A"}', "questions with answers (instrução, resposta)"],
+  ['{"问题":"Q","答案":"A"}', "questions with answers (问题, 答案)"],
+  ['{"Вопрос":"Q","Ответ":"A"}', "questions with answers (Вопрос, Ответ)"],
+  ['{"q":"Q","a":"A"}', "questions with answers (q, a)"],
+  ['{"input":"Q","output":"A"}', "questions with answers (input, output)"],
+  ['{"text":"T","label":1}', "raw text (text); not used: label"],
+  [
+    '{"conversations":[{"from":"human","value":"Q"},{"from":"gpt","value":"A"}]}',
+    "ShareGPT conversations (conversations)",
+  ],
+  ['{"messages":[{"role":"user","content":"Q"}],"tools":"[]"}', "chat messages (messages, tools)"],
+];
+for (const [line, shape] of shapes) {
+  Deno.test(`readRows says what ${line} was read as`, async () => {
+    assert.deepEqual((await readRows(line, { source })).shapes, [shape]);
+  });
+}
+
+Deno.test("readRows takes columns as it is told", async () => {
+  const line = '{"prompt": "P", "question": "Q", "answer": "A"}';
+  const { rows } = await readRows(line, { source, columns: { instruction: "question", output: "answer" } });
+  assert.deepEqual(rows, [{ place: "data.jsonl:1", instruction: "Q", input: "", output: "A" }]);
+});
+
+Deno.test("readRows reads calls of tools and their results, ShareGPT's and OpenAI's, as templates want them", async () => {
+  const call = { type: "function", function: { name: "sum", arguments: { a: 1 } } };
+  const sharegpt = {
+    conversations: [
+      { from: "human", value: "Q" },
+      { from: "function_call", value: '{"name": "sum", "arguments": {"a": 1}}' },
+      { from: "observation", value: "1" },
+      { from: "gpt", value: "A" },
+    ],
+    system: "S",
+    tools: '[{"name": "sum"}]',
+  };
+  const openai = {
+    messages: [
+      { role: "system", content: "S" },
+      { role: "user", content: "Q" },
+      {
+        role: "assistant",
+        content: null,
+        tool_calls: [{ id: "7", type: "function", function: { name: "sum", arguments: '{"a": 1}' } }],
+      },
+      { role: "tool", content: "1", tool_call_id: "7", name: null },
+      { role: "assistant", content: "A" },
+    ],
+    tools: [{ type: "function", function: { name: "sum" } }],
+  };
+  const { rows } = await readRows([sharegpt, openai].map((row) => JSON.stringify(row)).join("\n"), { source });
+  const tools = [{ type: "function", function: { name: "sum" } }];
+  const turns = (id: object, toolId: object) => [
+    { role: "system", content: "S" },
+    { role: "user", content: "Q" },
+    { role: "assistant", content: "", tool_calls: [{ ...id, ...call }] },
+    { role: "tool", content: "1", ...toolId },
+    { role: "assistant", content: "A" },
+  ];
+  assert.deepEqual(rows, [
+    { place: "data.jsonl:1", messages: turns({}, {}), tools },
+    { place: "data.jsonl:2", messages: turns({ id: "7" }, { tool_call_id: "7" }), tools },
+  ]);
 });
 
 const refused: [name: string, content: string | Uint8Array, message: RegExp, hint: RegExp, as?: "alpaca" | "chat"][] = [
@@ -109,11 +201,12 @@ const refused: [name: string, content: string | Uint8Array, message: RegExp, hin
     "a CSV file",
     "instruction,input,output\nQ,,A\n",
     /neither jsonl nor json: it begins with "instruction,input/,
-    /CSV/,
+    /name it \.csv/,
   ],
   ["a CSV file with semicolons", "instruction;output\nQ;A\n", /neither jsonl nor json/, /CSV/],
-  ["plain text", "Batik is a way of decorating cloth.", /neither jsonl nor json/, /one JSON object per line/i],
-  ["a GGUF file", bytes("GGUF", [3, 0, 0, 0, 0, 0]), /neither jsonl nor json/, /./],
+  ["plain text", "Batik is a way of decorating cloth.", /neither jsonl nor json/, /\.jsonl/],
+  ["a GGUF file", bytes("GGUF", [3, 0, 0, 0, 0, 0]), /^data\.jsonl: binary data, not text: byte 5 is 0/, /\.jsonl/],
+  ["damaged gzip data", bytes([0x1f, 0x8b, 8, 0, 1, 2, 3]), /^data\.jsonl: damaged gzip data/, /again/],
   [
     "a broken line",
     `${alpaca}\n{"instruction": "Q", "outp\n${alpaca}`,
@@ -125,8 +218,20 @@ const refused: [name: string, content: string | Uint8Array, message: RegExp, hin
   ["an array without its end", `[${alpaca},\n${alpaca}`, /^data\.jsonl:2: the JSON array is not closed/, /Correct/],
   ["text after an array", `[${alpaca}]\n{}`, /^data\.jsonl:2: "\{\}" after the end/, /Correct/],
   ["a broken element", `[\n${alpaca},\n{"instruction": }\n]`, /^data\.jsonl:3: not valid JSON/, /./],
-  ["a number as row", "{}\n", /no key of a known form; the row has no keys/, /./],
-  ["unknown keys", '{"foo": 1, "bar": 2}', /the row has foo, bar/, /./],
+  ["no keys", "{}\n", /^data\.jsonl:1: no column is known .*; the columns are none/, /--columns/],
+  ["unknown keys", '{"foo": 1, "bar": 2}', /the columns are foo, bar/, /--columns instruction=COLUMN,output=COLUMN/],
+  [
+    "two questions",
+    '{"query": "a", "question": "b", "answer": "c"}',
+    /query and question could both be the instruction/,
+    /--columns/,
+  ],
+  [
+    "a call without a name",
+    '{"messages": [{"role": "assistant", "tool_calls": [{"x": 1}]}]}',
+    /message 1 calls a tool without naming it/,
+    /./,
+  ],
   ["a list as row", `${alpaca}\n[1, 2]`, /^data\.jsonl:2: expected a JSON object, found a list/, /./],
   ["null as row", `${alpaca}\nnull`, /^data\.jsonl:2: expected a JSON object, found null/, /./],
   [
@@ -143,16 +248,10 @@ const refused: [name: string, content: string | Uint8Array, message: RegExp, hin
   ["a picture", '{"messages": [{"role": "user", "content": [{"type": "image"}]}]}', /other than text/, /./],
   ["a chat row among Alpaca rows", `${alpaca}\n${chat}`, /^data\.jsonl:2: a chat row, expected alpaca rows/, /Split/],
   ["chat rows where Alpaca was asked for", chat, /^data\.jsonl:1: a chat row, expected alpaca/, /./, "alpaca"],
-  [
-    "a file all in Latin-1",
-    bytes('{"instruction": "', [0xe9], '"}\n'),
-    /no usable rows; .* 1: bytes that are not UTF-8/,
-    /UTF-8/,
-  ],
 ];
 for (const [name, content, message, hint, format] of refused) {
-  Deno.test(`readRows refuses ${name} with one clear line`, () => {
-    assert.throws(() => readRows(content, { source, format }), (error: unknown) => {
+  Deno.test(`readRows refuses ${name} with one clear line`, async () => {
+    await assert.rejects(() => readRows(content, { source, format }), (error: unknown) => {
       assert(error instanceof UserError, String(error));
       assert.match(error.message, message);
       assert(!error.message.includes("\n"));

@@ -1,25 +1,29 @@
 /** Tokens and loss masks of rows, against the reference run's and against the text they decode to. */
 import assert from "node:assert/strict";
+import type { Example } from "../../lib/data/examples.ts";
 import { readRows } from "../../lib/data/read.ts";
-import { type Example, renderRow, renderRows } from "../../lib/data/render.ts";
-import type { CleaningNote, Row } from "../../lib/data/rows.ts";
+import { type Rendering, renderRow } from "../../lib/data/render.ts";
+import type { Row } from "../../lib/data/rows.ts";
 import { UserError } from "../../lib/errors.ts";
+import { openFile } from "../../lib/files/file_source.ts";
 import { type Tokenizer, tokenizerFromGguf } from "../../lib/text/tokenizer.ts";
 import { smollm2Metadata, smollm2Tokenizer, tinyBpeMetadata, tinySpmMetadata } from "../helpers/tokenizers.ts";
 
 const url = (path: string) => new URL(`../../${path}`, import.meta.url);
 const golden = JSON.parse(Deno.readTextFileSync(url("tests/golden/smollm2_16rows_adamw.json")));
-const { rows } = readRows(Deno.readFileSync(url("data/cultural-qa-16.jsonl")), { source: "cultural-qa-16.jsonl" });
+const rows = await Array.fromAsync(readRows(openFile(url("data/cultural-qa-16.jsonl").pathname), { notes: [] }));
 const maxLength = 2048;
-const row = (instruction: string, output: string): Row => ({ line: 5, instruction, input: "", output });
+const row = (instruction: string, output: string): Row => ({ place: "d.jsonl:5", instruction, input: "", output });
 const chat = (...turns: string[]): Row => ({
-  line: 5,
+  place: "d.jsonl:5",
   messages: turns.map((content, i) => ({ role: i % 2 === 0 ? "user" : "assistant", content })),
 });
 
-function example(result: Example | CleaningNote): Example {
-  assert("tokens" in result, JSON.stringify(result));
-  return result;
+function example(
+  { example, promptTokens, notes }: Rendering,
+): Example & { promptTokens: number; targetTokens: number } {
+  assert(example, JSON.stringify(notes));
+  return { ...example, promptTokens, targetTokens: example.targets.reduce((sum, target) => sum + target, 0) };
 }
 
 /** Text of the tokens that count. */
@@ -31,11 +35,10 @@ Deno.test("renderRow gives the reference run's token ids for all 16 rows", () =>
   const tokenizer = smollm2Tokenizer();
   assert.equal(rows.length, 16);
   rows.forEach((row, i) => {
-    const { tokens, targets, targetTokens, line } = example(renderRow(row, { tokenizer, maxLength }));
+    const { tokens, targets, targetTokens } = example(renderRow(row, { tokenizer, maxLength }));
     assert.deepEqual([...tokens], golden.tokens[i]);
     assert.deepEqual([...targets], golden.tokens[i].map((_: number, j: number) => (j === 0 ? 0 : 1)));
     assert.equal(targetTokens, tokens.length - 1);
-    assert.equal(line, i + 1);
   });
 });
 
@@ -118,48 +121,71 @@ Deno.test("renderRow drops a row over max_length, or cuts it when told", () => {
   const tokenizer = smollm2Tokenizer();
   const { length } = golden.tokens[0];
   assert.equal(example(renderRow(rows[0], { tokenizer, maxLength: length })).tokens.length, length);
-  const options = { tokenizer, maxLength: length - 1, source: "d.jsonl" };
-  assert.deepEqual(renderRow(rows[0], options), {
-    source: "d.jsonl",
-    line: 1,
-    what: `${length} tokens, max_length is ${length - 1}`,
-    action: "dropped",
-  });
+  const options = { tokenizer, maxLength: length - 1 };
+  const dropped = renderRow(rows[0], options);
+  const what = `${length} tokens, max_length is ${length - 1}`;
+  assert.deepEqual(dropped.notes, [{ place: rows[0].place, what, action: "dropped" }]);
+  assert.deepEqual([dropped.example, dropped.length], [undefined, length]);
   const cut = example(renderRow(rows[0], { ...options, tooLong: "truncate" }));
   assert.deepEqual([...cut.tokens], golden.tokens[0].slice(0, -1));
-  const { notes } = renderRows(rows.slice(0, 1), { ...options, tooLong: "truncate" });
+  const { notes } = renderRow(rows[0], { ...options, tooLong: "truncate" });
   assert.deepEqual(notes.map(({ action }) => action), ["cut"]);
 });
 
 Deno.test("renderRow drops a row of which no answer is left after cutting", () => {
-  const note = renderRow(rows[0], {
+  const { example, notes } = renderRow(rows[0], {
     tokenizer: smollm2Tokenizer(),
     maxLength: 20,
     tooLong: "truncate",
     responseOnly: true,
   });
-  assert(!("tokens" in note));
-  assert.equal(note.what, "no token that counts in the loss");
+  assert.equal(example, undefined);
+  assert.equal(notes.at(-1)?.what, "no token that counts in the loss");
 });
 
-Deno.test("renderRows keeps going over rows it drops and says each, warnings once", () => {
+Deno.test("renderRow of a document counts every token and ends with EOS, however long it is", () => {
   const tokenizer = smollm2Tokenizer();
-  const chatTemplate = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}";
-  const { examples, notes } = renderRows([chat("a", "b"), chat("a", "word ".repeat(99)), chat("c", "d")], {
-    tokenizer,
-    maxLength: 64,
-    chatTemplate,
-  });
-  assert.equal(examples.length, 2);
-  assert.deepEqual(notes.map(({ action }) => action).sort(), ["dropped", "kept"]);
-  assert.match(notes.find(({ action }) => action === "kept")!.what, /without an end-of-turn token/);
+  const text = "A line of a long document.\n".repeat(10_000);
+  const { tokens, targets } = example(renderRow({ place: "d.txt:1", text }, { tokenizer, maxLength: 16 }));
+  assert.equal(tokens.at(-1), tokenizer.eosIds[0]);
+  assert.equal(tokenizer.decode(tokens.subarray(0, -1)), text);
+  assert.equal(targets.indexOf(0, 1), -1);
+});
+
+Deno.test("renderRow of a conversation counts a call of a tool as an answer", () => {
+  const tokenizer = smollm2Tokenizer();
+  const chatTemplate =
+    "{% if tools %}{{ tools | tojson }}{% endif %}{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content }}" +
+    "{% for c in m.tool_calls or [] %}{{ '<call>' + (c.function | tojson) + '</call>' }}{% endfor %}{{ '<|im_end|>\n' }}{% endfor %}" +
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
+  const calls = [{ type: "function", function: { name: "sum", arguments: { a: 1 } } }];
+  const messages = [
+    { role: "user", content: "Add" },
+    { role: "assistant", content: "", tool_calls: calls },
+    { role: "tool", content: "2" },
+    { role: "assistant", content: "Two." },
+  ];
+  const tools = [{ type: "function", function: { name: "sum" } }];
+  const options = { tokenizer, maxLength, responseOnly: true, chatTemplate };
+  const rendered = example(renderRow({ place: "d:1", messages, tools }, options));
+  assert.equal(
+    targetText(rendered, tokenizer),
+    '<call>{"name": "sum", "arguments": {"a": 1}}</call><|im_end|>Two.<|im_end|>',
+  );
+  assert(tokenizer.decode(rendered.tokens).startsWith('[{"type": "function"'));
+  const { example: none, notes } = renderRow({ place: "d:1", messages, tools }, { tokenizer, maxLength });
+  assert.equal(none, undefined);
+  assert.deepEqual(notes, [{
+    place: "d:1",
+    what: "the model's chat template leaves out the call of sum",
+    action: "dropped",
+  }]);
 });
 
 const refused: [name: string, render: () => unknown, message: RegExp][] = [
   [
     "conversations for a model without a chat template",
-    () =>
-      renderRow(chat("a", "b"), { tokenizer: tokenizerFromGguf(tinyBpeMetadata(), "t"), maxLength, source: "d.jsonl" }),
+    () => renderRow(chat("a", "b"), { tokenizer: tokenizerFromGguf(tinyBpeMetadata(), "t"), maxLength }),
     /^d\.jsonl:5: the model has no chat template/,
   ],
   [
@@ -174,14 +200,9 @@ const refused: [name: string, render: () => unknown, message: RegExp][] = [
     "a conversation the template refuses",
     () => {
       const metadata = smollm2Metadata().set("tokenizer.chat_template", "{{ raise_exception('no system role') }}");
-      return renderRow(chat("a", "b"), { tokenizer: tokenizerFromGguf(metadata, "t"), maxLength, source: "d.jsonl" });
+      return renderRow(chat("a", "b"), { tokenizer: tokenizerFromGguf(metadata, "t"), maxLength });
     },
     /^d\.jsonl:5: .*no system role/,
-  ],
-  [
-    "rows that are all too long",
-    () => renderRows(rows, { tokenizer: smollm2Tokenizer(), maxLength: 10, source: "d.jsonl" }),
-    /^d\.jsonl: none of the 16 rows can be trained on; the first, line 1: 107 tokens, max_length is 10/,
   ],
 ];
 for (const [name, render, message] of refused) {

@@ -3,6 +3,7 @@ import { openModel } from "../../lib/model/source.ts";
 import { tokenizerOf } from "../../lib/cli/load.ts";
 import type { RunPlan } from "../../lib/cli/plan_report.ts";
 import { resolveTrain } from "../../lib/cli/resolve.ts";
+import { chooseFiles } from "../../lib/cli/data_files.ts";
 import { prepareRows } from "../../lib/cli/rows.ts";
 import { readLog } from "../../lib/train/log.ts";
 import { writeRandomCheckpoint } from "./random_checkpoint.ts";
@@ -32,7 +33,7 @@ export async function plannedAndMeasured(
   const folder = Deno.makeTempDirSync(), kept = keep ?? folder, model = `${kept}/${shape}`;
   try {
     if (!exists(`${model}/model.safetensors.index.json`)) writeRandomCheckpoint(shape, model);
-    Deno.writeTextFileSync(`${folder}/rows.jsonl`, rowsOf(model, { rows, length }));
+    Deno.writeTextFileSync(`${folder}/rows.jsonl`, await rowsOf(model, { rows, length }));
     const settings = [...["-m", model, "-d", `${folder}/rows.jsonl`, "--max-length", String(length)], ...flags];
     const env = { FTL_CACHE: `${kept}/cache`, NO_COLOR: "1" };
     const command = (args: string[]) => ({ args: ["run", "-A", "--quiet", main, ...args], cwd: folder, env });
@@ -72,18 +73,19 @@ async function peakOf(child: Deno.ChildProcess): Promise<number> {
 }
 
 /** Rows of the longest answer that still fits. */
-function rowsOf(model: string, { rows, length }: { rows: number; length: number }): string {
+async function rowsOf(model: string, { rows, length }: { rows: number; length: number }): Promise<string> {
   const source = openModel(model), tokenizer = tokenizerOf(source), file = Deno.makeTempFileSync({ suffix: ".jsonl" });
   const text = (words: number, count: number) =>
     Array.from({ length: count }, (_, i) => {
       const messages = [["user", `Say ${i}`], ["assistant", "a ".repeat(words)]];
       return JSON.stringify({ messages: messages.map(([role, content]) => ({ role, content })) }) + "\n";
     }).join("");
-  const { settings } = resolveTrain({ flags: { data: file, max_length: length } });
-  const fits = (words: number) => {
+  const { settings } = resolveTrain({ flags: { data: [file], max_length: length } });
+  const fits = async (words: number) => {
     Deno.writeTextFileSync(file, text(words, 1));
     try {
-      return prepareRows(settings, tokenizer).examples.length === 1;
+      const { examples } = await prepareRows(settings, await chooseFiles(settings), tokenizer);
+      return examples.length === 1;
     } catch {
       return false; // none of the rows can be trained on
     }
@@ -91,7 +93,7 @@ function rowsOf(model: string, { rows, length }: { rows: number; length: number 
   let low = 1, high = length;
   while (low < high) {
     const words = (low + high + 1) >> 1;
-    if (fits(words)) low = words;
+    if (await fits(words)) low = words;
     else high = words - 1;
   }
   source.close();
