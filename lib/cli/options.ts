@@ -54,7 +54,7 @@ export const options = {
     short: "m",
   }),
   data: texts(
-    "rows to learn: a file (.jsonl .json .csv .tsv .parquet .xlsx .txt .md) or a folder; may be given several times",
+    "rows to learn: a file (.jsonl .json .csv .tsv .parquet .xlsx .txt .md), a folder, or org/name on the hub; may be given several times",
     {
       ...data,
       default: ["data/cultural-qa-16.jsonl"],
