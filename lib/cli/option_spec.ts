@@ -3,7 +3,7 @@
  * may be.
  */
 
-export type CommandName = "train" | "pull" | "run" | "serve" | "export" | "doctor";
+export type CommandName = "train" | "pull" | "run" | "serve" | "export" | "eval" | "compare" | "doctor";
 
 interface Common {
   commands: readonly CommandName[];

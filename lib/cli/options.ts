@@ -5,6 +5,7 @@
  * What settings mean together (and which source wins) is resolve.ts's business.
  */
 
+import { evaluationOptions } from "./evaluation_options.ts";
 import {
   choice,
   type CommandName,
@@ -26,7 +27,7 @@ const adapter = { commands: ["train"], group: "Adapter (LoRA)" } as const;
 const training = { commands: ["train"], group: "Training" } as const;
 const evaluation = { commands: ["train"], group: "Evaluation" } as const;
 const exporting = { commands: ["export"], group: "Output" } as const;
-const machine = { commands: ["train", "run", "serve"], group: "Machine" } as const;
+const machine = { commands: ["train", "run", "serve", "eval", "compare"], group: "Machine" } as const;
 const serving = { commands: ["serve"], group: "Server" } as const;
 const capacity = { commands: ["serve"], group: "Capacity" } as const;
 const download = { commands: ["pull"], group: "Download" } as const;
@@ -64,13 +65,14 @@ export const options = {
     max: 0.9,
   }),
   prompt_style: choice("how a row becomes text; auto: alpaca for Alpaca rows, the model's chat template for messages", {
-    commands: ["train", "run", "serve"],
+    commands: ["train", "run", "serve", "eval", "compare"],
     group: "Model and data",
     choices: ["auto", "alpaca", "alpaca-short", "chat"],
     default: "auto",
   }),
   max_length: integer("tokens a row may have; longer rows are left out and reported", {
     ...data,
+    commands: ["train", "eval"],
     default: 1024,
     min: 8,
   }),
@@ -160,7 +162,7 @@ export const options = {
     },
   ),
   seed: integer("of the adapter's first values, the order of rows, dropout and sampling", {
-    commands: ["train", "run"],
+    commands: ["train", "run", "eval", "compare"],
     group: "Training",
     default: 3407,
     min: 0,
@@ -186,7 +188,7 @@ export const options = {
     short: "a",
   }),
   base: text("the base model, where it is not where the run says", {
-    commands: ["run", "serve", "export"],
+    commands: ["run", "serve", "export", "eval"],
     group: "Model",
     default: null,
     placeholder: "name|path",
@@ -296,7 +298,8 @@ export const options = {
     commands: ["train"],
     default: false,
   }),
-  json: yesNo("print it for programs", { commands: ["doctor"], group: "Output", default: false }),
+  json: yesNo("print it for programs", { commands: ["doctor", "eval", "compare"], group: "Output", default: false }),
+  ...evaluationOptions,
 } as const satisfies Record<string, OptionSpec>;
 
 type Table = typeof options;

@@ -11,6 +11,8 @@ Usage: ftl <command> [options]
   run      ask a model once, or chat with it, with or without an adapter
   serve    answer over HTTP as OpenAI's API does, base and tuned model side by side, with a chat page
   export   write a trained model as GGUF with an Ollama Modelfile, or as safetensors
+  eval     measure what a training did: memorised, learned, forgotten, base beside tuned
+  compare  ask any number of models the same questions, local ones and remote ones
   pull     fetch a model into the cache
   doctor   show what this machine offers and which engine ftl takes there
 
@@ -21,6 +23,7 @@ Examples:
   ftl train --data rows.jsonl            train on your own rows
   ftl run runs/smollm2-135m-1            chat with what was trained
   ftl serve runs/smollm2-135m-1          the same for programs and browsers
+  ftl eval runs/smollm2-135m-1           measure what it learned
   ftl export runs/smollm2-135m-1         write it as GGUF for Ollama and llama.cpp
 
 Environment: FTL_CACHE    folder of models (default: ftl in your cache folder)

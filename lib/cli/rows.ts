@@ -1,6 +1,6 @@
 /**
  * From the data files of a run to examples: read, cleaned, split, rendered and tokenized, with a note for every row that
- * was changed or left out. The sample data sets travel inside the program, so that they are there without its folder.
+ * was changed or left out.
  */
 import { UserError } from "../errors.ts";
 import { cleanRows } from "../data/clean.ts";
@@ -12,14 +12,8 @@ import type { CleaningNote, Row, RowFormat } from "../data/rows.ts";
 import { openFile } from "../files/file_source.ts";
 import { kindOfPath } from "../model/model_files.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
-import culturalQa16 from "../../data/cultural-qa-16.jsonl" with { type: "text" };
-import culturalQaUnseen8 from "../../data/cultural-qa-unseen-8.jsonl" with { type: "text" };
 import type { TrainSettings } from "./resolve.ts";
-
-const samples: Record<string, string> = {
-  "data/cultural-qa-16.jsonl": culturalQa16,
-  "data/cultural-qa-unseen-8.jsonl": culturalQaUnseen8,
-};
+import { samples } from "./samples.ts";
 
 /** How rows become text, once the rows are known. */
 export type PromptStyle = AlpacaStyle | "chat";
@@ -79,7 +73,7 @@ function styleFor(format: RowFormat, { prompt_style }: TrainSettings): PromptSty
 }
 
 /** A data file's content; a sample's when there is no such file here. */
-function readData(path: string): Uint8Array | string {
+export function readData(path: string): Uint8Array | string {
   try {
     const file = openFile(path);
     try {
