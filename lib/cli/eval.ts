@@ -24,7 +24,7 @@ import type { Settings } from "./options.ts";
 import { version } from "./overview.ts";
 import { liveLine } from "./progress.ts";
 import { lookUp, type Named } from "./saved_run.ts";
-import { asTyped, type Interrupt, onInterrupt, StoppedError } from "./terminal.ts";
+import { type Interrupt, onInterrupt, StoppedError } from "./terminal.ts";
 
 type EvalSettings = Settings<"eval">;
 
@@ -257,6 +257,6 @@ async function judgeAll(
     progress: (done, total) => show(`judge: ${done} of ${total} answers`),
   });
   for (const [why, times] of failures) {
-    console.error(asTyped(`judge ${judge.name}: ${times} answers without a verdict: ${why}`));
+    console.error(`judge ${judge.name}: ${times} without a verdict: ${why}`);
   }
 }
