@@ -159,8 +159,18 @@ async function measure(work: Work, variant: Variant, show: (text: string) => voi
   const items = sets.flatMap(({ questions }, s) =>
     questions.map((question, i): Item => ({ question, answer: () => results.sets[s].rows[i][variant] ??= {} }))
   );
-  await measureLosses(items, { work, trainable: trainableOf(model, adapter), show });
-  await answerQuestions(items, { work, generator: await generatorOf(model, adapter), show });
+  const fitting = items.filter(({ question }) => fits(question, work));
+  if (variant === "base" && fitting.length < items.length) {
+    console.error(`left out, with more than ${work.settings.max_length} tokens: ${items.length - fitting.length} rows`);
+  }
+  await measureLosses(fitting, { work, trainable: trainableOf(model, adapter), show });
+  await answerQuestions(fitting, { work, generator: await generatorOf(model, adapter), show });
+}
+
+/** Whether a question with its reference is short enough to be measured, and to be answered by this model. */
+function fits(question: Question, { asking, model }: Work): boolean {
+  const maxLength = Math.min(asking.maxLength, model.source.config.maxPositions);
+  return answeredRow(question, question.reference, { ...asking, maxLength }) !== null;
 }
 
 /** A question, and where what is known of its answer goes. */

@@ -95,6 +95,11 @@ const passing: [string, Act, RegExp][] = [
     { do: "error event", message: `overloaded ${key}` },
     /^the server failed: overloaded \[key\]/,
   ],
+  [
+    "an endless drip",
+    { do: "answer", text: "and ".repeat(100), perPiece: 50 },
+    /^no whole answer within 0.2 s, 3 times$/,
+  ],
   ["silence", { do: "silence" }, /^no whole answer within 0.2 s, 3 times$/],
 ];
 
