@@ -18,6 +18,8 @@ export interface LoggedAnswer {
   answer_tokens?: number | null;
   first_token_ms?: number;
   total_ms?: number;
+  /** Settings that the model does not take, so that it was asked without them. */
+  left_out?: string[];
   error?: string;
 }
 

@@ -61,7 +61,7 @@ async function compare({ positional }: CommandLine, settings: CompareSettings): 
   const { local, remote } = contestantsOf(positional, settings);
   const sets = questionSets({
     files: settings.ask,
-    what: positional.find(isRunFolder) ?? "",
+    what: positional.find(isRunFolder) ?? null,
     limit: settings.limit,
   });
   const { folder } = settings;

@@ -18,7 +18,7 @@ export function writeComparison(folder: string, results: CompareResults): void {
   write("results.json", JSON.stringify(results, null, 2) + "\n");
   const facts = "name kind answered failed refused first_token_ms tokens_per_second prompt_tokens answer_tokens cost " +
     "parameters bytes";
-  write("models.csv", toCsv(facts.split(" "), models.map((model) => ({ ...model }) as never)));
+  write("models.csv", toCsv(facts.split(" "), models.map((model) => ({ ...model }))));
   write(
     "scores.csv",
     toCsv(
@@ -74,6 +74,7 @@ export function showComparison({ sets, models }: CompareResults): string {
     ...tables,
     "speed, price and size (medians; the first token's time includes the way there)\n" +
     alignedTable(factsTable(models)),
+    ...models.flatMap(showLeftOut),
     ...models.flatMap(showFailures),
   ].join("\n\n");
 }
@@ -94,6 +95,12 @@ function factsTable(models: ModelResult[]): string[][] {
       or(model.bytes, showBytes),
     ]),
   ];
+}
+
+/** What a model was not asked with, so that a reader knows how far it can be compared. */
+function showLeftOut({ name, answers }: ModelResult): string[] {
+  const fields = new Set(answers.flatMap(({ left_out }) => left_out ?? []));
+  return fields.size === 0 ? [] : [`${name}: refuses ${[...fields].join(", ")}, and was asked without`];
 }
 
 /** Why answers are missing, each reason once with how often. */

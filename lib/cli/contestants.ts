@@ -67,10 +67,14 @@ export async function askRemote({ name, endpoint }: Remote, asking: Asking & { p
   const ask = async ({ key, question }: { key: string; question: Question }) => {
     const head = { key, model: name, question: question.shown };
     try {
-      const { text, finish, promptTokens, answerTokens, ...times } = await remote.ask(requestOf(question), signal);
+      const { text, finish, promptTokens, answerTokens, leftOut, ...times } = await remote.ask(
+        requestOf(question),
+        signal,
+      );
       log.add({
         ...{ ...head, text, finish, prompt_tokens: promptTokens, answer_tokens: answerTokens },
         ...{ first_token_ms: times.firstToken, total_ms: times.total },
+        ...leftOut.length > 0 && { left_out: leftOut },
       });
     } catch (error) {
       if (signal.aborted) return;

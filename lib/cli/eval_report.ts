@@ -102,6 +102,7 @@ function showSet({ name, role, source, rows, scores }: SetResult): string {
 const findings: Partial<Record<SetResult["role"], string>> = {
   trained: "memorised",
   unseen: "learned",
+  untaught: "untaught",
   control: "forgotten",
 };
 

@@ -21,8 +21,8 @@ import { controlSet, samples, unseenSetOf, untaughtSet } from "./samples.ts";
 export interface WantedSets {
   /** Files named by a person; none: the sets that belong to `what`. */
   files: string[];
-  /** Run folder, adapter folder or model. */
-  what: string;
+  /** Run folder, adapter folder or model; null where there is none to go by. */
+  what: string | null;
   /** Questions of each set, the first ones; 0: all. */
   limit: number;
 }
@@ -31,7 +31,7 @@ export interface WantedSets {
 export function questionSets({ files, what, limit }: WantedSets): QuestionSet[] {
   const sets = files.length > 0
     ? files.map((source) => setOf(readEvalRows(source), { source, role: roleOf(source) }))
-    : isRunFolder(what)
+    : what !== null && isRunFolder(what)
     ? setsOfRun(readRunSettings(what))
     : sampleSets("data/cultural-qa-16.jsonl");
   if (limit === 0) return sets;

@@ -59,6 +59,8 @@ export interface ComparedAnswer extends Pick<RowAnswer, "exact" | "accepted" | "
   answer_tokens?: number | null;
   first_token_ms?: number;
   total_ms?: number;
+  /** Settings that the model does not take, so that it was asked without them: max_tokens, temperature, seed. */
+  left_out?: string[];
   error?: string;
 }
 

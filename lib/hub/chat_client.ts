@@ -24,6 +24,8 @@ export interface ChatReply {
   text: string;
   /** refused: by the model or by a filter of its provider. */
   finish: "stop" | "length" | "refused";
+  /** Fields of the request that the server refuses, so that it was asked without them. */
+  leftOut: string[];
   /** As the server counts them; null where it does not. */
   promptTokens: number | null;
   answerTokens: number | null;
@@ -114,7 +116,7 @@ async function attempt(
     seen(reply.add(whole));
   }
   const total = performance.now() - begun;
-  return { ...reply.end(), firstToken: firstToken ?? total, total };
+  return { ...reply.end(), leftOut: [...leftOut], firstToken: firstToken ?? total, total };
 }
 
 /** Hands out the body as text, and gives it up where it has no end. */

@@ -134,6 +134,16 @@ Deno.test("ftl compare, killed anywhere, asks no answer twice and ends with the 
       seen.length = 0;
       assert.equal((await place.ftl(args("killed"))).code, 0);
       assert.deepEqual(seen, [], "all is known");
+
+      const child = place.start(args("stopped"));
+      while (loggedQuestions(place, "stopped").length < 3) await new Promise((resolve) => setTimeout(resolve, 5));
+      child.kill("SIGINT");
+      const { code, stdout } = await child.output();
+      assert.equal(code, 130);
+      assert.match(new TextDecoder().decode(stdout), /#m: \d+ without an answer: not asked\n/);
+      const stopped = resultsOf(place, "stopped");
+      assert.equal(stopped.complete, false);
+      assert.equal(stopped.models[0].answered, loggedQuestions(place, "stopped").length);
     });
   });
 });

@@ -12,7 +12,7 @@ function setsOf(rows: unknown[]): Promise<Question[]> {
     inTempFolder((dir) => {
       const path = `${dir}/rows.jsonl`;
       Deno.writeTextFileSync(path, rows.map((row) => JSON.stringify(row) + "\n").join(""));
-      resolve(questionSets({ files: [path], what: "", limit: 0 })[0].questions);
+      resolve(questionSets({ files: [path], what: null, limit: 0 })[0].questions);
     }).catch(reject)
   );
 }
