@@ -121,7 +121,7 @@ function showFindings({ sets }: EvalResults): string {
       titleOf(key),
       `${showValue(b.value, key)} -> ${showValue(t.value, key)}`,
       showEstimate(c, key, { signed: true }),
-      sure ? "" : "may be chance",
+      sure ? "" : "no clear change",
     ]];
   });
   return lines.length === 0 ? "" : alignedTable(lines, { indent: 0, left: true });

@@ -6,7 +6,8 @@ import { toCsv } from "../../lib/eval/csv.ts";
 
 Deno.test("toCsv() is read back by csv-parse, whatever the texts hold", () => {
   // No text that a spreadsheet takes for a formula, those are changed on purpose.
-  const text = fc.string({ unit: "binary" }).filter((value) => !/^[=+\-@\t\r\ufeff]/.test(value));
+  const marks = fc.string({ unit: fc.constantFrom(..."\n\r\",;\t '=a\0\u2028") });
+  const text = fc.oneof(fc.string({ unit: "grapheme" }), marks).filter((value) => !/^[=+\-@\t\r\ufeff]/.test(value));
   fc.assert(
     fc.property(
       fc.array(fc.record({ a: text, b: text }, { noNullPrototype: true }), { minLength: 1, maxLength: 5 }),
