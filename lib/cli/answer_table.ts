@@ -20,6 +20,8 @@ export interface ShownAnswer {
   /** "reference", or the model's name. */
   who: string;
   text: string;
+  /** What was measured of it. */
+  marks?: string[];
 }
 
 /** Lines of one text that are shown. */
@@ -28,10 +30,11 @@ const mostLines = 6;
 /** A question and, beneath it, the reference and every answer, wrapped beside who said it. */
 export function showQuestion(question: string, answers: ShownAnswer[]): string {
   const width = terminalWidth(), margin = Math.min(28, Math.max(...answers.map(({ who }) => displayWidth(who))) + 4);
-  const lines = answers.flatMap(({ who, text }) => {
+  const lines = answers.flatMap(({ who, text, marks = [] }) => {
     const body = wrap(text, width - margin).filter((line) => line !== "");
     const shown = body.length > mostLines ? [...body.slice(0, mostLines), "..."] : body.length === 0 ? ["-"] : body;
     const name = wrap(who, margin - 3)[0] ?? "";
+    if (marks.length > 0) shown.push(`(${marks.join(", ")})`);
     return shown.map((line, i) => `  ${i === 0 ? name : ""}`.padEnd(margin) + line);
   });
   return [...wrap(question, width), ...lines].join("\n");

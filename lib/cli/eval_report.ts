@@ -71,12 +71,13 @@ function showRow({ question, reference, base, tuned, ...row }: RowResult): strin
   for (const [who, answer] of [["base", base], ["tuned", tuned]] as const) {
     if (answer?.text === undefined) continue;
     const cut = answer.finish === "length" ? " [cut]" : "";
-    const marks = [`F1 ${showValue(answer.f1!, "f1")}`, answer.accepted ? "holds the answer" : ""];
+    const marks = [`F1 ${showValue(answer.f1!, "f1")}`];
+    if (answer.accepted) marks.push("holds the answer");
     if (answer.choice !== undefined) marks.push(answer.choice === row.right_choice ? "right choice" : "wrong choice");
     if (answer.judged !== undefined && answer.judged !== null) {
       marks.push(answer.judged ? "judged right" : "judged wrong");
     }
-    answers.push({ who, text: `${answer.text}${cut}\n(${marks.filter((mark) => mark !== "").join(", ")})` });
+    answers.push({ who, text: answer.text + cut, marks });
   }
   return showQuestion(question, answers);
 }

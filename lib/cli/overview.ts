@@ -28,4 +28,6 @@ Examples:
 
 Environment: FTL_CACHE    folder of models (default: ftl in your cache folder)
              FTL_API_KEY  key that ftl serve wants of its clients
+             FTL_REMOTE_KEY, OPENAI_API_KEY, DEEPSEEK_API_KEY
+                          keys of the remote models of ftl compare
              FTL_DEBUG    1: show stacks of errors`;
