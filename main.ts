@@ -15,6 +15,8 @@ const commands: Record<string, () => Promise<{ command: (args: string[]) => Prom
   run: () => import("./lib/cli/run.ts"),
   serve: () => import("./lib/cli/serve.ts"),
   export: () => import("./lib/cli/export.ts"),
+  eval: () => import("./lib/cli/eval.ts"),
+  compare: () => import("./lib/cli/compare.ts"),
   models: () => import("./lib/cli/models.ts"),
   doctor: () => import("./lib/cli/doctor.ts"),
 };

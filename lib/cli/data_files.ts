@@ -1,7 +1,6 @@
 /**
- * What a person may name as data: files, folders of data files or of documents, data sets of the hub, and the samples, which
- * travel inside the program, so that they are there without its folder. Says which files are meant; reading them is
- * lib/data's.
+ * What a person may name as data: files, folders of data files or of documents, data sets of the hub, and the samples
+ * inside the program. Says which files are meant; reading them is lib/data's.
  */
 import { basename, join } from "node:path";
 import { UserError } from "../errors.ts";
@@ -14,13 +13,7 @@ import { type ByteSource, bytesSource } from "../formats/byte_source.ts";
 import { parseDatasetName } from "../hub/repo_name.ts";
 import { kindOfPath } from "../model/model_files.ts";
 import { fetchDataset } from "./pull.ts";
-import culturalQa16 from "../../data/cultural-qa-16.jsonl" with { type: "text" };
-import culturalQaUnseen8 from "../../data/cultural-qa-unseen-8.jsonl" with { type: "text" };
-
-const samples: Record<string, string> = {
-  "data/cultural-qa-16.jsonl": culturalQa16,
-  "data/cultural-qa-unseen-8.jsonl": culturalQaUnseen8,
-};
+import { samples } from "./samples.ts";
 
 /** Descriptions that libraries put beside data and models. */
 const notData =

@@ -46,10 +46,10 @@ export interface KernelTimes extends Pick<Profile, "reset" | "result"> {
   ceilings(): Promise<Ceilings>;
 }
 
-/** Finds or fetches a model and opens it. Afterwards the process has no network any more. */
-export async function openNamedModel(name: string): Promise<OpenedModel> {
+/** Finds or fetches a model and opens it. Afterwards the process has no network any more, unless it is asked to keep it. */
+export async function openNamedModel(name: string, { keepNetwork = false } = {}): Promise<OpenedModel> {
   const path = await fetchModel(name);
-  await dropNetwork();
+  if (!keepNetwork) await dropNetwork();
   const source = openModel(path);
   const parameters = source.tensors.reduce((sum, tensor) => sum + elementCount(tensor.shape), 0);
   return { source, tokenizer: tokenizerOf(source), parameters };

@@ -11,6 +11,8 @@ export type CommandName =
   | "run"
   | "serve"
   | "export"
+  | "eval"
+  | "compare"
   | "models"
   | "doctor";
 

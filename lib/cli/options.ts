@@ -6,6 +6,7 @@
  */
 
 import { cardNames } from "./cards.ts";
+import { evaluationOptions } from "./evaluation_options.ts";
 import {
   choice,
   type CommandName,
@@ -18,6 +19,7 @@ import {
   texts,
   yesNo,
 } from "./option_spec.ts";
+import { servingOptions } from "./serving_options.ts";
 
 export const modules = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"] as const;
 
@@ -34,9 +36,7 @@ const adapter = { commands: ["train"], group: "Adapter (LoRA)" } as const;
 const training = { commands: ["train"], group: "Training" } as const;
 const evaluation = { commands: ["train"], group: "Evaluation" } as const;
 const exporting = { commands: ["export"], group: "Output" } as const;
-const machine = { commands: ["train", "run", "serve"], group: "Machine" } as const;
-const serving = { commands: ["serve"], group: "Server" } as const;
-const capacity = { commands: ["serve"], group: "Capacity" } as const;
+const machine = { commands: ["train", "run", "serve", "eval", "compare"], group: "Machine" } as const;
 const looking = { commands: ["data"], group: "Output" } as const;
 const download = { commands: ["pull"], group: "Download" } as const;
 
@@ -81,7 +81,7 @@ export const options = {
     max: 0.9,
   }),
   prompt_style: choice("how a row becomes text; auto: alpaca for Alpaca rows, the model's chat template for messages", {
-    commands: ["train", "data", "run", "serve"],
+    commands: ["train", "data", "run", "serve", "eval", "compare"],
     group: "Model and data",
     choices: ["auto", "alpaca", "alpaca-short", "chat"],
     default: "auto",
@@ -90,6 +90,7 @@ export const options = {
     "tokens a row may have; longer rows are left out and reported, documents packed into rows of it",
     {
       ...shared,
+      commands: ["train", "data", "eval"],
       default: 1024,
       min: 8,
     },
@@ -186,7 +187,7 @@ export const options = {
     },
   ),
   seed: integer("of the adapter's first values, the order of rows, dropout and sampling", {
-    commands: ["train", "data", "run"],
+    commands: ["train", "data", "run", "eval", "compare"],
     group: "Training",
     default: 3407,
     min: 0,
@@ -212,7 +213,7 @@ export const options = {
     short: "a",
   }),
   base: text("the base model, where it is not where the run says", {
-    commands: ["run", "serve", "export"],
+    commands: ["run", "serve", "export", "eval"],
     group: "Model",
     default: null,
     placeholder: "name|path",
@@ -257,46 +258,7 @@ export const options = {
     min: 0.1,
     max: 10,
   }),
-  host: text("address to listen on; 0.0.0.0: all of this machine's, which needs a key", {
-    ...serving,
-    default: "127.0.0.1",
-    placeholder: "address",
-  }),
-  port: integer("port to listen on; 0: any free one", { ...serving, default: 8080, min: 0, max: 65535 }),
-  api_key: text("key that requests must bring (default: FTL_API_KEY)", {
-    ...serving,
-    default: null,
-    placeholder: "key",
-  }),
-  alias: texts("another name for the model that answers, or NAME=MODEL; may be given several times", {
-    ...serving,
-    default: [],
-    placeholder: "name",
-  }),
-  allow_adapters: text("let clients add and remove adapters from inside this folder while the server runs", {
-    ...serving,
-    default: null,
-    placeholder: "folder",
-  }),
-  cors: texts("origin whose pages may ask, such as https://app.example, or *; may be given several times", {
-    ...serving,
-    default: [],
-    placeholder: "origin",
-  }),
-  force: yesNo("listen on a public address without a key", { ...serving, default: false }),
-  context: integer("most tokens of a prompt and its answer; 0: as many as the model was made for", {
-    ...capacity,
-    default: 0,
-    min: 0,
-    max: 10_000_000,
-  }),
-  parallel: integer("answers at a time", { ...capacity, default: 8, min: 1, max: 256 }),
-  max_queue: integer("requests that may wait; further ones are told to come again", {
-    ...capacity,
-    default: 64,
-    min: 0,
-    max: 100_000,
-  }),
+  ...servingOptions,
   to: list("what to write, one or more of the kinds above", {
     ...exporting,
     choices: exportFormats,
@@ -359,10 +321,11 @@ export const options = {
     max: 0.9,
   }),
   json: yesNo("print it for programs", {
-    commands: ["models", "doctor", "plan", "data"],
+    commands: ["models", "doctor", "plan", "data", "eval", "compare"],
     group: "Output",
     default: false,
   }),
+  ...evaluationOptions,
 } as const satisfies Record<string, OptionSpec>;
 
 type Table = typeof options;

@@ -13,6 +13,8 @@ Usage: ftl <command> [options]
   run      ask a model once, or chat with it, with or without an adapter
   serve    answer over HTTP as OpenAI's API does, base and tuned model side by side, with a chat page
   export   write a trained model as GGUF with an Ollama Modelfile, or as safetensors
+  eval     measure what a training did: memorised, learned, forgotten, base beside tuned
+  compare  ask any number of models the same questions, local ones and remote ones
   pull     fetch a model into the cache, by its short name or from the Hugging Face hub
   models   list the models in the caches, and remove them
   doctor   show what this machine offers and which engine ftl takes there
@@ -26,6 +28,7 @@ Examples:
   ftl plan models/Llama-3.1-8B           whether a model fits here, and how long it takes
   ftl run runs/smollm2-135m-1            chat with what was trained
   ftl serve runs/smollm2-135m-1          the same for programs and browsers
+  ftl eval runs/smollm2-135m-1           measure what it learned
   ftl export runs/smollm2-135m-1         write it as GGUF for Ollama and llama.cpp
   ftl train --model Qwen/Qwen3-0.6B      train a model of the Hugging Face hub
 
@@ -33,4 +36,6 @@ Environment: FTL_CACHE    folder of models (default: ftl in your cache folder)
              FTL_API_KEY  key that ftl serve wants of its clients
              HF_TOKEN     token for gated and private models; HF_HOME, HF_HUB_CACHE, HF_ENDPOINT and
                           HF_HUB_OFFLINE as for Hugging Face's own tools
+             FTL_REMOTE_KEY, OPENAI_API_KEY, DEEPSEEK_API_KEY
+                          keys of the remote models of ftl compare
              FTL_DEBUG    1: show stacks of errors`;

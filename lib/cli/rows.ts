@@ -94,7 +94,9 @@ export async function prepareRows(
 }
 
 /** How the settings say that rows are read. */
-export function readingOf({ prompt_style, data_format, columns }: DataSettings) {
+export function readingOf(
+  { prompt_style, data_format, columns }: Pick<DataSettings, "prompt_style" | "data_format" | "columns">,
+) {
   return {
     format: prompt_style === "chat" ? "chat" as const : data_format,
     columns: columns === null ? null : parseColumns(columns),

@@ -29,7 +29,10 @@ export function printError(error: unknown): number {
 export function asTyped(text: string): string {
   const deno = /[\\/]_npx[\\/]/.test(Deno.execPath()) ? `npx -y deno@${Deno.version.deno}` : "deno";
   const program = Deno.env.get("FTL_PROGRAM") || `${deno} task ftl`;
-  return text.replaceAll(/\bftl (?=(train|data|plan|run|serve|export|pull|models|doctor)\b)/g, `${program} `);
+  return text.replaceAll(
+    /\bftl (?=(train|data|plan|run|serve|export|eval|compare|pull|models|doctor)\b)/g,
+    `${program} `,
+  );
 }
 
 /** Thrown when a person stopped the work and everything worth keeping is on the disk. */
@@ -61,6 +64,11 @@ export function modelsFolder(): string {
 /** The key that a server wants of its clients, where the command line has none. */
 export function apiKeyFromEnvironment(): string | null {
   return Deno.env.get("FTL_API_KEY") || null;
+}
+
+/** A variable of the environment that a person named or is told to set; null where it is empty. */
+export function environmentValue(name: string): string | null {
+  return Deno.env.get(name)?.trim() || null;
 }
 
 /** The package index that pip and uv are told by environment, for machines without either. */

@@ -44,7 +44,21 @@ Deno.test("options have the names of PEFT and TRL and one short flag each within
     "train_on_responses_only shuffle_dataset gradient_checkpointing seed save_steps eval_steps";
   const known = optionsOf("train").map(([name]) => name as string);
   assert.deepEqual(names.split(" ").filter((name) => !known.includes(name)), []);
-  for (const command of ["train", "plan", "pull", "run", "serve", "export", "doctor"] as CommandName[]) {
+  for (
+    const command of [
+      "train",
+      "data",
+      "plan",
+      "pull",
+      "run",
+      "serve",
+      "export",
+      "eval",
+      "compare",
+      "models",
+      "doctor",
+    ] as CommandName[]
+  ) {
     const shorts = optionsOf(command).flatMap(([, spec]) => spec.short ?? []);
     assert.equal(new Set(shorts).size, shorts.length, `${command}: ${shorts}`);
     assert.ok(!shorts.includes("h"), "-h is help");
@@ -83,7 +97,21 @@ Deno.test("readCommandLine() reports every problem at once, with the nearest fla
 });
 
 Deno.test("readCommandLine() help shows every option of the command, its default and the examples", () => {
-  for (const command of ["train", "plan", "pull", "run", "serve", "export", "doctor"] as CommandName[]) {
+  for (
+    const command of [
+      "train",
+      "data",
+      "plan",
+      "pull",
+      "run",
+      "serve",
+      "export",
+      "eval",
+      "compare",
+      "models",
+      "doctor",
+    ] as CommandName[]
+  ) {
     const line = readCommandLine({ ...shape, name: command }, ["--help"]);
     assert.ok("help" in line);
     for (const [name, spec] of optionsOf(command)) {
