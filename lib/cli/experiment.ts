@@ -122,7 +122,14 @@ function openCell(
     maxSteps: settings.max_steps,
     epochs: settings.num_train_epochs,
   });
-  return { ...cell, folder, rows, record, stage: stageOf(folder, record), work: windows.totalSteps * windows.size };
+  return {
+    ...cell,
+    folder,
+    rows,
+    record,
+    stage: stageOf(folder, record),
+    work: Math.round(windows.totalSteps * rows / windows.stepsPerEpoch),
+  };
 }
 
 const stageWords: Record<Stage, string> = {
