@@ -63,6 +63,13 @@ export function planExperiment(
   if (count > mostCells) problems.push(`${file.name}: ${count} trainings, at most ${mostCells} make an experiment`);
   if (problems.length > 0) throw problemsError(problems, "experiment");
   const cells = combinations(axes).map((values) => planCell(values, { fixed, axes }));
+  const twice = cells.find(({ name }, i) => cells.findIndex((cell) => cell.name === name) < i);
+  if (twice !== undefined) {
+    throw problemsError(
+      [`${file.name}: two cells would be called ${twice.name}; name their files otherwise`],
+      "experiment",
+    );
+  }
   return { settings, axes: axes.map(([name]) => name), cells, evaluation };
 }
 

@@ -11,6 +11,7 @@ import { type LogLine, readLog } from "../train/log.ts";
 import { cellFiles, readEvaluation } from "./experiment_cell.ts";
 import { version } from "./overview.ts";
 import { isRunFolder, runFiles } from "./run_folder.ts";
+import { readRunSettings } from "./saved_run.ts";
 import { asTyped } from "./terminal.ts";
 
 /** Errors: UserError when the folder is neither. */
@@ -54,6 +55,7 @@ function ofExperiment(folder: string, results: ExperimentResults): ReportData {
       logs: cells.map(logOf).filter((lines) => lines.length > 0),
     })),
     setting: settingOf([...evaluations.values()][0]),
+    training: example === undefined ? null : trainingOf(join(folder, example, cellFiles.run)),
     answers: joinAnswers(shown),
     costs: cells.filter(({ status }) => status === "done").map((cell) => costOf(cell, logOf(cell.name))),
     gaps: gapsOf(cells),
@@ -93,6 +95,7 @@ function ofRun(folder: string): ReportData {
       : "One training; its answers were not measured.",
     groups: [{ label, rows: rows ?? null, logs: lines.length > 0 ? [lines] : [], finalLoss, sets: found?.sets ?? [] }],
     setting: settingOf(found ?? undefined),
+    training: trainingOf(folder),
     answers: found ? joinAnswers([{ label: "tuned", evaluation: found }]) : [],
     costs: [costOf({ name: label, train_seconds: null, eval_seconds: null, energy_joules: null }, lines)],
     gaps: [
@@ -123,7 +126,7 @@ function ofComparison(folder: string, { models, sets, complete }: CompareResults
     ...head(),
     title: `Comparison ${folder}`,
     about: `${models.length} models, asked the same questions.`,
-    ...{ groups, answers, setting: null, costs: [], files: [] },
+    ...{ groups, answers, setting: null, training: null, costs: [], files: [] },
     gaps: complete ? [] : ["some answers are missing"],
     commands: [asTyped(`ftl compare ${models.map(({ name }) => name).join(" ")} --folder ${folder}`)],
   };
@@ -153,6 +156,14 @@ function settingOf(evaluation: EvalResults | undefined): ReportData["setting"] {
   if (!evaluation) return null;
   const { name, parameters, engine, prompt_style } = evaluation.model;
   return { model: name, parameters, engine, promptStyle: prompt_style };
+}
+
+/** The settings that the paper names too. */
+function trainingOf(run: string): string {
+  const s = readRunSettings(run);
+  const steps = s.max_steps > 0 ? `${s.max_steps} steps` : `${s.num_train_epochs} epochs`;
+  return `${steps}, LoRA r ${s.r}, learning rate ${s.learning_rate}, batch ${s.per_device_train_batch_size} × ` +
+    `${s.gradient_accumulation_steps}`;
 }
 
 function costOf(

@@ -144,7 +144,7 @@ async function linesOf(
         encoding: {
           ...{ x, color },
           y: { field: "mean", type: "quantitative", title, scale: { zero: true } },
-          strokeDash: { field: "group", type: "nominal", scale: scale(dashes), legend: null },
+          strokeDash: { field: "group", type: "nominal", scale: scale(dashes), ...many ? {} : { legend: null } },
         },
       },
     ],

@@ -16,6 +16,8 @@ export interface ReportData {
   groups: ReportGroup[];
   /** Base models and what made the numbers; null where nothing says so. */
   setting: { model: string; parameters: number | null; engine: string; promptStyle: string } | null;
+  /** How it was trained, in the paper's terms: "30 steps, LoRA r 16, ..."; null where nothing was. */
+  training: string | null;
   answers: ReportQuestion[];
   costs: ReportCost[];
   /** What was not finished or failed, a line each. */

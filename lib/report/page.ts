@@ -52,26 +52,37 @@ ${figures.memory && figure(figures.memory)}${figures.steps && figure(figures.ste
     ${data.costs.length > 0 && !figures.memory && notMeasured("memory over time: the log does not have it")}
     <h2>What this cannot show</h2>
     ${limits(data)}
-    <h2>Beside the paper</h2>
-    ${paperTable(data)}
-    <p class="soft">A model of 135 million parameters is no model of 8 billion, a loss in one tokenizer's tokens no loss in
-    another's, the rows are not the paper's, and how its accuracy was counted is not said in the same words. The columns stand
-    side by side to show the course, not to be subtracted.</p>
+    ${data.training !== null && besidePaper(data)}
     <h2>Settings</h2>
     <p>To do it again:</p>
     <pre>${data.commands.join("\n")}</pre>
     ${data.files.map(({ name, text }, i) =>
-      html`<details${i === 0 && raw(" open")}><summary>${name}</summary><pre>${text}</pre></details>\n`
+      html`
+        <details${i === 0 && raw(" open")}>
+          <summary>${name}</summary>
+          <pre>${text}</pre>
+          </details>
+      `
     )}
   `;
   const parts: Record<string, string> = { title: escape(data.title), style, body: body.text };
-  return page.replace(/\{\{(\w+)\}\}/g, (_, name) => parts[name]);
+  return page.replace(/\/\* \$style \*\/|\$(title|body)/g, (_, name = "style") => parts[name]);
+}
+
+function besidePaper(data: ReportData): Html {
+  return html`
+    <h2>Beside the paper</h2>
+    ${paperTable(data)}
+    <p
+      class="soft">Where model, tokenizer and rows are not the paper's, a loss per token here is no loss per token there, and
+    its accuracy was counted in its own way. The columns stand side by side to show the course, not to be subtracted.</p>
+  `;
 }
 
 function figure({ title, note, svg }: Figure): Html {
   return html`<figure><figcaption>${title}${note !== "" && html`<span>${note}</span>`}</figcaption>${
     raw(svg)
-  }</figure>\n`;
+  }</figure>`;
 }
 
 function notMeasured(why: string): Html {
@@ -108,7 +119,7 @@ function question({ question, reference, answers }: ReportQuestion): Html {
           </div>
         `
       )}</dl>
-    </div>\\n
+    </div>
   `;
 }
 

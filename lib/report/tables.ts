@@ -14,7 +14,7 @@ export function table(head: Part[], rows: Part[][]): Html {
           <tr>${head.map((cell) => html`<th scope="col">${cell}</th>`)}</tr>
         </thead>
         <tbody>${rows.map(([first, ...rest]) =>
-          html`<tr><th scope="row">${first}</th>${rest.map((cell) => html`<td>${cell}</td>`)}</tr>\n`
+          html`<tr><th scope="row">${first}</th>${rest.map((cell) => html`<td>${cell}</td>`)}</tr>`
         )}</tbody>
       </table>
     </div>
@@ -71,6 +71,7 @@ function showChange(scores: ReportGroup["sets"][number]["scores"] | undefined, k
 /** Whether a change can be told from chance, by its interval. */
 export function sayChange({ value, low, high }: Estimate, key: Measure): string {
   const one = (value: number) => (value > 0 ? "+" : "") + showNumber(value, key).replace(" %", "");
+  if (value === 0 && low === 0 && high === 0) return "no change";
   if (low === null || high === null) return `change ${one(value)}, of one question`;
   const sure = low > 0 || high < 0;
   return `change ${one(value)} (${one(low)} to ${one(high)})${sure ? "" : ", may be chance"}`;
@@ -99,7 +100,7 @@ export function scoreTables(groups: ReportGroup[]): Html[] {
     if (lines.length === 0) return [];
     const columns = measures.filter(({ key }) => lines.some(({ found }) => found[key]));
     return [
-      html`<h3>${capital(roleTitles[role])}</h3>\n${
+      html`<h3>${capital(roleTitles[role])}</h3>${
         table(
           ["", "Questions", ...columns.map(({ title }) => capital(title))],
           lines.map(({ who, name, questions, found }) => [
@@ -138,7 +139,7 @@ function restOf({ trainSeconds, stepSeconds }: ReportCost): number | null {
 }
 
 /** The paper's setting and numbers beside ours. */
-export function paperTable({ groups, setting }: ReportData): Html {
+export function paperTable({ groups, setting, training }: ReportData): Html {
   const trained = groups.filter(({ rows, finalLoss }) => rows !== null && finalLoss !== null);
   const paperLoss: Record<number, string> = { 16: "0.1405", 8: "0.0700", 4: "0.0450" };
   return table(["", "The paper", "Here"], [
@@ -152,7 +153,7 @@ export function paperTable({ groups, setting }: ReportData): Html {
         : "not measured",
     ],
     ["Trained by", "Unsloth, QLoRA", `ftl, QLoRA${setting ? `, on ${setting.engine}` : ""}`],
-    ["Settings", "30 steps, LoRA r 16, learning rate 2e-4, batch 2 × 4", "see Settings below"],
+    ["Settings", "30 steps, LoRA r 16, learning rate 2e-4, batch 2 × 4", training ?? "not known"],
     ...trained.map(({ label, rows, finalLoss }) => [
       `Last loss, ${label} (${rows} rows)`,
       paperLoss[rows!] ?? "not given",
