@@ -109,7 +109,7 @@ Deno.test("ftl experiment records a cell that fails and goes on; exit code 1, tr
       "--set",
       "max_length=[8,512]",
       "--set",
-      "max_steps=1",
+      "max_steps=2",
     ];
     const dry = await ftl([...args, "--dry-run"]);
     assert.equal(dry.code, 0, dry.stderr);
