@@ -34,10 +34,10 @@ const config = {
   view: { stroke: null },
   axis: {
     ...{ labelColor: soft, titleColor: soft, tickColor: line, domainColor: line, gridColor: line },
-    ...{ labelFontSize: 12, titleFontSize: 12, titleFontWeight: "normal" },
+    ...{ labelFontSize: 13, titleFontSize: 13, titleFontWeight: "normal" },
   },
   legend: {
-    ...{ labelColor: ink, titleColor: soft, labelFontSize: 12, orient: "top", title: null, symbolSize: 200 },
+    ...{ labelColor: ink, titleColor: soft, labelFontSize: 13, orient: "top", title: null, symbolSize: 200 },
     ...{ labelLimit: 240, columns: 3 },
   },
 } as const;
@@ -127,10 +127,10 @@ async function linesOf(
   );
   if (values.length === 0) return null;
   const domain = [...new Set(values.map(({ group }) => group))];
-  const many = domain.length > 1;
+  const legend = domain.length > 1 ? { symbolType: "stroke", symbolOpacity: 1, symbolStrokeWidth: 2.5 } : null;
   const scale = (range: unknown[]) => ({ domain, range: domain.map((_, i) => range[i % range.length]) });
   const x = { field: "step", type: "quantitative", title: "step", axis: { tickMinStep: 1, grid: false } };
-  const color = { field: "group", type: "nominal", scale: scale(colours), ...many ? {} : { legend: null } };
+  const color = { field: "group", type: "nominal", scale: scale(colours), legend };
   return await draw({
     ...{ width: 440, height: 240, autosize: { type: "fit", contains: "padding" } },
     data: { values },
@@ -144,7 +144,7 @@ async function linesOf(
         encoding: {
           ...{ x, color },
           y: { field: "mean", type: "quantitative", title, scale: { zero: true } },
-          strokeDash: { field: "group", type: "nominal", scale: scale(dashes), ...many ? {} : { legend: null } },
+          strokeDash: { field: "group", type: "nominal", scale: scale(dashes), legend },
         },
       },
     ],

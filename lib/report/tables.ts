@@ -148,7 +148,7 @@ export function paperTable({ groups, setting, training }: ReportData): Html {
       "Llama 3.1 8B",
       setting
         ? `${setting.model}${
-          setting.parameters === null ? "" : `, ${(setting.parameters / 1e6).toFixed(0)} million parameters`
+          setting.parameters === null ? "" : `, ${setting.parameters.toLocaleString("en")} parameters`
         }`
         : "not measured",
     ],
