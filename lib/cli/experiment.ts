@@ -86,6 +86,7 @@ async function experiment(
       const head = `cell ${i + 1} of ${cells.length}, ${cell.name}`;
       live.show(`${head}: ${cell.stage === "train" ? "begins" : "goes on"}`, true);
       cell.record = await runCell(cell, { ...cell, signal, show: (text) => live.show(`${head}: ${text}`) });
+      writeResults(into, resultsOf(name, plan, cells));
       if (cell.record.error === null) continue;
       live.end();
       console.error(`${head}: failed: ${cell.record.error}`);

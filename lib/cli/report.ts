@@ -49,6 +49,6 @@ export async function command(args: string[]): Promise<number> {
   const drawn = [figures.loss, ...figures.accuracy, figures.memory, figures.steps].filter((found) => found !== null);
   for (const { name, svg } of drawn) write(`${name}.svg`, svgFile(svg));
   write("index.html", reportPage(data, figures));
-  console.log(`${join(into, "index.html")}${drawn.length > 0 ? `, and ${drawn.length} figures as SVG beside it` : ""}`);
+  console.log(`${join(into, "index.html")}${drawn.length > 0 ? `, figures beside it as SVG: ${drawn.length}` : ""}`);
   return 0;
 }
