@@ -16,7 +16,7 @@ import { alignedTable } from "./answer_table.ts";
 import { readCommandLine, settingsOf } from "./command_line.ts";
 import { type CellRecord, openRecord, runCell, type Stage, stageOf } from "./experiment_cell.ts";
 import { type ExperimentPlan, lastPart, planExperiment, type PlannedCell } from "./experiment_plan.ts";
-import { cellResult, labelOf, showExperiment, writeResults } from "./experiment_report.ts";
+import { cellResult, makeLabels, showExperiment, writeResults } from "./experiment_report.ts";
 import type { Settings } from "./options.ts";
 import { version } from "./overview.ts";
 import { liveLine } from "./progress.ts";
@@ -24,6 +24,8 @@ import { readData } from "./rows.ts";
 import { asTyped, onInterrupt, showSeconds, StoppedError } from "./terminal.ts";
 
 const presets: Record<string, string> = { sizes };
+/** Of the intervals, so that the same answers give the same numbers. */
+const bootstrapSeed = 3407;
 
 export async function command(args: string[]): Promise<number> {
   const line = readCommandLine({
@@ -186,6 +188,6 @@ function resultsOf(name: string, { settings, axes }: ExperimentPlan, cells: Cell
     settings,
     axes,
     cells: found,
-    groups: groupCells(found, { evaluated, seed: 3407, labelOf }),
+    groups: groupCells(found, { evaluated, seed: bootstrapSeed, labelOf: makeLabels(found.map(({ axes }) => axes)) }),
   };
 }

@@ -38,12 +38,20 @@ export function cellResult(
   return { cell, evaluation };
 }
 
-/** "cultural-qa-4, r 8" */
-export function labelOf(axes: Record<string, unknown>): string {
-  const parts = Object.entries(axes).map(([name, value]) =>
-    name === "data" || name === "model" ? lastPart(value) : `${name} ${showSetting(value)}`
-  );
-  return parts.join(", ") || "all";
+/** "cultural-qa-4, r 8". Files go by their last part where `axes`, the values of every cell, have none like it. */
+export function makeLabels(axes: Record<string, unknown>[]): (axes: Record<string, unknown>) => string {
+  const isClear = (name: string) => {
+    const whole = new Set(axes.map((values) => values[name]));
+    return new Set([...whole].map(lastPart)).size === whole.size;
+  };
+  const clear = ["data", "model"].filter(isClear);
+  return (axes) => {
+    const parts = Object.entries(axes).map(([name, value]) => {
+      if (name !== "data" && name !== "model") return `${name} ${showSetting(value)}`;
+      return clear.includes(name) ? lastPart(value) : showSetting(value);
+    });
+    return parts.join(", ") || "all";
+  };
 }
 
 export function writeResults(folder: string, results: ExperimentResults): void {

@@ -38,7 +38,7 @@ const config = {
   },
   legend: {
     ...{ labelColor: ink, titleColor: soft, labelFontSize: 13, orient: "top", title: null, symbolSize: 200 },
-    ...{ labelLimit: 240, columns: 3 },
+    labelLimit: 240,
   },
 } as const;
 
@@ -127,7 +127,9 @@ async function linesOf(
   );
   if (values.length === 0) return null;
   const domain = [...new Set(values.map(({ group }) => group))];
-  const legend = domain.length > 1 ? { symbolType: "stroke", symbolOpacity: 1, symbolStrokeWidth: 2.5 } : null;
+  const legend = domain.length > 1
+    ? { symbolType: "stroke", symbolOpacity: 1, symbolStrokeWidth: 2.5, columns: columnsFor(domain, 400) }
+    : null;
   const scale = (range: unknown[]) => ({ domain, range: domain.map((_, i) => range[i % range.length]) });
   const x = { field: "step", type: "quantitative", title: "step", axis: { tickMinStep: 1, grid: false } };
   const color = { field: "group", type: "nominal", scale: scale(colours), legend };
@@ -193,6 +195,21 @@ export async function accuracyFigures(groups: ReportGroup[]): Promise<Figure[]> 
   return figures.flat();
 }
 
+/** Legend entries beside each other: as many as have room, by the width that vega takes letters for. */
+function columnsFor(names: string[], width: number): number {
+  return Math.max(1, Math.floor(width / (40 + 0.8 * 13 * Math.max(...names.map(({ length }) => length)))));
+}
+
+/** What names begin with alike, up to a mark between words, and the rest: "cultural-qa-", ["4", "8", "16"]. */
+export function shortNames(names: string[]): { common: string; short: string[] } {
+  const [first = "", ...others] = names;
+  let length = others.length === 0 ? 0 : first.length;
+  while (length > 0 && others.some((name) => !name.startsWith(first.slice(0, length)))) length--;
+  const common = /^.*[-_ ,/.]/s.exec(first.slice(0, length))?.[0] ?? "";
+  const short = names.map((name) => name.slice(common.length));
+  return common.length < 4 || short.includes("") ? { common: "", short: names } : { common, short };
+}
+
 interface Bar {
   group: string;
   variant: Variant;
@@ -204,9 +221,11 @@ interface Bar {
 async function accuracySvg(values: Bar[], label: string): Promise<string> {
   const groups = [...new Set(values.map(({ group }) => group))];
   const variants = [...new Set(values.map(({ variant }) => variant))];
+  const { common, short } = shortNames(groups);
+  const turned = groups.length > 1 && short.some((name) => name.length > 24 / groups.length);
   const x = {
-    ...{ field: "group", type: "nominal", title: null, sort: groups },
-    axis: { labelAngle: groups.length > 3 || groups.some(({ length }) => length > 14) ? -30 : 0, labelLimit: 130 },
+    ...{ field: "group", type: "nominal", title: common === "" ? null : `${common}…`, sort: short },
+    axis: { labelAngle: turned ? -30 : 0, labelLimit: 180 },
   };
   const xOffset = { field: "variant", type: "nominal", sort: variants };
   const color = {
@@ -215,9 +234,10 @@ async function accuracySvg(values: Bar[], label: string): Promise<string> {
     ...variants.length > 1 ? {} : { legend: null },
   };
   const y = { type: "quantitative", title: null, scale: { domain: [0, 1] }, axis: { format: ".0%", tickCount: 5 } };
+  const named = values.map((value) => ({ ...value, group: short[groups.indexOf(value.group)] }));
   return await draw({
-    ...{ width: 300, height: 220, autosize: { type: "fit", contains: "padding" } },
-    data: { values },
+    ...{ width: 300, height: turned ? 320 : 220, autosize: { type: "fit", contains: "padding" } },
+    data: { values: named },
     layer: [
       { mark: { type: "bar", opacity: 0.85 }, encoding: { x, xOffset, color, y: { ...y, field: "value" } } },
       {

@@ -24,7 +24,7 @@ export function table(head: Part[], rows: Part[][]): Html {
 const isPercent = (measure: Measure) => measures.find(({ key }) => key === measure)!.percent;
 
 export function showNumber(value: number, measure: Measure): string {
-  if (isPercent(measure)) return `${(100 * value).toFixed(1)} %`;
+  if (isPercent(measure)) return `${(100 * value).toFixed(1)}\u00a0%`;
   return Math.abs(value) >= 1000 ? value.toPrecision(3) : value.toFixed(3);
 }
 
@@ -70,7 +70,7 @@ function showChange(scores: ReportGroup["sets"][number]["scores"] | undefined, k
 
 /** Whether a change can be told from chance, by its interval. */
 export function sayChange({ value, low, high }: Estimate, key: Measure): string {
-  const one = (value: number) => (value > 0 ? "+" : "") + showNumber(value, key).replace(" %", "");
+  const one = (value: number) => (value > 0 ? "+" : "") + showNumber(value, key).replace(/\s%$/, "");
   if (value === 0 && low === 0 && high === 0) return "no change";
   if (low === null || high === null) return `change ${one(value)}, of one question`;
   const sure = low > 0 || high < 0;

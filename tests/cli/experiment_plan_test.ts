@@ -1,6 +1,7 @@
 /** From an experiment's text to its cells: what makes an axis, names, what is wrong with it said all at once. */
 import assert from "node:assert/strict";
 import { nextStage, whyFailed } from "../../lib/cli/experiment_cell.ts";
+import { makeLabels } from "../../lib/cli/experiment_report.ts";
 import { combinations, planExperiment } from "../../lib/cli/experiment_plan.ts";
 
 const plan = (text: string, set: string[] = []) => planExperiment({ text, name: "grid.yaml" }, { set });
@@ -95,4 +96,11 @@ Deno.test("whyFailed() repeats the program's own line", () => {
   assert.match(whyFailed("training", { code: 137, tail, killedBy: "SIGKILL" })!, /SIGKILL, out of memory\?/);
   assert.equal(whyFailed("training", { code: 3, tail: [], killedBy: null }), "training: exit code 3");
   assert.equal(whyFailed("training", { code: 0, tail, killedBy: null }), null);
+});
+
+Deno.test("makeLabels() names a group by what tells it from the others", () => {
+  const labels = (...axes: Record<string, unknown>[]) => axes.map(makeLabels(axes));
+  assert.deepEqual(labels({ data: "a/4.jsonl", r: 8 }, { data: "a/8.jsonl", r: 8 }), ["4, r 8", "8, r 8"]);
+  assert.deepEqual(labels({ data: "a/x.jsonl" }, { data: "b/x.jsonl" }), ["a/x.jsonl", "b/x.jsonl"]);
+  assert.deepEqual(labels({}), ["all"]);
 });

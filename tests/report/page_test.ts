@@ -1,6 +1,6 @@
 /** The page and its figures: texts of models stay texts, what was not measured is said, files need no page around them. */
 import assert from "node:assert/strict";
-import { accuracyFigures, bandOf, lossFigure, svgFile } from "../../lib/report/charts.ts";
+import { accuracyFigures, bandOf, lossFigure, shortNames, svgFile } from "../../lib/report/charts.ts";
 import { html } from "../../lib/report/html.ts";
 import { sayChange } from "../../lib/report/tables.ts";
 import { drawReport, hostile, reportData } from "../helpers/report_data.ts";
@@ -69,4 +69,13 @@ Deno.test("sayChange() tells chance from change by the interval", () => {
   assert.equal(of(-0.1, -0.2, 0.1), "change -10.0 (-20.0 to +10.0), may be chance");
   assert.equal(of(0.5, null, null), "change +50.0, of one question");
   assert.equal(of(0, 0, 0), "no change");
+});
+
+Deno.test("shortNames() leaves out what names begin with alike, at a word's end, and never all of one", () => {
+  const of = (...names: string[]) => Object.values(shortNames(names)).flat();
+  assert.deepEqual(of("cultural-qa-4", "cultural-qa-8", "cultural-qa-16"), ["cultural-qa-", "4", "8", "16"]);
+  assert.deepEqual(of("rank-10", "rank-16"), ["rank-", "10", "16"]);
+  assert.deepEqual(of("rows-4", "rows-"), ["", "rows-4", "rows-"]);
+  assert.deepEqual(of("one", "two"), ["", "one", "two"]);
+  assert.deepEqual(of("alone-1"), ["", "alone-1"]);
 });
