@@ -67,7 +67,7 @@ export function openRecord(
   };
   const path = join(folder, cellFiles.record);
   if (kindOfPath(path) === "nothing") return fresh;
-  const found = readJson(path) as CellRecord;
+  const found = (readJson(path) ?? {}) as CellRecord;
   const names = [...new Set([...Object.keys(found.given ?? {}), ...Object.keys(given)])];
   const same = (a: unknown, b: unknown) => JSON.stringify(a) === JSON.stringify(b);
   const other = names.find((name) => !same(found.given?.[name], given[name])) ??
@@ -153,8 +153,8 @@ export async function runCell({ given, settings }: PlannedCell, work: CellWork):
 export function readEvaluation(folder: string): EvalResults | null {
   const path = join(folder, cellFiles.evaluation);
   if (kindOfPath(path) !== "file") return null;
-  const found = readJson(path) as EvalResults;
-  return found.complete ? found : null;
+  const found = readJson(path) as EvalResults | null;
+  return found?.complete ? found : null;
 }
 
 /** The line that says it best: the program's own, else the last one. */

@@ -89,7 +89,7 @@ function ofRun(folder: string): ReportData {
   const measure = asTyped(`ftl eval ${folder} --out ${path}    (then the report again)`);
   return {
     ...head(),
-    title: `Run ${label}`,
+    title: `Run ${folder}`,
     about: found
       ? "One training, and the tuned model measured beside the one it was made of."
       : "One training; its answers were not measured.",

@@ -113,7 +113,10 @@ Deno.test("ftl experiment records a cell that fails and goes on; exit code 1, tr
     ];
     const dry = await ftl([...args, "--dry-run"]);
     assert.equal(dry.code, 0, dry.stderr);
-    assert.match(dry.stderr, /2 cells in runs\/grid\n +max_length-8_seed-1 |max_length-8/);
+    assert.match(
+      dry.stderr,
+      /2 cells in runs\/grid\n +seed-1_max_length-8 +6 rows +12 rows in all steps +to be trained\n/,
+    );
     assert.deepEqual(place.list("runs"), []);
 
     const { code, stdout, stderr } = await ftl(args);
@@ -124,7 +127,7 @@ Deno.test("ftl experiment records a cell that fails and goes on; exit code 1, tr
     const { cells, complete } = resultsIn(place, "runs/grid");
     assert.deepEqual([complete, ...cells.map(({ status }) => status)], [false, "failed", "done"]);
     const csv = Deno.readTextFileSync(`${folder}/runs/grid/results.csv`);
-    assert.match(csv, /^cell,seed,max_length,rows,status,error|^cell,/);
+    assert.match(csv, /^cell,seed,max_length,rows,status,error,steps,/);
     assert.match(csv, /,failed,/);
     const page = await ftl(["report", "runs/grid"]);
     assert.equal(page.code, 0, page.stderr);
