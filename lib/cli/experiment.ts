@@ -4,8 +4,6 @@
  */
 import { join } from "node:path";
 import sizes from "../../templates/presets/sizes.yaml" with { type: "text" };
-import { cleanRows } from "../data/clean.ts";
-import { readRows } from "../data/read.ts";
 import { type ExperimentResults, groupCells } from "../eval/experiment.ts";
 import type { EvalResults } from "../eval/results.ts";
 import { makeFolder } from "../files/folder.ts";
@@ -15,12 +13,12 @@ import { planWindows } from "../train/windows.ts";
 import { alignedTable } from "./answer_table.ts";
 import { readCommandLine, settingsOf } from "./command_line.ts";
 import { type CellRecord, openRecord, runCell, type Stage, stageOf } from "./experiment_cell.ts";
+import { type CellData, makeDataReader } from "./experiment_data.ts";
 import { type ExperimentPlan, lastPart, planExperiment, type PlannedCell } from "./experiment_plan.ts";
 import { cellResult, makeLabels, showExperiment, writeResults } from "./experiment_report.ts";
 import type { Settings } from "./options.ts";
 import { version } from "./overview.ts";
 import { liveLine } from "./progress.ts";
-import { readData } from "./rows.ts";
 import { asTyped, onInterrupt, showSeconds, StoppedError } from "./terminal.ts";
 
 const presets: Record<string, string> = { sizes };
@@ -71,7 +69,10 @@ async function experiment(
   plan: ExperimentPlan,
   { into, dry_run }: Settings<"experiment"> & { into: string },
 ): Promise<number> {
-  const cells = plan.cells.map((cell) => openCell(cell, { into, evaluation: plan.evaluation }));
+  const dataOf = makeDataReader(), cells: Cell[] = [];
+  for (const cell of plan.cells) {
+    cells.push(openCell(cell, { into, evaluation: plan.evaluation, data: await dataOf(cell.settings) }));
+  }
   console.error(showPlan(cells, into));
   if (dry_run) return 0;
   makeFolder(into);
@@ -112,12 +113,14 @@ async function experiment(
 
 function openCell(
   cell: PlannedCell,
-  { into, evaluation }: { into: string; evaluation: ExperimentPlan["evaluation"] },
+  { into, evaluation, data: { rows, sha256 } }: {
+    into: string;
+    evaluation: ExperimentPlan["evaluation"];
+    data: CellData;
+  },
 ): Cell {
   const folder = join(into, cell.name), { settings } = cell;
-  const record = openRecord(folder, { ...cell, evaluation });
-  const source = settings.data;
-  const rows = cleanRows(readRows(readData(source), { source }).rows, { source }).rows.length;
+  const record = openRecord(folder, { given: cell.given, evaluation, data: sha256 });
   const windows = planWindows({
     rows,
     batchSize: settings.per_device_train_batch_size,

@@ -2,7 +2,6 @@
  * One cell of an experiment: its training and its evaluation, each a process of its own, and what its folder tells of
  * how far it came. A cell that was stopped at any moment goes on from there; a finished one is left as it is.
  */
-import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { stringify } from "yaml";
 import { UserError } from "../errors.ts";
@@ -13,9 +12,8 @@ import { lockFolder } from "../files/lock.ts";
 import { kindOfPath, readJson } from "../model/model_files.ts";
 import { listCheckpoints } from "../train/checkpoint.ts";
 import { energyMeter } from "./energy.ts";
-import type { CellEvaluation, PlannedCell } from "./experiment_plan.ts";
+import { type CellEvaluation, type PlannedCell, showSetting } from "./experiment_plan.ts";
 import { type Ended, runOwn } from "./own_process.ts";
-import { readData } from "./rows.ts";
 import { runFiles } from "./run_folder.ts";
 
 /** Where each thing of a cell lies. */
@@ -58,9 +56,8 @@ export function nextStage(
 /** What an earlier start of the experiment left; a new record where there is none. UserError for another cell's. */
 export function openRecord(
   folder: string,
-  { given, settings, evaluation }: PlannedCell & { evaluation: CellEvaluation },
+  { given, evaluation, data }: Pick<CellRecord, "given" | "evaluation" | "data">,
 ): CellRecord {
-  const data = createHash("sha256").update(readData(settings.data)).digest("hex");
   const fresh: CellRecord = {
     ...{ given, data, evaluation, trained: false, evaluated: false },
     ...{ train_seconds: null, eval_seconds: null, energy_joules: null, error: null },
@@ -74,7 +71,7 @@ export function openRecord(
     (found.data === data ? undefined : "data");
   if (other !== undefined) {
     const change = other === "data" && same(found.given?.data, given.data)
-      ? `the content of ${settings.data} was another`
+      ? `the content of ${showSetting(given.data)} was another`
       : `${other} was ${JSON.stringify(found.given?.[other] ?? null)} and is ${JSON.stringify(given[other] ?? null)}`;
     throw new UserError(`Cannot go on in ${folder}: ${change}`, {
       hint: "Choose another folder with --into, or remove this one.",
@@ -136,7 +133,7 @@ export async function runCell({ given, settings }: PlannedCell, work: CellWork):
   if (!signal.aborted && record.trained && !record.evaluated) {
     const { limit, answer_tokens } = record.evaluation;
     const { ended, seconds } = await start("eval", [
-      ...["eval", run, "--out", evaluation, "--limit", String(limit), "--answer-tokens", String(answer_tokens)],
+      ...["eval", run, "--save", evaluation, "--limit", String(limit), "--answer-tokens", String(answer_tokens)],
       ...["--engine", settings.engine, "--threads", String(settings.threads)],
     ]);
     const good = ended.code === 0 && readEvaluation(folder) !== null;

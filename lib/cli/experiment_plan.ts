@@ -110,9 +110,8 @@ function split(
       problems.push(`${place(name)}: an experiment sets this itself`);
     } else {
       const one: [OptionName, OptionSpec][] = evalSpec ? [evalSpec] : [[name as OptionName, spec!]];
-      for (const each of spec && isAxis(value, spec) ? value : [value]) {
-        problems.push(...checkValues({ [name]: each }, { specs: one, place }).problems);
-      }
+      const all = spec && isAxis(value, spec) ? value : [value];
+      for (const each of all) problems.push(...checkValues({ [name]: each }, { specs: one, place }).problems);
       if (evalSpec) evaluation[name] = value;
       else train.push([name as OptionName, { value, spec: spec! }]);
     }
@@ -120,10 +119,13 @@ function split(
   return { train, evaluation: evaluation as unknown as CellEvaluation };
 }
 
-/** A list, and of a setting whose value is a list itself, such as target_modules, a list of lists. */
+/**
+ * A list, and of a setting whose value is a list of words, such as target_modules, a list of lists. Of data each file is
+ * a value: a list in it holds files that are learnt together.
+ */
 function isAxis(value: unknown, spec: OptionSpec): value is unknown[] {
   if (!Array.isArray(value)) return false;
-  return (spec.type !== "list" && spec.type !== "texts") || value.some(Array.isArray);
+  return spec.type !== "list" || value.some(Array.isArray);
 }
 
 /** Every choice of one value of each axis; the last axis changes fastest. */
@@ -163,7 +165,11 @@ function nameOf(values: Record<string, unknown>, axes: [string, unknown[]][]): s
 
 /** "data/cultural-qa-4.jsonl" -> "cultural-qa-4" */
 export function lastPart(path: unknown): string {
-  return basename(String(path).replace(/[\\/]+$/, "")).replace(/\.(jsonl?|gguf)$/i, "");
+  if (Array.isArray(path)) return path.map(lastPart).join("+");
+  return basename(String(path).replace(/[\\/]+$/, "")).replace(
+    /\.(jsonl?|ndjson|csv|tsv|parquet|xlsx|txt|md|gguf)$/i,
+    "",
+  );
 }
 
 /** A setting's value as a person would write it. */

@@ -14,7 +14,7 @@ export async function command(args: string[]): Promise<number> {
     summary:
       "Writes one HTML page, complete in itself, of what a run, an experiment or a comparison did: losses, right answers\n" +
       "with 95 % intervals, answers side by side, time and memory, settings, and what it cannot show. Figures are written\n" +
-      "beside it as SVG. In a run folder it reads eval.json, which ftl eval RUN --out RUN/eval.json writes.",
+      "beside it as SVG. In a run folder it reads eval.json, which ftl eval RUN --save RUN/eval.json writes.",
     usage: "<run | experiment | comparison folder>",
     most: 1,
     examples: [

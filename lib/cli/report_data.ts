@@ -86,7 +86,7 @@ function ofRun(folder: string): ReportData {
   const finalLoss = spreadOf(lines.slice(-1).map(({ loss }) => loss));
   const label = folder.replace(/[\\/]+$/, "").split(/[\\/]/).at(-1)!;
   const rows = found?.settings.limit === 0 ? found.sets.find(({ role }) => role === "trained")?.rows.length : undefined;
-  const measure = asTyped(`ftl eval ${folder} --out ${path}    (then the report again)`);
+  const measure = asTyped(`ftl eval ${folder} --save ${path}    (then the report again)`);
   return {
     ...head(),
     title: `Run ${folder}`,

@@ -34,7 +34,7 @@ Deno.test("planExperiment() trains each combination of the lists, with every oth
     ...["8_seed-1", "8_seed-2", "8_seed-3"],
   ]);
   assert.ok(cells.every(({ settings }) => settings.learning_rate === 1e-3 && settings.r === 8), "preset and line");
-  assert.deepEqual(cells.map(({ settings }) => [settings.data, settings.seed])[4], ["a/8.jsonl", 2]);
+  assert.deepEqual(cells.map(({ settings }) => [settings.data, settings.seed])[4], [["a/8.jsonl"], 2]);
   assert.deepEqual(evaluation, { limit: 5, answer_tokens: 80 });
   assert.equal(cells[0].given.questions, 0, "ftl eval asks the questions");
 });
@@ -49,6 +49,11 @@ Deno.test("planExperiment() takes a list of lists as an axis of settings that ar
 Deno.test("planExperiment() keeps names apart where files are called alike, and keeps folders inside", () => {
   const { cells } = plan("data: [a/rows.jsonl, b/rows.jsonl, ../../rows.jsonl]");
   assert.deepEqual(cells.map(({ name }) => name), ["a-rows.jsonl", "b-rows.jsonl", "rows.jsonl"]);
+  const together = plan("data: [[a/x.jsonl, b.csv], b.csv]").cells;
+  assert.deepEqual(together.map(({ name, settings }) => [name, settings.data]), [
+    ["x-b", ["a/x.jsonl", "b.csv"]],
+    ["b", ["b.csv"]],
+  ]);
   assert.match(problemsOf("data: [a b.jsonl, a-b.jsonl]")[0], /^grid\.yaml: two cells would be called a-b; /);
 });
 
