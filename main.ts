@@ -18,6 +18,8 @@ const commands: Record<string, () => Promise<{ command: (args: string[]) => Prom
   eval: () => import("./lib/cli/eval.ts"),
   compare: () => import("./lib/cli/compare.ts"),
   models: () => import("./lib/cli/models.ts"),
+  experiment: () => import("./lib/cli/experiment.ts"),
+  report: () => import("./lib/cli/report.ts"),
   doctor: () => import("./lib/cli/doctor.ts"),
 };
 

@@ -24,6 +24,7 @@ const allowed: Record<string, string[]> = {
   webgpu: ["ops.ts", "fixed_inputs.ts", "quant", "model", "train", "kernels"],
   train: ["model", "data", "ops.ts", "quant", "formats", "files"],
   eval: ["model", "data", "text"],
+  report: ["eval", "train", "templates"],
   export: ["model", "formats", "quant", "text", "files", "data"],
   serve: ["model", "text", "ops.ts", "formats", "templates"],
   cli: ["*"],

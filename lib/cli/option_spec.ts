@@ -14,6 +14,8 @@ export type CommandName =
   | "eval"
   | "compare"
   | "models"
+  | "experiment"
+  | "report"
   | "doctor";
 
 interface Common {

@@ -7,6 +7,7 @@
 
 import { cardNames } from "./cards.ts";
 import { evaluationOptions } from "./evaluation_options.ts";
+import { experimentOptions } from "./experiment_options.ts";
 import {
   choice,
   type CommandName,
@@ -326,6 +327,7 @@ export const options = {
     default: false,
   }),
   ...evaluationOptions,
+  ...experimentOptions,
 } as const satisfies Record<string, OptionSpec>;
 
 type Table = typeof options;

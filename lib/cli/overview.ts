@@ -7,17 +7,19 @@ export const overview = `${version}: fine-tunes a language model on one ordinary
 
 Usage: ftl <command> [options]
 
-  train    fine-tune a model on your rows (QLoRA)
-  data     look at your rows as the model will see them, cleaned, counted and split
-  plan     say what a training run will take, memory, time and disk, before anything is loaded
-  run      ask a model once, or chat with it, with or without an adapter
-  serve    answer over HTTP as OpenAI's API does, base and tuned model side by side, with a chat page
-  export   write a trained model as GGUF with an Ollama Modelfile, or as safetensors
-  eval     measure what a training did: memorised, learned, forgotten, base beside tuned
-  compare  ask any number of models the same questions, local ones and remote ones
-  pull     fetch a model into the cache, by its short name or from the Hugging Face hub
-  models   list the models in the caches, and remove them
-  doctor   show what this machine offers and which engine ftl takes there
+  train       fine-tune a model on your rows (QLoRA)
+  data        look at your rows as the model will see them, cleaned, counted and split
+  plan        say what a training run will take, memory, time and disk, before anything is loaded
+  run         ask a model once, or chat with it, with or without an adapter
+  serve       answer over HTTP as OpenAI's API does, base and tuned model side by side, with a chat page
+  export      write a trained model as GGUF with an Ollama Modelfile, or as safetensors
+  eval        measure what a training did: memorised, learned, forgotten, base beside tuned
+  compare     ask any number of models the same questions, local ones and remote ones
+  experiment  train and measure a grid of settings: sizes, seeds, ranks, learning rates
+  report      one page with what a run or an experiment did
+  pull        fetch a model into the cache, by its short name or from the Hugging Face hub
+  models      list the models in the caches, and remove them
+  doctor      show what this machine offers and which engine ftl takes there
 
 ftl <command> --help shows every setting of a command, with examples.
 
@@ -29,6 +31,8 @@ Examples:
   ftl run runs/smollm2-135m-1            chat with what was trained
   ftl serve runs/smollm2-135m-1          the same for programs and browsers
   ftl eval runs/smollm2-135m-1           measure what it learned
+  ftl experiment                         4, 8 and 16 rows, three seeds each
+  ftl report runs/sizes                  the page about it
   ftl export runs/smollm2-135m-1         write it as GGUF for Ollama and llama.cpp
   ftl train --model Qwen/Qwen3-0.6B      train a model of the Hugging Face hub
 

@@ -98,26 +98,36 @@ function contradictions({ settings: s, sources }: Resolved): string[] {
 
 /** The settings of a flat YAML file; problems carry file and line. */
 function readYaml(
-  { text, name }: { text: string; name: string },
+  file: { text: string; name: string },
   { specs, problems }: { specs: [OptionName, OptionSpec][]; problems: string[] },
 ): Record<string, unknown> {
+  const { values, place } = readYamlMap(file, problems);
+  const checked = checkValues(values, { specs, place });
+  problems.push(...checked.problems);
+  return checked.values;
+}
+
+/** The lines of a YAML file as they are, empty where it is not one, and where each stands: "run.yaml:3: seed". */
+export function readYamlMap(
+  { text, name }: { text: string; name: string },
+  problems: string[],
+): { values: Record<string, unknown>; place: (key: string) => string } {
+  const nothing = { values: {}, place: (key: string) => `${name}: ${key}` };
   const lines = new LineCounter();
   const document = parseDocument(text, { lineCounter: lines, prettyErrors: false });
   for (const error of document.errors) problems.push(`${name}:${lines.linePos(error.pos[0]).line}: ${error.message}`);
-  if (document.errors.length > 0) return {};
+  if (document.errors.length > 0) return nothing;
   const values = document.toJS() ?? {};
   if (typeof values !== "object" || Array.isArray(values)) {
     problems.push(`${name}:1: expected lines of the form name: value`);
-    return {};
+    return nothing;
   }
   const lineOf = (key: string) => {
     const pair = (document.contents as unknown as { items: { key: { value: unknown; range?: number[] } }[] }).items
       .find((item) => String(item.key.value) === key);
     return lines.linePos(pair?.key.range?.[0] ?? 0).line;
   };
-  const checked = checkValues(values, { specs, place: (key) => `${name}:${lineOf(key)}: ${key}` });
-  problems.push(...checked.problems);
-  return checked.values;
+  return { values, place: (key) => `${name}:${lineOf(key)}: ${key}` };
 }
 
 /**

@@ -60,9 +60,9 @@ function schemaOf(spec: OptionSpec): z.ZodType {
     case "list":
       return z.array(z.enum(spec.choices, error), error);
     case "texts":
-      // One text needs no brackets in a file.
+      // One text needs no brackets in a file; runs of earlier versions have null for none.
       return z.preprocess(
-        (value) => typeof value === "string" ? [value] : value,
+        (value) => typeof value === "string" ? [value] : value === null ? [] : value,
         z.array(z.string(error).min(1, error), error),
       );
   }

@@ -3,7 +3,7 @@
  * words, text side by side, and Ctrl-C. The only module that prints errors, and with hub_settings.ts the only one
  * that reads the environment.
  */
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { UserError } from "../errors.ts";
 
 /** Prints an error for a person and returns the exit code. Stacks are shown only when FTL_DEBUG is set. */
@@ -30,9 +30,17 @@ export function asTyped(text: string): string {
   const deno = /[\\/]_npx[\\/]/.test(Deno.execPath()) ? `npx -y deno@${Deno.version.deno}` : "deno";
   const program = Deno.env.get("FTL_PROGRAM") || `${deno} task ftl`;
   return text.replaceAll(
-    /\bftl (?=(train|data|plan|run|serve|export|eval|compare|pull|models|doctor)\b)/g,
+    /\bftl (?=(train|data|plan|run|serve|export|eval|compare|experiment|report|pull|models|doctor)\b)/g,
     `${program} `,
   );
+}
+
+/** Program and arguments that start this program again with `args`: the one file, a compiled one, or a checkout's. */
+export function ownCommand(args: string[]): [program: string, args: string[]] {
+  const file = Deno.env.get("FTL_PROGRAM");
+  if (file) return [resolve(file), args];
+  if (Deno.build.standalone) return [Deno.execPath(), args];
+  return [Deno.execPath(), ["run", "--allow-all", "--quiet", Deno.mainModule, ...args]];
 }
 
 /** Thrown when a person stopped the work and everything worth keeping is on the disk. */

@@ -19,7 +19,7 @@ export function scoreText(
 }
 
 /** What one row adds to a measure's mean; undefined where it has none. */
-function shareOf(row: RowResult, answer: RowAnswer | undefined, measure: Measure): Share | undefined {
+export function shareOf(row: RowResult, answer: RowAnswer | undefined, measure: Measure): Share | undefined {
   if (!answer) return undefined;
   switch (measure) {
     case "loss":

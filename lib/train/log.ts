@@ -15,6 +15,8 @@ export interface LogLine {
   learning_rate: number;
   tokens: number;
   seconds: number;
+  /** Resident memory of the process after the step; missing in logs of earlier versions. */
+  memory_bytes?: number;
   eval_loss?: number;
 }
 

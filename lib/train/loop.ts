@@ -146,6 +146,7 @@ async function takeStep(run: Run): Promise<void> {
     learning_rate: learningRate,
     tokens,
     seconds: Math.round(seconds * 1000) / 1000,
+    memory_bytes: Deno.memoryUsage().rss,
     ...(evalLoss === undefined ? {} : { eval_loss: evalLoss }),
   });
   const isBest = run.patience > 0 && run.state.best?.step === step;

@@ -209,3 +209,9 @@ Deno.test("renderSettings() writes a file that resolves to the same settings", (
 Deno.test("presets and defaults are valid by themselves", () => {
   for (const preset of options.preset.choices) assert.doesNotThrow(() => resolve({ flags: { preset } }), preset);
 });
+
+Deno.test("the config.yaml of runs of earlier versions, with one data file and no eval_data, is read as it was meant", () => {
+  const text = "data: data/cultural-qa-16.jsonl\neval_data: null\n";
+  const { settings } = resolveTrain({ flags: {}, file: { text, name: "config.yaml" } });
+  assert.deepEqual([settings.data, settings.eval_data], [["data/cultural-qa-16.jsonl"], []]);
+});

@@ -103,3 +103,37 @@ export function browserTest(name: string, options: BrowserTest, body: (visit: Vi
     },
   });
 }
+
+/** Opens a document as a file would be, without a network. Errors in it, and anything it asks for, fail the test. */
+export function documentTest(
+  name: string,
+  { html, context }: { html: () => Promise<string>; context?: BrowserContextOptions },
+  body: (page: Page) => Promise<void>,
+): void {
+  Deno.test({
+    name,
+    ignore: !executablePath && !required,
+    sanitizeOps: false,
+    sanitizeResources: false,
+    async fn() {
+      assert.ok(executablePath, "Chromium is missing; try: apt-get install chromium");
+      browser ??= chromium.launch({ executablePath });
+      const file = Deno.makeTempFileSync({ suffix: ".html" });
+      Deno.writeTextFileSync(file, await html());
+      const opened = await (await browser).newContext({ offline: true, ...context });
+      const errors: string[] = [];
+      try {
+        const page = await opened.newPage();
+        page.on("pageerror", (error) => errors.push(String(error)));
+        page.on("console", (message) => message.type() === "error" && errors.push(message.text()));
+        page.on("request", (request) => request.url().startsWith("file:") || errors.push(request.url()));
+        await page.goto(`file://${file}`);
+        await body(page);
+        assert.deepEqual(errors, []);
+      } finally {
+        await opened.close();
+        Deno.removeSync(file);
+      }
+    },
+  });
+}

@@ -93,7 +93,7 @@ Deno.test("train() evaluates before, every eval_steps and after, and logs what i
     assert.equal(result.evalAfter, evals[3].loss);
     const lines = readLog(files.log);
     assert.deepEqual(
-      lines.map(({ seconds: _, ...line }) => line),
+      lines.map(({ seconds: _, memory_bytes: __, ...line }) => line),
       steps(events).map(({ step, loss, gradNorm, learningRate, tokens, evalLoss }) => ({
         step,
         loss,
@@ -103,6 +103,7 @@ Deno.test("train() evaluates before, every eval_steps and after, and logs what i
         ...(evalLoss === undefined ? {} : { eval_loss: evalLoss }),
       })),
     );
+    assert.ok(lines.every(({ memory_bytes }) => memory_bytes! > 1e6));
     assert.deepEqual(lines.flatMap(({ step, eval_loss }) => eval_loss === undefined ? [] : [step]), [3, 6, 7]);
   });
 });

@@ -30,7 +30,7 @@ async function uninterrupted(run: BigramRun = {}) {
   return { lines: withoutTimes(lines), values };
 }
 
-const withoutTimes = (lines: LogLine[]) => lines.map((line) => ({ ...line, seconds: 0 }));
+const withoutTimes = (lines: LogLine[]) => lines.map((line) => ({ ...line, seconds: 0, memory_bytes: 0 }));
 
 /** Runs until step `last` ended, as Ctrl-C would. */
 async function runUntil(last: number, run: BigramRun) {

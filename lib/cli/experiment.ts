@@ -1,0 +1,196 @@
+/**
+ * `ftl experiment`: a grid of trainings, each measured beside the model as it was. The cells run one after the other,
+ * each in processes of its own; the same command goes on where it was stopped, whatever stopped it.
+ */
+import { join } from "node:path";
+import sizes from "../../templates/presets/sizes.yaml" with { type: "text" };
+import { type ExperimentResults, groupCells } from "../eval/experiment.ts";
+import type { EvalResults } from "../eval/results.ts";
+import { makeFolder } from "../files/folder.ts";
+import { lockFolder } from "../files/lock.ts";
+import { readText } from "../model/model_files.ts";
+import { planWindows } from "../train/windows.ts";
+import { alignedTable } from "./answer_table.ts";
+import { readCommandLine, settingsOf } from "./command_line.ts";
+import { type CellRecord, openRecord, runCell, type Stage, stageOf } from "./experiment_cell.ts";
+import { type CellData, makeDataReader } from "./experiment_data.ts";
+import { type ExperimentPlan, lastPart, planExperiment, type PlannedCell } from "./experiment_plan.ts";
+import { cellResult, makeLabels, showExperiment, writeResults } from "./experiment_report.ts";
+import type { Settings } from "./options.ts";
+import { version } from "./overview.ts";
+import { liveLine } from "./progress.ts";
+import { asTyped, onInterrupt, showSeconds, StoppedError } from "./terminal.ts";
+
+const presets: Record<string, string> = { sizes };
+/** Of the intervals, so that the same answers give the same numbers. */
+const bootstrapSeed = 3407;
+
+export async function command(args: string[]): Promise<number> {
+  const line = readCommandLine({
+    name: "experiment",
+    summary:
+      "Trains and measures a grid of settings. The file has lines of ftl train's settings; a list of values makes one\n" +
+      "training for each: data: [4.jsonl, 8.jsonl], seed: [1, 2, 3], r, learning_rate, model, engine. limit and\n" +
+      "answer_tokens are ftl eval's. Cells that differ in their seed alone are averaged. The same command goes on where\n" +
+      "it was stopped, and tries again what failed.",
+    usage: "[experiment.yaml | sizes]",
+    most: 1,
+    examples: [
+      ["ftl experiment", "the preset sizes: 4, 8 and 16 sample rows, three seeds each"],
+      ["ftl experiment sizes --set seed=[3407] --set max_steps=10 -o runs/quick", "less of it"],
+      ["ftl experiment ranks.yaml --dry-run", "what a grid of your own comes to"],
+      ["ftl report runs/sizes", "afterwards: a page about it"],
+    ],
+  }, args);
+  if ("help" in line) {
+    console.log(line.help);
+    return 0;
+  }
+  const settings = settingsOf("experiment", line);
+  const what = line.positional[0] ?? "sizes", preset = Object.hasOwn(presets, what);
+  const file = { text: preset ? presets[what] : readText(what), name: preset ? `preset ${what}` : what };
+  const plan = planExperiment(file, { set: settings.set });
+  const name = preset ? what : lastPart(what).replace(/\.ya?ml$/i, "");
+  return await experiment(name, plan, { ...settings, into: settings.into ?? join("runs", name) });
+}
+
+/** A cell with its folder, and how far it came. */
+interface Cell extends PlannedCell {
+  folder: string;
+  rows: number;
+  record: CellRecord;
+  stage: Stage;
+  /** Rows of all its steps together, what its time goes by. */
+  work: number;
+}
+
+async function experiment(
+  name: string,
+  plan: ExperimentPlan,
+  { into, dry_run }: Settings<"experiment"> & { into: string },
+): Promise<number> {
+  const dataOf = makeDataReader(), cells: Cell[] = [];
+  for (const cell of plan.cells) {
+    cells.push(openCell(cell, { into, evaluation: plan.evaluation, data: await dataOf(cell.settings) }));
+  }
+  console.error(showPlan(cells, into));
+  if (dry_run) return 0;
+  makeFolder(into);
+  const lock = lockFolder(into);
+  const live = liveLine();
+  const interrupt = onInterrupt(() => {
+    live.end();
+    console.error("stopping after this step; press Ctrl-C again to quit at once");
+  });
+  const { signal } = interrupt;
+  try {
+    for (const [i, cell] of cells.entries()) {
+      if (signal.aborted || cell.stage === "done") continue;
+      const head = `cell ${i + 1} of ${cells.length}, ${cell.name}`;
+      live.show(`${head}: ${cell.stage === "train" ? "begins" : "goes on"}`, true);
+      cell.record = await runCell(cell, { ...cell, signal, show: (text) => live.show(`${head}: ${text}`) });
+      writeResults(into, resultsOf(name, plan, cells));
+      if (cell.record.error === null) continue;
+      live.end();
+      console.error(`${head}: failed: ${cell.record.error}`);
+    }
+    const results = resultsOf(name, plan, cells);
+    writeResults(into, results);
+    live.end();
+    console.log(`\n${showExperiment(results)}`);
+    console.error(asTyped(`\nevery number: ${join(into, "results.json")}; a page about it: ftl report ${into}`));
+    if (signal.aborted) {
+      console.error("stopped; the same command goes on from here");
+      throw new StoppedError();
+    }
+    return results.complete ? 0 : 1;
+  } finally {
+    live.end();
+    interrupt.release();
+    lock.release();
+  }
+}
+
+function openCell(
+  cell: PlannedCell,
+  { into, evaluation, data: { rows, sha256 } }: {
+    into: string;
+    evaluation: ExperimentPlan["evaluation"];
+    data: CellData;
+  },
+): Cell {
+  const folder = join(into, cell.name), { settings } = cell;
+  const record = openRecord(folder, { given: cell.given, evaluation, data: sha256 });
+  const windows = planWindows({
+    rows,
+    batchSize: settings.per_device_train_batch_size,
+    accumulation: settings.gradient_accumulation_steps,
+    maxSteps: settings.max_steps,
+    epochs: settings.num_train_epochs,
+  });
+  return {
+    ...cell,
+    folder,
+    rows,
+    record,
+    stage: stageOf(folder, record),
+    work: Math.round(windows.totalSteps * rows / windows.stepsPerEpoch),
+  };
+}
+
+const stageWords: Record<Stage, string> = {
+  train: "to be trained",
+  resume: "half trained",
+  eval: "trained, to be measured",
+  done: "finished",
+};
+
+function showPlan(cells: Cell[], into: string): string {
+  const table = cells.map(({ name, rows, work, stage, record }) => [
+    name,
+    `${rows} rows`,
+    `${work} rows in all steps`,
+    stageWords[stage] + (record.error === null ? "" : ", failed before"),
+  ]);
+  return [
+    `${cells.length} cells in ${into}`,
+    alignedTable(table, { left: true }),
+    showEstimate(cells),
+  ].join("\n");
+}
+
+/** Time left, from the cells that are finished: training goes by rows, evaluation takes as long every time. */
+function showEstimate(cells: Cell[]): string {
+  const left = cells.filter(({ stage }) => stage !== "done"), done = cells.filter(({ stage }) => stage === "done");
+  if (left.length === 0) return "all are finished";
+  const train = done.reduce((sum, { record }) => sum + (record.train_seconds ?? 0), 0);
+  const evaluation = done.reduce((sum, { record }) => sum + (record.eval_seconds ?? 0), 0);
+  const work = done.reduce((sum, { work }) => sum + work, 0);
+  if (work === 0) {
+    return "time left: known when the first cell is finished; 30 steps of 8 rows take the default model 2 to 3 minutes on two cores";
+  }
+  const seconds = left.reduce((sum, cell) => sum + cell.work * train / work + evaluation / done.length, 0);
+  return `time left: about ${showSeconds(seconds)}, judged by ${done.length} finished ${
+    done.length === 1 ? "cell" : "cells"
+  }`;
+}
+
+function resultsOf(name: string, { settings, axes }: ExperimentPlan, cells: Cell[]): ExperimentResults {
+  const evaluated = new Map<string, EvalResults>();
+  const found = cells.map((cell) => {
+    const { cell: result, evaluation } = cellResult(cell, cell);
+    if (evaluation) evaluated.set(cell.name, evaluation);
+    return result;
+  });
+  return {
+    format: "ftl-experiment/1",
+    version: version.replace("ftl ", ""),
+    created: new Date().toISOString(),
+    name,
+    complete: found.every(({ status }) => status === "done"),
+    settings,
+    axes,
+    cells: found,
+    groups: groupCells(found, { evaluated, seed: bootstrapSeed, labelOf: makeLabels(found.map(({ axes }) => axes)) }),
+  };
+}

@@ -1,0 +1,185 @@
+/**
+ * One cell of an experiment: its training and its evaluation, each a process of its own, and what its folder tells of
+ * how far it came. A cell that was stopped at any moment goes on from there; a finished one is left as it is.
+ */
+import { join } from "node:path";
+import { stringify } from "yaml";
+import { UserError } from "../errors.ts";
+import type { EvalResults } from "../eval/results.ts";
+import { writeAtomic } from "../files/atomic.ts";
+import { makeFolder } from "../files/folder.ts";
+import { lockFolder } from "../files/lock.ts";
+import { kindOfPath, readJson } from "../model/model_files.ts";
+import { listCheckpoints } from "../train/checkpoint.ts";
+import { energyMeter } from "./energy.ts";
+import { type CellEvaluation, type PlannedCell, showSetting } from "./experiment_plan.ts";
+import { type Ended, runOwn } from "./own_process.ts";
+import { runFiles } from "./run_folder.ts";
+
+/** Where each thing of a cell lies. */
+export const cellFiles = {
+  settings: "train.yaml",
+  record: "cell.json",
+  run: "run",
+  evaluation: "eval.json",
+  output: "output.txt",
+} as const;
+
+/** What is known of a cell, in its cell.json. */
+export interface CellRecord {
+  /** What it was trained with; another value is another cell. */
+  given: Record<string, unknown>;
+  /** sha256 of its data. */
+  data: string;
+  evaluation: CellEvaluation;
+  trained: boolean;
+  evaluated: boolean;
+  /** Of its processes that were not killed together with the experiment; null before the first one ended. */
+  train_seconds: number | null;
+  eval_seconds: number | null;
+  energy_joules: number | null;
+  /** Why the last attempt failed. */
+  error: string | null;
+}
+
+/** What is to be done next: training from the start, going on with one, evaluation, or nothing. */
+export type Stage = "train" | "resume" | "eval" | "done";
+
+export function nextStage(
+  record: Pick<CellRecord, "trained" | "evaluated">,
+  { checkpoints }: { checkpoints: number },
+): Stage {
+  if (record.trained) return record.evaluated ? "done" : "eval";
+  return checkpoints > 0 ? "resume" : "train";
+}
+
+/** What an earlier start of the experiment left; a new record where there is none. UserError for another cell's. */
+export function openRecord(
+  folder: string,
+  { given, evaluation, data }: Pick<CellRecord, "given" | "evaluation" | "data">,
+): CellRecord {
+  const fresh: CellRecord = {
+    ...{ given, data, evaluation, trained: false, evaluated: false },
+    ...{ train_seconds: null, eval_seconds: null, energy_joules: null, error: null },
+  };
+  const path = join(folder, cellFiles.record);
+  if (kindOfPath(path) === "nothing") return fresh;
+  const found = (readJson(path) ?? {}) as CellRecord;
+  const names = [...new Set([...Object.keys(found.given ?? {}), ...Object.keys(given)])];
+  const same = (a: unknown, b: unknown) => JSON.stringify(a) === JSON.stringify(b);
+  const other = names.find((name) => !same(found.given?.[name], given[name])) ??
+    (found.data === data ? undefined : "data");
+  if (other !== undefined) {
+    const change = other === "data" && same(found.given?.data, given.data)
+      ? `the content of ${showSetting(given.data)} was another`
+      : `${other} was ${JSON.stringify(found.given?.[other] ?? null)} and is ${JSON.stringify(given[other] ?? null)}`;
+    throw new UserError(`Cannot go on in ${folder}: ${change}`, {
+      hint: "Choose another folder with --into, or remove this one.",
+    });
+  }
+  return { ...found, evaluation, evaluated: found.evaluated && same(found.evaluation, evaluation) };
+}
+
+/** How a cell's folder stands. */
+export function stageOf(folder: string, record: CellRecord): Stage {
+  return nextStage(record, {
+    checkpoints: listCheckpoints(join(folder, cellFiles.run, runFiles.checkpoints)).length,
+  });
+}
+
+interface CellWork {
+  folder: string;
+  record: CellRecord;
+  signal: AbortSignal;
+  show: (text: string) => void;
+}
+
+/** Does what is left of a cell. Returns its record, also on the disk, finished unless `error` or the signal says more. */
+export async function runCell({ given, settings }: PlannedCell, work: CellWork): Promise<CellRecord> {
+  const { folder, signal, show } = work;
+  makeFolder(folder);
+  write(join(folder, cellFiles.settings), stringify(given));
+  let record: CellRecord = { ...work.record, error: null };
+  const keep = (change: Partial<CellRecord>) => {
+    record = { ...record, ...change };
+    write(join(folder, cellFiles.record), JSON.stringify(record, null, 2) + "\n");
+  };
+  keep({});
+  const run = join(folder, cellFiles.run), evaluation = join(folder, cellFiles.evaluation);
+  const start = async (stage: Stage, args: string[]) => {
+    const begun = performance.now(), output = join(folder, cellFiles.output);
+    const ended = await runOwn(args, { signal, output, onLine: (line) => show(`${stage}: ${line}`) });
+    return { ended, seconds: (performance.now() - begun) / 1000 };
+  };
+
+  await untilFree(run, { signal, show });
+  const stage = stageOf(folder, record);
+  if (!signal.aborted && (stage === "train" || stage === "resume")) {
+    if (stage === "train" && kindOfPath(run) === "folder") Deno.removeSync(run, { recursive: true });
+    const meter = energyMeter();
+    const { ended, seconds } = await start(
+      stage,
+      stage === "train" ? ["train", join(folder, cellFiles.settings), "--output-dir", run] : ["train", "--resume", run],
+    );
+    const energy = meter.take();
+    meter.close();
+    keep({
+      trained: ended.code === 0,
+      train_seconds: (record.train_seconds ?? 0) + seconds,
+      energy_joules: energy === null ? null : (record.energy_joules ?? 0) + energy,
+      error: signal.aborted ? null : whyFailed("training", ended),
+    });
+  }
+  if (!signal.aborted && record.trained && !record.evaluated) {
+    const { limit, answer_tokens } = record.evaluation;
+    const { ended, seconds } = await start("eval", [
+      ...["eval", run, "--save", evaluation, "--limit", String(limit), "--answer-tokens", String(answer_tokens)],
+      ...["--engine", settings.engine, "--threads", String(settings.threads)],
+    ]);
+    const good = ended.code === 0 && readEvaluation(folder) !== null;
+    keep({
+      evaluated: good,
+      eval_seconds: good ? seconds : null,
+      error: signal.aborted || good ? null : whyFailed("evaluation", ended),
+    });
+  }
+  return record;
+}
+
+/** What ftl eval wrote, null where it is not there or not complete. */
+export function readEvaluation(folder: string): EvalResults | null {
+  const path = join(folder, cellFiles.evaluation);
+  if (kindOfPath(path) !== "file") return null;
+  const found = readJson(path) as EvalResults | null;
+  return found?.complete ? found : null;
+}
+
+/** The line that says it best: the program's own, else the last one. */
+export function whyFailed(what: string, { code, tail, killedBy }: Ended): string | null {
+  if (code === 0) return null;
+  if (killedBy !== null) return `${what} was ended by ${killedBy}${killedBy === "SIGKILL" ? ", out of memory?" : ""}`;
+  const own = tail.findLast((line) => line.startsWith("ftl: "));
+  return `${what}: ${own?.slice("ftl: ".length) ?? tail.findLast((line) => line.trim() !== "") ?? `exit code ${code}`}`;
+}
+
+/**
+ * A training whose experiment was killed goes on by itself for a while: waits for it. Where the folder is free, at once.
+ */
+async function untilFree(
+  run: string,
+  { signal, show }: { signal: AbortSignal; show: (text: string) => void },
+): Promise<void> {
+  while (!signal.aborted && kindOfPath(run) === "folder") {
+    try {
+      return lockFolder(run).release();
+    } catch (error) {
+      if (!(error instanceof UserError)) throw error;
+      show(`waiting: ${error.message}`);
+    }
+    await new Promise((resolve) => setTimeout(resolve, 200));
+  }
+}
+
+function write(path: string, text: string): void {
+  writeAtomic(path, new TextEncoder().encode(text));
+}

@@ -1,0 +1,152 @@
+/** The report as one HTML document: no script, nothing to fetch, every text of a file or a model escaped. */
+import page from "../../templates/report/page.html" with { type: "text" };
+import style from "../../templates/report/page.css" with { type: "text" };
+import { roleTitles, type SetRole } from "../eval/questions.ts";
+import type { Figure } from "./charts.ts";
+import type { ReportData, ReportQuestion } from "./data.ts";
+import { escape, type Html, html, raw } from "./html.ts";
+import { costTable, paperTable, scoreTables, shortTable } from "./tables.ts";
+
+export interface ReportFigures {
+  loss: Figure | null;
+  accuracy: Figure[];
+  memory: Figure | null;
+  steps: Figure | null;
+}
+
+export function reportPage(data: ReportData, figures: ReportFigures): string {
+  const body = html`
+    <h1>${data.title}</h1>
+    <p>${data.about}</p>
+    <p class="meta">${data.version}, ${data.created.slice(0, 16).replace("T", " ")} UTC</p>
+    ${data.gaps.length > 0 && html`<ul class="alert">${data.gaps.map((gap) => html`<li>${gap}</li>`)}</ul>`}
+    <h2>In short</h2>
+    ${shortTable(data.groups)}
+    <p
+      class="soft">Base model → tuned model. In brackets 95 % intervals over the questions (bootstrap): where the interval of a
+    change holds 0, the change may be chance.</p>
+    <h2>How the loss fell</h2>
+    ${figures.loss
+      ? html`<div class="figures wide">${figure(figures.loss)}</div>`
+      : notMeasured("no log of a training")}
+    <h2>What it answers</h2>
+    ${figures.accuracy.length > 0
+      ? html`<p class="soft">Bars: share of right answers; lines: 95 % intervals over the questions.</p>
+<div class="figures">${figures.accuracy.map(figure)}</div>`
+      : notMeasured("ftl eval measures it, see the commands below")}
+    ${scoreTables(data.groups)}
+    <h2>Answers side by side</h2>
+    ${data.answers.length > 0 ? answers(data.answers) : notMeasured("no answers were kept")}
+    <h2>Time, memory, energy</h2>
+    ${data.costs.length > 0
+      ? html`
+        ${costTable(data.costs)}
+        <p
+          class="soft">Training and measuring: the whole process, its start and the loading of the model included. Energy: of the
+        whole machine's processors while training, where Linux lets it be read. What a step spends on forward, backward and
+        update: not measured (on a GPU, ftl train --profile shows it).</p>
+      `
+      : notMeasured("nothing was trained here")}
+    ${(figures.memory || figures.steps) && html`<div class="figures wide">
+${figures.memory && figure(figures.memory)}${figures.steps && figure(figures.steps)}</div>`}
+    ${data.costs.length > 0 && !figures.memory && notMeasured("memory over time: the log does not have it")}
+    <h2>What this cannot show</h2>
+    ${limits(data)}
+    ${data.training !== null && besidePaper(data)}
+    <h2>Settings</h2>
+    <p>To do it again:</p>
+    <pre>${data.commands.join("\n")}</pre>
+    ${data.files.map(({ name, text }, i) =>
+      html`
+        <details${i === 0 && raw(" open")}>
+          <summary>${name}</summary>
+          <pre>${text}</pre>
+          </details>
+      `
+    )}
+  `;
+  const parts: Record<string, string> = { title: escape(data.title), style, body: body.text };
+  return page.replace(/\/\* \$style \*\/|\$(title|body)/g, (_, name = "style") => parts[name]);
+}
+
+function besidePaper(data: ReportData): Html {
+  return html`
+    <h2>Beside the paper</h2>
+    ${paperTable(data)}
+    <p
+      class="soft">Where model, tokenizer and rows are not the paper's, a loss per token here is no loss per token there, and
+    its accuracy was counted in its own way. The columns stand side by side to show the course, not to be subtracted.</p>
+  `;
+}
+
+function figure({ title, note, svg }: Figure): Html {
+  return html`<figure><figcaption>${title}${note !== "" && html`<span>${note}</span>`}</figcaption>${
+    raw(svg)
+  }</figure>`;
+}
+
+function notMeasured(why: string): Html {
+  return html`<p class="soft">Not measured: ${why}.</p>`;
+}
+
+/** Questions of each set that are seen at once; the others are folded in. */
+const shownAtOnce = 3;
+
+function answers(all: ReportQuestion[]): Html[] {
+  const roles = Object.keys(roleTitles) as SetRole[];
+  return roles.flatMap((role) => {
+    const questions = all.filter((question) => question.role === role);
+    if (questions.length === 0) return [];
+    const first = questions.slice(0, shownAtOnce), rest = questions.slice(shownAtOnce);
+    return [
+      html`<h3>${roleTitles[role]}</h3>
+${first.map(question)}
+${rest.length > 0 && html`<details><summary>${rest.length} more</summary>${rest.map(question)}</details>`}`,
+    ];
+  });
+}
+
+function question({ question, reference, answers }: ReportQuestion): Html {
+  const said = [{ who: "reference", text: reference, cut: false }, ...answers];
+  return html`
+    <div class="question">
+      <h4>${question}</h4>
+      <dl>${said.map(({ who, text, cut }) =>
+        html`
+          <div>
+            <dt>${who}</dt>
+            <dd>${text.trim() || "(nothing)"}${cut && " [cut]"}</dd>
+          </div>
+        `
+      )}</dl>
+    </div>
+  `;
+}
+
+function limits({ groups, setting }: ReportData): Html {
+  const questions = groups.flatMap(({ sets }) =>
+    sets.flatMap(({ scores }) => Object.values(scores).flatMap((found) => Object.values(found).map(({ rows }) => rows)))
+  );
+  const seeds = groups.flatMap(({ finalLoss }) => finalLoss?.seeds ?? []);
+  const few = questions.length > 0 &&
+    `Few questions: ${Math.min(...questions)} to ${
+        Math.max(...questions)
+      } a set. The intervals speak of other questions of ` +
+      "the same kind, not of other kinds, and are somewhat too narrow with ten or fewer.";
+  const spread = seeds.length === 0
+    ? null
+    : Math.max(...seeds) === 1
+    ? "One seed: how much of a difference between trainings is chance was not measured."
+    : `${Math.max(...seeds)} seeds: the spread over them is lowest to highest, too few for an interval.`;
+  return html`<ul>${
+    [
+      few,
+      setting && `One model: what ${setting.model} does says little of larger ones.`,
+      spread,
+      "Exact match against free text: a right answer in other words counts as wrong; a phrase held counts as right, whatever " +
+      "stands around it. Neither is a person's judgement.",
+      "Answers are the likeliest tokens, cut at a length; a sampled answer may differ.",
+      "Trained rows answered well are memory, not knowledge: see the questions asked otherwise.",
+    ].filter((line) => line !== null && line !== false).map((line) => html`<li>${line}</li>`)
+  }</ul>`;
+}
