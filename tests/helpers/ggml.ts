@@ -21,6 +21,7 @@ export async function openGgml(): Promise<Ggml | null> {
     return null;
   }
   const path = `${llamaCppLibraries}libggml-base.so`;
+  keepLoaded(path);
   const { symbols } = Deno.dlopen(path, {
     ggml_quantize_chunk: {
       parameters: ["i32", "buffer", "buffer", "i64", "i64", "i64", "pointer"],
@@ -42,4 +43,16 @@ export async function openGgml(): Promise<Ggml | null> {
       return out;
     },
   };
+}
+
+/**
+ * Keeps a library in the process for good. ggml refuses to be begun a second time, which is what happens where one test
+ * file's library is closed with it and another file opens it again.
+ */
+function keepLoaded(path: string): void {
+  const now = 2, noDelete = 0x1000;
+  const libc = Deno.dlopen("libc.so.6", { dlopen: { parameters: ["buffer", "i32"], result: "pointer" } });
+  const handle = libc.symbols.dlopen(new TextEncoder().encode(`${path}\0`), now | noDelete);
+  libc.close();
+  if (handle === null) throw new Error(`Cannot load ${path}`);
 }
