@@ -4,23 +4,14 @@
  */
 import { createHash } from "node:crypto";
 import { UserError } from "../errors.ts";
+import type { GivenAnswer } from "../eval/comparison.ts";
 import { fileError } from "../files/file_error.ts";
 
-export interface LoggedAnswer {
+export interface LoggedAnswer extends GivenAnswer {
   key: string;
   /** For readers: what the key is of. */
   model: string;
   question: string;
-  /** Missing where `error` says why. */
-  text?: string;
-  finish?: "stop" | "length" | "refused";
-  prompt_tokens?: number | null;
-  answer_tokens?: number | null;
-  first_token_ms?: number;
-  total_ms?: number;
-  /** Settings that the model does not take, so that it was asked without them. */
-  left_out?: string[];
-  error?: string;
 }
 
 export interface AnswerLog {

@@ -1,5 +1,6 @@
 /** Tables of `ftl eval` and `ftl compare` for a terminal: aligned columns, and answers beneath their question. */
 import type { Estimate } from "../eval/bootstrap.ts";
+import { type QuestionSet, roleTitles } from "../eval/questions.ts";
 import { type Measure, measures } from "../eval/results.ts";
 import { displayWidth, terminalWidth, wrap } from "./terminal.ts";
 
@@ -38,6 +39,14 @@ export function showQuestion(question: string, answers: ShownAnswer[]): string {
     return shown.map((line, i) => `  ${i === 0 ? name : ""}`.padEnd(margin) + line);
   });
   return [...wrap(question, width), ...lines].join("\n");
+}
+
+/** What stands above the table of a set of questions. */
+export function headOf({ name, role, source, rows }: Pick<QuestionSet, "name" | "role" | "source"> & {
+  rows: unknown[];
+}): string {
+  const title = role === "given" ? name : roleTitles[role];
+  return `${title} (${source}, ${rows.length} ${rows.length === 1 ? "row" : "rows"})`;
 }
 
 /** 3.842, or 25.0 for a share of 0.25. */

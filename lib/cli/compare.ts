@@ -21,7 +21,7 @@ import {
   temperature,
 } from "./contestants.ts";
 import { questionSets } from "./eval_rows.ts";
-import { version } from "./overview.ts";
+import { versionNumber } from "./overview.ts";
 import { liveLine } from "./progress.ts";
 import { fetchModel } from "./pull.ts";
 import { readPrices, readRemote, type Remote } from "./remotes.ts";
@@ -153,7 +153,7 @@ function resultsOf(
   });
   return {
     format: "ftl-compare/1",
-    version: version.replace("ftl ", ""),
+    version: versionNumber,
     created: new Date().toISOString(),
     complete: models.every(({ failed }) => failed === 0),
     settings: { answer_tokens, temperature, limit, seed },

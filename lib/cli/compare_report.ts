@@ -2,10 +2,9 @@
 import { join } from "node:path";
 import type { CompareResults, ModelResult } from "../eval/comparison.ts";
 import { toCsv } from "../eval/csv.ts";
-import { roleTitles } from "../eval/questions.ts";
 import type { Measure } from "../eval/results.ts";
-import { writeAtomic } from "../files/atomic.ts";
-import { alignedTable, showEstimate, showValue, titleOf } from "./answer_table.ts";
+import { writeTextAtomic } from "../files/atomic.ts";
+import { alignedTable, headOf, showEstimate, showValue, titleOf } from "./answer_table.ts";
 import { showBytes } from "./terminal.ts";
 
 /** Measures that every model has, also those whose likelihoods nobody knows; and those shown with their interval. */
@@ -13,7 +12,7 @@ const shown: Measure[] = ["exact", "accepted", "f1", "rouge_l", "chrf"], bracket
 
 /** results.json for reports, and tables for spreadsheets: models.csv, scores.csv, answers.csv. */
 export function writeComparison(folder: string, results: CompareResults): void {
-  const write = (name: string, text: string) => writeAtomic(join(folder, name), new TextEncoder().encode(text));
+  const write = (name: string, text: string) => writeTextAtomic(join(folder, name), text);
   const { sets, models } = results;
   write("results.json", JSON.stringify(results, null, 2) + "\n");
   const facts = "name kind answered failed refused first_token_ms tokens_per_second prompt_tokens answer_tokens cost " +
@@ -53,7 +52,7 @@ export function writeComparison(folder: string, results: CompareResults): void {
 
 /** A table of scores for each set, then speed, price and size, then why answers are missing. */
 export function showComparison({ sets, models }: CompareResults): string {
-  const tables = sets.map(({ name, role, source, rows }, s) => {
+  const tables = sets.map((set, s) => {
     const table = [
       ["", ...shown.map(titleOf)],
       ...models.map(({ name, scores }) => [
@@ -65,9 +64,7 @@ export function showComparison({ sets, models }: CompareResults): string {
         }),
       ]),
     ];
-    const title = role === "given" ? name : roleTitles[role];
-    return `${title} (${source}, ${rows.length} ${rows.length === 1 ? "row" : "rows"})\n` +
-      alignedTable(table, { left: true });
+    return `${headOf(set)}\n${alignedTable(table, { left: true })}`;
   });
   return [
     "in brackets 95 % intervals over rows (bootstrap)",

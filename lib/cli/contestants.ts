@@ -9,14 +9,13 @@ import type { ModelFacts } from "../eval/comparison.ts";
 import type { Question } from "../eval/questions.ts";
 import { ChatFailure } from "../hub/chat_failure.ts";
 import { makeRemoteModel } from "../hub/remote_model.ts";
-import { attachAdapter } from "../model/adapter.ts";
 import type { Generator } from "../model/generate.ts";
 import { loadAdapter } from "../model/load_adapter.ts";
 import { kindOfPath } from "../model/model_files.ts";
 import { type AnswerLog, keyOf, type LoggedAnswer } from "./answer_log.ts";
 import { chooseEngine } from "./engine.ts";
-import { questionIds, styleOfModel } from "./eval_rows.ts";
-import { type LoadedModel, loadOpenedModel, type OpenedModel, openNamedModel } from "./load.ts";
+import { questionIds, styleToAsk } from "./eval_rows.ts";
+import { generatorOf, type LoadedModel, loadOpenedModel, type OpenedModel, openNamedModel } from "./load.ts";
 import type { Settings } from "./options.ts";
 import type { Price, Remote } from "./remotes.ts";
 import type { Named } from "./saved_run.ts";
@@ -112,7 +111,8 @@ export async function askLocal(contestants: LocalContestant[], asking: Asking): 
         model ??= await load(opened, asking.settings);
         const promptOf = new Map(keys.map((key, i) => [key, prompts[i]]));
         const items = left.map(({ key, question }) => ({ key, question, prompt: promptOf.get(key)! }));
-        await answerLocally(items, { generator: await generatorOf(model, named), name, model, asking });
+        const adapter = named.adapter === null ? null : loadAdapter(named.adapter, opened.source.config);
+        await answerLocally(items, { generator: await generatorOf(model, adapter), name, model, asking });
       }
       asked.push({ facts: { name, kind: "local", price, ...sizesOf(named, opened) }, keys });
     }
@@ -123,9 +123,9 @@ export async function askLocal(contestants: LocalContestant[], asking: Asking): 
   }
 }
 
-function promptsOf({ style }: Named, { tokenizer }: OpenedModel, { questions, settings }: Asking): number[][] {
-  const wanted = settings.prompt_style === "auto" ? style ?? styleOfModel(tokenizer) : settings.prompt_style;
-  return questions.map((question) => questionIds(question, { tokenizer, style: wanted }));
+function promptsOf(named: Named, { tokenizer }: OpenedModel, { questions, settings }: Asking): number[][] {
+  const style = styleToAsk(settings.prompt_style, { named, tokenizer });
+  return questions.map((question) => questionIds(question, { tokenizer, style }));
 }
 
 /** What tells a model and an adapter from others of the same name, trained anew for example. */
@@ -150,16 +150,6 @@ function weightBytes(path: string): number {
 
 async function load(opened: OpenedModel, { engine, threads }: CompareSettings): Promise<LoadedModel> {
   return await loadOpenedModel(opened, { engine: await chooseEngine(engine), threads, purpose: "answers" });
-}
-
-async function generatorOf(
-  { executor, weights, source: { config } }: LoadedModel,
-  { adapter }: Named,
-): Promise<Generator> {
-  if (adapter === null) return { executor, config, weights };
-  const { parameters, settings } = loadAdapter(adapter, config);
-  const attached = await attachAdapter(parameters, { executor, weights, config, settings });
-  return { executor, config, weights, adapter: attached };
 }
 
 async function answerLocally(

@@ -6,7 +6,7 @@ import { chooseEngine, engineNames, gpuEngines, mayHaveGpu } from "./engine.ts";
 import { gpuBudget } from "./gpu_memory.ts";
 import { freeDisk, machineMemory, processor } from "./machine.ts";
 import { measureProcessor, type ProcessorSpeed } from "./measure_speed.ts";
-import { version } from "./overview.ts";
+import { versionNumber } from "./overview.ts";
 import { cacheFolder, huggingFaceCache, modelsFolder } from "./terminal.ts";
 
 export async function command(args: string[]): Promise<number> {
@@ -86,7 +86,7 @@ async function examine({ speed }: { speed: boolean }): Promise<Findings> {
   });
   const memory = chosen.kind === "onnx" ? undefined : await gpuBudget(chosen.about, { wanted: "auto" });
   return {
-    version: version.replace("ftl ", ""),
+    version: versionNumber,
     machine: { ...machine(), speed: speed ? await measureProcessor() : undefined },
     folders: folders(),
     engines,

@@ -9,7 +9,7 @@ import { pickChoice, rowLosses } from "../eval/likelihood.ts";
 import type { Question, QuestionSet } from "../eval/questions.ts";
 import type { EvalResults, RowAnswer, RowResult, Variant } from "../eval/results.ts";
 import { scoreText, summarize } from "../eval/summary.ts";
-import { attachAdapter, loraScale } from "../model/adapter.ts";
+import { loraScale } from "../model/adapter.ts";
 import type { Generator } from "../model/generate.ts";
 import { loadAdapter, type LoadedAdapter } from "../model/load_adapter.ts";
 import type { RowLoss, Trainable } from "../model/trainable.ts";
@@ -17,11 +17,11 @@ import { makeTrainable } from "../model/trainable_model.ts";
 import { type CommandLine, readCommandLine, settingsOf } from "./command_line.ts";
 import { chooseEngine } from "./engine.ts";
 import { checkOut, showEval, writeEval } from "./eval_report.ts";
-import { answeredRow, type Asking, choiceRow, questionIds, questionSets, styleOfModel } from "./eval_rows.ts";
+import { answeredRow, type Asking, choiceRow, questionIds, questionSets, styleToAsk } from "./eval_rows.ts";
 import { type Judge, judgeRows, makeJudge } from "./judging.ts";
-import { type LoadedModel, loadOpenedModel, openNamedModel } from "./load.ts";
+import { generatorOf, type LoadedModel, loadOpenedModel, openNamedModel } from "./load.ts";
 import type { Settings } from "./options.ts";
-import { version } from "./overview.ts";
+import { versionNumber } from "./overview.ts";
 import { liveLine } from "./progress.ts";
 import { lookUp, type Named } from "./saved_run.ts";
 import { type Interrupt, onInterrupt, StoppedError } from "./terminal.ts";
@@ -63,7 +63,8 @@ async function evaluate({ positional }: CommandLine, settings: EvalSettings): Pr
   const judge = makeJudge(settings);
   const engine = await chooseEngine(settings.engine);
   const opened = await openNamedModel(named.model, { keepNetwork: judge !== null });
-  const asking = askingOf(settings, { named, tokenizer: opened.tokenizer });
+  const { tokenizer } = opened, { prompt_style, max_length: maxLength } = settings;
+  const asking: Asking = { tokenizer, style: styleToAsk(prompt_style, { named, tokenizer }), maxLength };
   const adapter = named.adapter === null ? null : loadAdapter(named.adapter, opened.source.config);
   const model = await loadOpenedModel(opened, { engine, threads: settings.threads, purpose: "training" });
   const line = liveLine();
@@ -92,15 +93,6 @@ async function evaluate({ positional }: CommandLine, settings: EvalSettings): Pr
   return 0;
 }
 
-function askingOf(
-  settings: EvalSettings,
-  { named, tokenizer }: { named: Named; tokenizer: Asking["tokenizer"] },
-): Asking {
-  const { prompt_style, max_length: maxLength } = settings;
-  const style = prompt_style === "auto" ? named.style ?? styleOfModel(tokenizer) : prompt_style;
-  return { tokenizer, style, maxLength };
-}
-
 function emptyResults(
   asked: string,
   { settings, named, model, asking, judge, sets }: {
@@ -115,7 +107,7 @@ function emptyResults(
   const { answer_tokens, limit, seed } = settings;
   return {
     format: "ftl-eval/1",
-    version: version.replace("ftl ", ""),
+    version: versionNumber,
     created: new Date().toISOString(),
     complete: false,
     asked,
@@ -240,16 +232,6 @@ function trainableOf({ executor, weights, source: { config } }: LoadedModel, ada
     ...{ executor, config, weights, parameters, keepLayers: 0 },
     loraScale: settings ? loraScale(settings) : 0,
   });
-}
-
-async function generatorOf(
-  { executor, weights, source: { config } }: LoadedModel,
-  adapter: LoadedAdapter | null,
-): Promise<Generator> {
-  if (!adapter) return { executor, config, weights };
-  const { parameters, settings } = adapter;
-  const attached = await attachAdapter(parameters, { executor, weights, config, settings });
-  return { executor, config, weights, adapter: attached };
 }
 
 async function judgeAll(

@@ -1,10 +1,17 @@
 /** What a person reads of an evaluation, and the files it is written to. */
 import { UserError } from "../errors.ts";
 import { toCsv } from "../eval/csv.ts";
-import { roleTitles } from "../eval/questions.ts";
 import { type EvalResults, type Measure, measures, type RowResult, type SetResult } from "../eval/results.ts";
-import { writeAtomic } from "../files/atomic.ts";
-import { alignedTable, showEstimate, type ShownAnswer, showQuestion, showValue, titleOf } from "./answer_table.ts";
+import { writeTextAtomic } from "../files/atomic.ts";
+import {
+  alignedTable,
+  headOf,
+  showEstimate,
+  type ShownAnswer,
+  showQuestion,
+  showValue,
+  titleOf,
+} from "./answer_table.ts";
 
 /** Errors: UserError, exit code 2, for an ending that is neither .json nor .csv: before anything is computed. */
 export function checkOut(path: string): void {
@@ -14,7 +21,7 @@ export function checkOut(path: string): void {
 
 export function writeEval(path: string, results: EvalResults): void {
   const text = /\.csv$/i.test(path) ? answersCsv(results) : JSON.stringify(results, null, 2) + "\n";
-  writeAtomic(path, new TextEncoder().encode(text));
+  writeTextAtomic(path, text);
 }
 
 const answerColumns =
@@ -82,8 +89,8 @@ function showRow({ question, reference, base, tuned, ...row }: RowResult): strin
   return showQuestion(question, answers);
 }
 
-function showSet({ name, role, source, rows, scores }: SetResult): string {
-  const title = role === "given" ? name : roleTitles[role];
+function showSet(set: SetResult): string {
+  const { scores } = set;
   const found = measures.filter(({ key }) => scores.base?.[key] ?? scores.tuned?.[key]);
   const columns = scores.tuned ? ["base", "tuned", "change"] as const : ["base"] as const;
   const table = [
@@ -96,8 +103,7 @@ function showSet({ name, role, source, rows, scores }: SetResult): string {
       }),
     ]),
   ];
-  return `${title} (${source}, ${rows.length} ${rows.length === 1 ? "row" : "rows"})\n` +
-    alignedTable(table, { left: true });
+  return `${headOf(set)}\n${alignedTable(table, { left: true })}`;
 }
 
 const findings: Partial<Record<SetResult["role"], string>> = {

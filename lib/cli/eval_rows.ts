@@ -18,7 +18,7 @@ import { chooseFiles } from "./data_files.ts";
 import { promptIds } from "./prompts.ts";
 import type { TrainSettings } from "./resolve.ts";
 import { type PromptStyle, readingOf } from "./rows.ts";
-import { readRunSettings } from "./saved_run.ts";
+import { type Named, readRunSettings } from "./saved_run.ts";
 import { isRunFolder } from "./run_folder.ts";
 import { controlSet, samples, unseenSetOf, untaughtSet } from "./samples.ts";
 
@@ -171,9 +171,13 @@ export interface Asking {
   maxLength: number;
 }
 
-/** The style to ask a model in that nothing says the style of: its chat template, or Alpaca's prompt where it has none. */
-export function styleOfModel(tokenizer: Tokenizer): PromptStyle {
-  return tokenizer.chatTemplate === null ? "alpaca" : "chat";
+/** The style to ask a model in: as was asked for, else as it was trained, else its chat template, else Alpaca's prompt. */
+export function styleToAsk(
+  prompt_style: TrainSettings["prompt_style"],
+  { named, tokenizer }: { named: Pick<Named, "style">; tokenizer: Tokenizer },
+): PromptStyle {
+  if (prompt_style !== "auto") return prompt_style;
+  return named.style ?? (tokenizer.chatTemplate === null ? "alpaca" : "chat");
 }
 
 const isAlpaca = (style: PromptStyle) => style !== "chat";

@@ -9,7 +9,6 @@ import type { EvalResults } from "../eval/results.ts";
 import { makeFolder } from "../files/folder.ts";
 import { lockFolder } from "../files/lock.ts";
 import { readText } from "../model/model_files.ts";
-import { planWindows } from "../train/windows.ts";
 import { alignedTable } from "./answer_table.ts";
 import { readCommandLine, settingsOf } from "./command_line.ts";
 import { type CellRecord, openRecord, runCell, type Stage, stageOf } from "./experiment_cell.ts";
@@ -17,8 +16,9 @@ import { type CellData, makeDataReader } from "./experiment_data.ts";
 import { type ExperimentPlan, lastPart, planExperiment, type PlannedCell } from "./experiment_plan.ts";
 import { cellResult, makeLabels, showExperiment, writeResults } from "./experiment_report.ts";
 import type { Settings } from "./options.ts";
-import { version } from "./overview.ts";
+import { versionNumber } from "./overview.ts";
 import { liveLine } from "./progress.ts";
+import { windowsOf } from "./train_setup.ts";
 import { asTyped, onInterrupt, showSeconds, StoppedError } from "./terminal.ts";
 
 const presets: Record<string, string> = { sizes };
@@ -121,13 +121,7 @@ function openCell(
 ): Cell {
   const folder = join(into, cell.name), { settings } = cell;
   const record = openRecord(folder, { given: cell.given, evaluation, data: sha256 });
-  const windows = planWindows({
-    rows,
-    batchSize: settings.per_device_train_batch_size,
-    accumulation: settings.gradient_accumulation_steps,
-    maxSteps: settings.max_steps,
-    epochs: settings.num_train_epochs,
-  });
+  const windows = windowsOf(settings, rows);
   return {
     ...cell,
     folder,
@@ -184,7 +178,7 @@ function resultsOf(name: string, { settings, axes }: ExperimentPlan, cells: Cell
   });
   return {
     format: "ftl-experiment/1",
-    version: version.replace("ftl ", ""),
+    version: versionNumber,
     created: new Date().toISOString(),
     name,
     complete: found.every(({ status }) => status === "done"),

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { stringify } from "yaml";
 import { UserError } from "../errors.ts";
 import type { EvalResults } from "../eval/results.ts";
-import { writeAtomic } from "../files/atomic.ts";
+import { writeTextAtomic } from "../files/atomic.ts";
 import { makeFolder } from "../files/folder.ts";
 import { lockFolder } from "../files/lock.ts";
 import { kindOfPath, readJson } from "../model/model_files.ts";
@@ -98,11 +98,11 @@ interface CellWork {
 export async function runCell({ given, settings }: PlannedCell, work: CellWork): Promise<CellRecord> {
   const { folder, signal, show } = work;
   makeFolder(folder);
-  write(join(folder, cellFiles.settings), stringify(given));
+  writeTextAtomic(join(folder, cellFiles.settings), stringify(given));
   let record: CellRecord = { ...work.record, error: null };
   const keep = (change: Partial<CellRecord>) => {
     record = { ...record, ...change };
-    write(join(folder, cellFiles.record), JSON.stringify(record, null, 2) + "\n");
+    writeTextAtomic(join(folder, cellFiles.record), JSON.stringify(record, null, 2) + "\n");
   };
   keep({});
   const run = join(folder, cellFiles.run), evaluation = join(folder, cellFiles.evaluation);
@@ -178,8 +178,4 @@ async function untilFree(
     }
     await new Promise((resolve) => setTimeout(resolve, 200));
   }
-}
-
-function write(path: string, text: string): void {
-  writeAtomic(path, new TextEncoder().encode(text));
 }

@@ -4,13 +4,12 @@ import { toCsv } from "../eval/csv.ts";
 import type { CellResult, ExperimentResults, GroupResult, Spread } from "../eval/experiment.ts";
 import type { SetRole } from "../eval/questions.ts";
 import { type EvalResults, type Measure, measures } from "../eval/results.ts";
-import { writeAtomic } from "../files/atomic.ts";
-import { kindOfPath } from "../model/model_files.ts";
-import { readLog } from "../train/log.ts";
+import { writeTextAtomic } from "../files/atomic.ts";
+import { peakMemory } from "../train/log.ts";
 import { alignedTable, showEstimate, titleOf } from "./answer_table.ts";
 import { cellFiles, type CellRecord, readEvaluation } from "./experiment_cell.ts";
 import { lastPart, type PlannedCell, showSetting } from "./experiment_plan.ts";
-import { runFiles } from "./run_folder.ts";
+import { runLog } from "./run_folder.ts";
 import { showSeconds } from "./terminal.ts";
 
 /** A cell's numbers, read from its folder. */
@@ -18,10 +17,8 @@ export function cellResult(
   { name, axes }: PlannedCell,
   { folder, record, rows }: { folder: string; record: CellRecord; rows: number },
 ): { cell: CellResult; evaluation: EvalResults | null } {
-  const log = join(folder, cellFiles.run, runFiles.log);
-  const lines = record.trained && kindOfPath(log) === "file" ? readLog(log) : [];
+  const lines = record.trained ? runLog(join(folder, cellFiles.run)) : [];
   const evaluation = record.evaluated ? readEvaluation(folder) : null;
-  const memory = lines.flatMap(({ memory_bytes }) => memory_bytes ?? []);
   const cell: CellResult = {
     ...{ name, axes, rows },
     status: evaluation ? "done" : record.error === null ? "unfinished" : "failed",
@@ -31,7 +28,7 @@ export function cellResult(
     final_loss: lines.at(-1)?.loss ?? null,
     train_seconds: record.trained ? record.train_seconds : null,
     eval_seconds: evaluation ? record.eval_seconds : null,
-    memory_bytes: memory.length === 0 ? null : Math.max(...memory),
+    memory_bytes: peakMemory(lines),
     energy_joules: record.trained ? record.energy_joules : null,
     sets: evaluation?.sets.map(({ name, role, scores }) => ({ name, role, scores })) ?? [],
   };
@@ -55,7 +52,7 @@ export function makeLabels(axes: Record<string, unknown>[]): (axes: Record<strin
 }
 
 export function writeResults(folder: string, results: ExperimentResults): void {
-  const write = (name: string, text: string) => writeAtomic(join(folder, name), new TextEncoder().encode(text));
+  const write = (name: string, text: string) => writeTextAtomic(join(folder, name), text);
   write("results.json", JSON.stringify(results, null, 2) + "\n");
   write("results.csv", resultsCsv(results));
 }

@@ -9,7 +9,7 @@ import { jinjaOfInstruction } from "../export/instruction_jinja.ts";
 import { exportLoraGguf } from "../export/lora_gguf.ts";
 import { exportMergedFolder } from "../export/merged_folder.ts";
 import { modelfile } from "../export/modelfile.ts";
-import { writeAtomic } from "../files/atomic.ts";
+import { writeTextAtomic } from "../files/atomic.ts";
 import { makeFolder } from "../files/folder.ts";
 import { parsePartPath } from "../formats/gguf_parts.ts";
 import { loadAdapter } from "../model/load_adapter.ts";
@@ -139,7 +139,7 @@ export function exportModel(
   if (gguf && chat.go) {
     const ends = tokenizer.eosIds.map((id) => tokenizer.tokenText(id));
     const path = join(folder, "Modelfile");
-    writeAtomic(path, new TextEncoder().encode(modelfile({ gguf: basename(gguf), template: chat.go, ends })));
+    writeTextAtomic(path, modelfile({ gguf: basename(gguf), template: chat.go, ends }));
     written.push(path);
   }
   return written.map((path) => ({ path, bytes: Deno.statSync(path).size }));

@@ -4,6 +4,9 @@
  */
 import { join } from "node:path";
 import { elementCount } from "../formats/tensor_file.ts";
+import { attachAdapter } from "../model/adapter.ts";
+import type { Generator } from "../model/generate.ts";
+import type { LoadedAdapter } from "../model/load_adapter.ts";
 import { type ModelSource, openModel } from "../model/source.ts";
 import { type LoadedWeights, loadWeights } from "../model/weights.ts";
 import { createOnnxExecutor } from "../onnx/executor.ts";
@@ -39,6 +42,17 @@ export interface LoadedModel extends OpenedModel {
   profile?: KernelTimes;
   /** Frees memory and files. */
   close(): Promise<void>;
+}
+
+/** A loaded model as it answers: alone, or with an adapter on it. */
+export async function generatorOf(
+  { executor, weights, source: { config } }: LoadedModel,
+  adapter: LoadedAdapter | null,
+): Promise<Generator> {
+  if (!adapter) return { executor, config, weights };
+  const { parameters, settings } = adapter;
+  const attached = await attachAdapter(parameters, { executor, weights, config, settings });
+  return { executor, config, weights, adapter: attached };
 }
 
 export interface KernelTimes extends Pick<Profile, "reset" | "result"> {

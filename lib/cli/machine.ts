@@ -2,9 +2,9 @@
  * What this machine is, as far as a run depends on it: memory, with the limit of a container; the processor's vectors;
  * room on a disk. Nothing here computes or loads an engine.
  */
-import { statfsSync } from "node:fs";
 import { dirname } from "node:path";
 import { cpus } from "node:os";
+import { freeBytes } from "../hub/disk.ts";
 
 export interface MachineMemory {
   /** Bytes that processes here may hold together: the machine's, or a container's limit where that is less. */
@@ -90,11 +90,7 @@ function vectors(): string[] {
 /** Bytes free for this user on the disk that a path is on, or will be on. Undefined where the system does not tell. */
 export function freeDisk(path: string): number | undefined {
   for (let folder = path;; folder = dirname(folder)) {
-    try {
-      const { bavail, bsize } = statfsSync(folder);
-      return bavail * bsize;
-    } catch {
-      if (folder === dirname(folder)) return undefined;
-    }
+    const free = freeBytes(folder);
+    if (free !== undefined || folder === dirname(folder)) return free;
   }
 }

@@ -1,7 +1,9 @@
 /** What `ftl` says of itself: its version, and the commands in the order a person meets them. */
 import manifest from "../../deno.json" with { type: "json" };
 
-export const version = `ftl ${manifest.version}`;
+/** "0.1.0", and as ftl --version says it. */
+export const versionNumber: string = manifest.version;
+export const version = `ftl ${versionNumber}`;
 
 export const overview = `${version}: fine-tunes a language model on one ordinary machine
 

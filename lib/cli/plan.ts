@@ -3,11 +3,9 @@
  * there are any, and a second of products on this machine; the memory plan is the one that training itself makes.
  */
 import { UserError } from "../errors.ts";
-import { listExamples } from "../data/examples.ts";
 import { rowOrder } from "../data/order.ts";
 import type { MemoryPlan } from "../model/plan.ts";
 import { stepSeconds, type StepSize } from "../model/step_time.ts";
-import { planWindows } from "../train/windows.ts";
 import { absentEngine, cardNamed } from "./cards.ts";
 import { readCommandLine } from "./command_line.ts";
 import { chooseFiles, type ChosenFiles } from "./data_files.ts";
@@ -22,7 +20,7 @@ import { alternatives } from "./plan_alternatives.ts";
 import { type RunPlan, showPlan } from "./plan_report.ts";
 import { isGiven, type Resolved, resolveTrain } from "./resolve.ts";
 import { prepareRows } from "./rows.ts";
-import { measuredRows, planRun, trainedNumbers } from "./train_setup.ts";
+import { evaluatedLengths, planRun, trainedNumbers, windowsOf } from "./train_setup.ts";
 import { sourcesOf } from "./train_sources.ts";
 
 type PlanFlags = Pick<Settings<"plan">, "card" | "measure" | "json">;
@@ -194,14 +192,8 @@ async function plannedRows(
       step: { tokens, targets: tokens - window, squares: window * length ** 2, passes: 1 },
     };
   }
-  const { examples, heldExamples } = await prepareRows(settings, files, model.tokenizer);
-  const windows = planWindows({
-    rows: examples.length,
-    batchSize: settings.per_device_train_batch_size,
-    accumulation: settings.gradient_accumulation_steps,
-    maxSteps: settings.max_steps,
-    epochs: settings.num_train_epochs,
-  });
+  const found = await prepareRows(settings, files, model.tokenizer), { examples } = found;
+  const windows = windowsOf(settings, examples.length);
   const order = rowOrder({ rows: examples.length, seed: settings.seed, shuffle: settings.shuffle_dataset });
   const rowsPerStep = Math.min(windows.size, examples.length), share = rowsPerStep / examples.length;
   const step = { tokens: 0, targets: 0, squares: 0, passes: 1 };
@@ -218,9 +210,7 @@ async function plannedRows(
     rowsPerStep,
     positions: windows.totalSteps * windows.size,
     lengthAt: (position) => examples.lengthAt(order(position)),
-    evaluated: [listExamples(examples, measuredRows), listExamples(heldExamples)].map((list) =>
-      list.map(({ tokens }) => tokens.length)
-    ),
+    evaluated: evaluatedLengths(found),
     step,
   };
 }

@@ -1,7 +1,7 @@
 /** `ftl report`: one page of what a run, an experiment or a comparison did, and its figures as files beside it. */
 import { join } from "node:path";
 import { makeFolder } from "../files/folder.ts";
-import { writeAtomic } from "../files/atomic.ts";
+import { writeTextAtomic } from "../files/atomic.ts";
 import { UserError } from "../errors.ts";
 import { accuracyFigures, lossFigure, memoryFigure, stepFigure, svgFile } from "../report/charts.ts";
 import { reportPage } from "../report/page.ts";
@@ -45,7 +45,7 @@ export async function command(args: string[]): Promise<number> {
   };
   const into = settings.into ?? join(folder, "report");
   makeFolder(into);
-  const write = (name: string, text: string) => writeAtomic(join(into, name), new TextEncoder().encode(text));
+  const write = (name: string, text: string) => writeTextAtomic(join(into, name), text);
   const drawn = [figures.loss, ...figures.accuracy, figures.memory, figures.steps].filter((found) => found !== null);
   for (const { name, svg } of drawn) write(`${name}.svg`, svgFile(svg));
   write("index.html", reportPage(data, figures));

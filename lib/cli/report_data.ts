@@ -7,10 +7,10 @@ import { spreadOf } from "../eval/experiment.ts";
 import type { EvalResults, RowAnswer } from "../eval/results.ts";
 import { kindOfPath, readJson, readText } from "../model/model_files.ts";
 import type { ReportCost, ReportData, ReportGroup, ReportQuestion } from "../report/data.ts";
-import { type LogLine, readLog } from "../train/log.ts";
+import { type LogLine, peakMemory } from "../train/log.ts";
 import { cellFiles, readEvaluation } from "./experiment_cell.ts";
 import { version } from "./overview.ts";
-import { isRunFolder, runFiles } from "./run_folder.ts";
+import { isRunFolder, runFiles, runLog } from "./run_folder.ts";
 import { readRunSettings } from "./saved_run.ts";
 import { asTyped } from "./terminal.ts";
 
@@ -35,7 +35,7 @@ const head = () => ({ version, created: new Date().toISOString() });
 
 function ofExperiment(folder: string, results: ExperimentResults): ReportData {
   const { name, groups, cells, settings } = results;
-  const logOf = (cell: string) => logIn(join(folder, cell, cellFiles.run));
+  const logOf = (cell: string) => runLog(join(folder, cell, cellFiles.run));
   const evaluations = new Map(cells.flatMap(({ name, status }) => {
     const found = status === "done" ? readEvaluation(join(folder, name)) : null;
     return found ? [[name, found] as const] : [];
@@ -81,7 +81,7 @@ function gapsOf(cells: CellResult[]): string[] {
 }
 
 function ofRun(folder: string): ReportData {
-  const lines = logIn(folder), path = join(folder, cellFiles.evaluation);
+  const lines = runLog(folder), path = join(folder, cellFiles.evaluation);
   const found = kindOfPath(path) === "file" ? readJson(path) as EvalResults : null;
   const finalLoss = spreadOf(lines.slice(-1).map(({ loss }) => loss));
   const label = folder.replace(/[\\/]+$/, "").split(/[\\/]/).at(-1)!;
@@ -171,21 +171,15 @@ function costOf(
   lines: LogLine[],
 ): ReportCost {
   const sum = (of: "seconds" | "tokens") => lines.reduce((total, line) => total + line[of], 0);
-  const memory = lines.flatMap(({ memory_bytes }) => memory_bytes ?? []);
   return {
     name: cell.name,
     trainSeconds: cell.train_seconds,
     stepSeconds: lines.length === 0 ? null : sum("seconds"),
     evalSeconds: cell.eval_seconds,
     tokensPerSecond: lines.length === 0 || sum("seconds") === 0 ? null : sum("tokens") / sum("seconds"),
-    memoryBytes: memory.length === 0 ? null : Math.max(...memory),
+    memoryBytes: peakMemory(lines),
     energyJoules: cell.energy_joules,
   };
-}
-
-function logIn(run: string): LogLine[] {
-  const path = join(run, runFiles.log);
-  return kindOfPath(path) === "file" ? readLog(path) : [];
 }
 
 function configsIn(run: string): { name: string; text: string }[] {

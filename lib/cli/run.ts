@@ -1,12 +1,11 @@
 /** `ftl run`: asks a model once, or chats with it in the terminal, with or without an adapter. */
 import type { Message } from "../text/chat_template.ts";
 import { UserError } from "../errors.ts";
-import { attachAdapter } from "../model/adapter.ts";
 import type { Generator } from "../model/generate.ts";
 import { loadAdapter } from "../model/load_adapter.ts";
 import { type CommandLine, readCommandLine, settingsOf } from "./command_line.ts";
 import { chooseEngine } from "./engine.ts";
-import { type LoadedModel, loadOpenedModel, openNamedModel } from "./load.ts";
+import { generatorOf, type LoadedModel, loadOpenedModel, openNamedModel } from "./load.ts";
 import type { Settings } from "./options.ts";
 import { warnOfOtherBase } from "./other_base.ts";
 import { answerPieces, promptIds } from "./prompts.ts";
@@ -41,7 +40,8 @@ export async function command(args: string[]): Promise<number> {
   const model = await loadOpenedModel(opened, { engine, threads, purpose: "answers" });
   try {
     if (named.adapter !== null) warnOfOtherBase(named.adapter, { model: named.model, name: opened.source.config.name });
-    const generator = await generatorOf(model, named.adapter);
+    const adapter = named.adapter === null ? null : loadAdapter(named.adapter, model.source.config);
+    const generator = await generatorOf(model, adapter);
     const asked = { tokenizer: model.tokenizer, style: styleOf(settings, named) };
     if (question === null) await chat(generator, { ...asked, settings });
     else {
@@ -77,19 +77,6 @@ async function whatAndQuestion(
     throw new UserError("No question: the input is empty", { hint: 'ftl run MODEL "a question"', exitCode: 2 });
   }
   return { named, question: piped };
-}
-
-/** The model alone, or with its adapter on it. */
-async function generatorOf(model: LoadedModel, adapterFolder: string | null): Promise<Generator> {
-  const { executor, weights, source: { config } } = model;
-  if (adapterFolder === null) return { executor, config, weights };
-  const { parameters, settings } = loadAdapter(adapterFolder, config);
-  return {
-    executor,
-    config,
-    weights,
-    adapter: await attachAdapter(parameters, { executor, weights, config, settings }),
-  };
 }
 
 function styleOf(settings: RunSettings, named: Named): PromptStyle | null {

@@ -8,6 +8,7 @@ import { fileError } from "../files/file_error.ts";
 import { makeFolder } from "../files/folder.ts";
 import { lockFolder } from "../files/lock.ts";
 import { kindOfPath } from "../model/model_files.ts";
+import { type LogLine, readLog } from "../train/log.ts";
 
 export interface RunFolder {
   path: string;
@@ -23,6 +24,12 @@ export const runFiles = {
   adapter: "adapter",
   checkpoints: "checkpoints",
 } as const;
+
+/** The log of a run; no lines where it has none yet. */
+export function runLog(folder: string): LogLine[] {
+  const path = join(folder, runFiles.log);
+  return kindOfPath(path) === "file" ? readLog(path) : [];
+}
 
 /** A new run's folder. `name` is used when `outputDir` is null. Throws UserError when it is in use or not writable. */
 export function makeRunFolder({ outputDir, name }: { outputDir: string | null; name: string }): RunFolder {

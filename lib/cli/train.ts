@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { listExamples } from "../data/examples.ts";
 import { rowOrder } from "../data/order.ts";
 import { writeAdapter } from "../export/peft.ts";
-import { writeAtomic } from "../files/atomic.ts";
+import { writeTextAtomic } from "../files/atomic.ts";
 import { namedRevision, originalName } from "../hub/models.ts";
 import { attachAdapter, initMagnitudes, makeParameters } from "../model/adapter.ts";
 import type { TrainEvent, TrainResult } from "../train/events.ts";
@@ -14,7 +14,6 @@ import { readLog } from "../train/log.ts";
 import { train } from "../train/loop.ts";
 import { lossCurveSvg, lossCurveText } from "../train/loss_curve.ts";
 import { meanLoss } from "../train/window_gradient.ts";
-import { planWindows } from "../train/windows.ts";
 import { readCommandLine } from "./command_line.ts";
 import { chooseFiles } from "./data_files.ts";
 import { chooseEngine } from "./engine.ts";
@@ -33,6 +32,7 @@ import { sourcesOf } from "./train_sources.ts";
 import { asTyped, onInterrupt, showBytes, StoppedError } from "./terminal.ts";
 import { type ComparedAnswer, showAnswers, showDecisions, showFiles, showLosses } from "./train_report.ts";
 import {
+  evaluatedLengths,
   fingerprintOf,
   learningRateFor,
   loopSettings,
@@ -41,6 +41,7 @@ import {
   planRun,
   type PreparedRun,
   warmupFor,
+  windowsOf,
 } from "./train_setup.ts";
 
 /** Longest answer of the comparison at the end. */
@@ -106,13 +107,7 @@ async function prepare(resolved: Resolved, folder: string): Promise<PreparedRun>
   const rows = await prepareRows(wanted, files, opened.tokenizer);
   const chosenRate = wanted.learning_rate === "auto";
   const learning_rate = wanted.learning_rate === "auto" ? learningRateFor(opened.parameters) : wanted.learning_rate;
-  const windows = planWindows({
-    rows: rows.examples.length,
-    batchSize: wanted.per_device_train_batch_size,
-    accumulation: wanted.gradient_accumulation_steps,
-    maxSteps: wanted.max_steps,
-    epochs: wanted.num_train_epochs,
-  });
+  const windows = windowsOf(wanted, rows.examples.length);
   const { warmup_steps: wantedWarmup } = wanted, given = isGiven(sources.warmup_steps);
   const warmup_steps = warmupFor(windows.totalSteps, { wanted: wantedWarmup, given });
   const settings = { ...wanted, learning_rate, warmup_steps, prompt_style: rows.style ?? "auto" as const };
@@ -126,9 +121,7 @@ async function prepare(resolved: Resolved, folder: string): Promise<PreparedRun>
     machine: machineMemory().total,
     positions: windows.totalSteps * windows.size,
     lengthAt: (position) => rows.examples.lengthAt(order(position)),
-    evaluated: [listExamples(rows.examples, measuredRows), listExamples(rows.heldExamples)].map((list) =>
-      list.map(({ tokens }) => tokens.length)
-    ),
+    evaluated: evaluatedLengths(rows),
   });
   const { threads, profile } = settings;
   const model = await loadOpenedModel(opened, { engine, threads, profile, purpose: "training" });
@@ -186,7 +179,10 @@ async function writeResults({ folder, settings, model, rows, lora, learner }: Pr
   const adapter = join(folder, runFiles.adapter);
   const base = { baseModel: originalName(settings.model), revision: namedRevision(settings.model) };
   writeAdapter(adapter, { settings: lora, parameters: learner.parameters, ...base });
-  writeText(join(folder, runFiles.curve), await lossCurveSvg(readLog(join(folder, runFiles.log)), { title: folder }));
+  writeTextAtomic(
+    join(folder, runFiles.curve),
+    await lossCurveSvg(readLog(join(folder, runFiles.log)), { title: folder }),
+  );
   if (settings.export.length === 0) return;
   const named = { adapter, style: rows.style, name: runName(settings.model) };
   exportModel(named, { ...model, formats: settings.export, folder: join(folder, "export") });
@@ -216,7 +212,7 @@ async function report(
 function writeSettings({ folder, settings, chosenRate }: PreparedRun): void {
   if (settings.resume !== null) return;
   const path = join(folder, runFiles.config);
-  writeText(
+  writeTextAtomic(
     path,
     renderSettings(settings, {
       head: ["The settings of this run, all of them. Run it again as it is, or changed:", `  ftl train ${path}`],
@@ -228,11 +224,7 @@ function writeSettings({ folder, settings, chosenRate }: PreparedRun): void {
 /** What was changed in the data, line by line, where anything was. */
 function writeNotes({ folder, rows: { notes } }: PreparedRun): void {
   if (notes.length === 0) return;
-  writeText(join(folder, "notes.txt"), notes.map((note) => showNote(note) + "\n").join(""));
-}
-
-function writeText(path: string, text: string): void {
-  writeAtomic(path, new TextEncoder().encode(text));
+  writeTextAtomic(join(folder, "notes.txt"), notes.map((note) => showNote(note) + "\n").join(""));
 }
 
 function follow(event: TrainEvent, progress: ReturnType<typeof trainingProgress>): void {

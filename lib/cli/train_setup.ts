@@ -13,6 +13,7 @@ import { nf4WeightBytes } from "../model/weights.ts";
 import type { Learner } from "../train/learner.ts";
 import { defaultAdamw } from "../train/optimizer.ts";
 import type { TrainSettings as LoopSettings } from "../train/settings.ts";
+import { planWindows, type Windows } from "../train/windows.ts";
 import type { ChosenEngine } from "./engine.ts";
 import { gpuBudget } from "./gpu_memory.ts";
 import type { LoadedModel } from "./load.ts";
@@ -113,6 +114,26 @@ const GiB = 2 ** 30;
 /** What `auto` lets training use: 1 GiB, or half of the machine's memory where the model needs more. */
 function budgets(settings: TrainSettings, machine: number): number[] {
   return settings.max_memory === "auto" ? [GiB, Math.max(GiB, machine / 2)] : [settings.max_memory * GiB];
+}
+
+/** How so many rows fall into optimiser steps. */
+export function windowsOf(settings: TrainSettings, rows: number): Windows {
+  return planWindows({
+    rows,
+    batchSize: settings.per_device_train_batch_size,
+    accumulation: settings.gradient_accumulation_steps,
+    maxSteps: settings.max_steps,
+    epochs: settings.num_train_epochs,
+  });
+}
+
+/** Tokens of the rows that are evaluated together: the first ones learnt, and those held out. */
+export function evaluatedLengths(
+  { examples, heldExamples }: Pick<TrainingRows, "examples" | "heldExamples">,
+): number[][] {
+  const first = (list: Examples, most: number) =>
+    Array.from({ length: Math.min(most, list.length) }, (_, i) => list.lengthAt(i));
+  return [first(examples, measuredRows), first(heldExamples, heldExamples.length)];
 }
 
 /**

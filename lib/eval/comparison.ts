@@ -48,10 +48,8 @@ export interface ModelFacts {
   price: { input: number; output: number } | null;
 }
 
-export interface ComparedAnswer extends Pick<RowAnswer, "exact" | "accepted" | "f1" | "rouge_l" | "chrf"> {
-  /** Place of the set in `sets`, of the row in its `rows`. */
-  set: number;
-  row: number;
+/** What a model gave when it was asked. */
+export interface GivenAnswer {
   /** Missing where `error` says why. */
   text?: string;
   finish?: "stop" | "length" | "refused";
@@ -62,6 +60,12 @@ export interface ComparedAnswer extends Pick<RowAnswer, "exact" | "accepted" | "
   /** Settings that the model does not take, so that it was asked without them: max_tokens, temperature, seed. */
   left_out?: string[];
   error?: string;
+}
+
+export interface ComparedAnswer extends GivenAnswer, Pick<RowAnswer, "exact" | "accepted" | "f1" | "rouge_l" | "chrf"> {
+  /** Place of the set in `sets`, of the row in its `rows`. */
+  set: number;
+  row: number;
 }
 
 /** Sums, medians and scores of a model's answers to `sets` sets. */

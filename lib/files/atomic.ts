@@ -9,6 +9,11 @@ export function writeAtomic(path: string, chunks: Iterable<Uint8Array> | Uint8Ar
   writeAllAtomic([{ path, chunks: chunks instanceof Uint8Array ? [chunks] : chunks }]);
 }
 
+/** The same for text, as UTF-8. */
+export function writeTextAtomic(path: string, text: string): void {
+  writeAtomic(path, new TextEncoder().encode(text));
+}
+
 /** Files that belong together: none appears before all are written. The first gets its name last. */
 export function writeAllAtomic(files: readonly { path: string; chunks: Iterable<Uint8Array> }[]): void {
   const parts: ReturnType<typeof openPart>[] = [];

@@ -6,6 +6,7 @@
 import { createHash } from "node:crypto";
 import { chat, type ChatEndpoint, type ChatReply, type ChatRequest } from "./chat_client.ts";
 import { ChatFailure } from "./chat_failure.ts";
+import { pause } from "./pause.ts";
 
 export interface RemoteOptions {
   endpoint: ChatEndpoint;
@@ -96,20 +97,4 @@ export function makeRemoteModel(options: RemoteOptions): RemoteModel {
 function jitter(seed: number, request: ChatRequest, attempt: number): number {
   const hash = createHash("sha256").update(JSON.stringify([seed, request.messages, attempt])).digest();
   return hash.readUInt32BE(0) / 2 ** 32;
-}
-
-function pause(milliseconds: number, signal?: AbortSignal): Promise<void> {
-  signal?.throwIfAborted();
-  if (milliseconds <= 0) return Promise.resolve();
-  return new Promise((resolve, reject) => {
-    const stop = () => {
-      clearTimeout(timer);
-      reject(signal!.reason);
-    };
-    const timer = setTimeout(() => {
-      signal?.removeEventListener("abort", stop);
-      resolve();
-    }, milliseconds);
-    signal?.addEventListener("abort", stop, { once: true });
-  });
 }

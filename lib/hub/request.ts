@@ -4,6 +4,7 @@
  * fetch; it has no retries, no time limits, and reports a status without the headers that explain it.
  */
 import { UserError } from "../errors.ts";
+import { pause } from "./pause.ts";
 
 export interface HubSettings {
   /** "https://huggingface.co", or a mirror; no slash at the end. */
@@ -96,26 +97,15 @@ export async function ask(url: string | URL, init: RequestInit, asking: Asking):
     } catch (error) {
       if (!(error instanceof PassingError)) throw error;
       if (failures >= Math.min(4, asking.tuning.tries)) throw givenUp(error, asking);
-      await pause(error, failures, asking);
+      await pauseAfter(error, failures, asking);
     }
   }
 }
 
 /** Waits as long as the server wants, else longer each time, at most half a minute. Throws when aborted. */
-export async function pause(error: PassingError, failures: number, { signal, tuning }: Asking): Promise<void> {
+export async function pauseAfter(error: PassingError, failures: number, { signal, tuning }: Asking): Promise<void> {
   const own = Math.min(30_000, tuning.retryMs * 2 ** (failures - 1)) * (0.75 + Math.random() / 2);
-  await new Promise<void>((resolve, reject) => {
-    const stop = () => {
-      clearTimeout(timer);
-      reject(signal!.reason);
-    };
-    const timer = setTimeout(() => {
-      signal?.removeEventListener("abort", stop);
-      resolve();
-    }, Math.max(own, Math.min(error.waitMs, 300_000)));
-    if (signal?.aborted) return stop();
-    signal?.addEventListener("abort", stop, { once: true });
-  });
+  await pause(Math.max(own, Math.min(error.waitMs, 300_000)), signal);
 }
 
 export function givenUp(error: PassingError, { hub }: Asking, kept = ""): UnreachableError {

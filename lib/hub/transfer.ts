@@ -12,7 +12,7 @@ import { UserError } from "../errors.ts";
 import { removeQuietly } from "./disk.ts";
 import { digestOf, writeWhole } from "./hub_cache.ts";
 import { fileUrl, type ListedFile } from "./listing.ts";
-import { type Asking, askOnce, givenUp, PassingError, pause, reasonOf } from "./request.ts";
+import { type Asking, askOnce, givenUp, PassingError, pauseAfter, reasonOf } from "./request.ts";
 
 export interface Transfer {
   asking: Asking;
@@ -124,7 +124,7 @@ async function fetchPiece(part: Part, i: number, transfer: Transfer): Promise<vo
       failures = part.done[i] > before ? 1 : failures + 1;
       const kept = `; what came so far of ${asking.repo} is kept`;
       if (failures >= asking.tuning.tries) throw givenUp(error, asking, kept);
-      await pause(error, failures, asking);
+      await pauseAfter(error, failures, asking);
     } finally {
       writeNote(part);
     }

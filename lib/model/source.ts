@@ -72,7 +72,10 @@ export interface ModelSource {
   close(): void;
 }
 
-/** Opens a folder with config.json and safetensors, or a GGUF file (or the first of its parts). UserError for everything that cannot be used. */
+/**
+ * Opens a folder with config.json and safetensors, or a GGUF file (or the first of its parts). UserError for everything
+ * that cannot be used.
+ */
 export function openModel(path: string): ModelSource {
   const kind = kindOfPath(path);
   if (kind === "nothing") {

@@ -3,7 +3,7 @@
  * being written. Reading skips nothing but such a last line.
  */
 import { UserError } from "../errors.ts";
-import { writeAtomic } from "../files/atomic.ts";
+import { writeTextAtomic } from "../files/atomic.ts";
 import { fileError } from "../files/file_error.ts";
 import { kindOfPath } from "../model/model_files.ts";
 
@@ -30,7 +30,7 @@ export function openLog(path: string, { afterStep }: { afterStep: number }): Tra
   const kept = afterStep > 0 && kindOfPath(path) !== "nothing"
     ? readLog(path).filter(({ step }) => step <= afterStep)
     : [];
-  writeAtomic(path, new TextEncoder().encode(kept.map((line) => JSON.stringify(line) + "\n").join("")));
+  writeTextAtomic(path, kept.map((line) => JSON.stringify(line) + "\n").join(""));
   const guard = <T>(action: () => T): T => {
     try {
       return action();
@@ -48,6 +48,12 @@ export function openLog(path: string, { afterStep }: { afterStep: number }): Tra
     },
     close: () => file.close(),
   };
+}
+
+/** The most memory that any line tells of; null where none does. */
+export function peakMemory(lines: LogLine[]): number | null {
+  const told = lines.flatMap(({ memory_bytes }) => memory_bytes ?? []);
+  return told.length === 0 ? null : Math.max(...told);
 }
 
 /** All complete lines. UserError names a line in the middle that is not JSON. */

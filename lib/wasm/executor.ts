@@ -63,7 +63,8 @@ export interface WasmExecutor extends Executor {
 export async function createWasmExecutor(options: WasmOptions = {}): Promise<WasmExecutor> {
   const count = options.threads || navigator.hardwareConcurrency;
   const shared = sharedMemory(count);
-  shared.bytes(nf4TablesAt, 48).set(nf4Tables());
+  const tables = nf4Tables();
+  shared.bytes(nf4TablesAt, tables.length).set(tables);
   shared.floats(numbersAt, numbers.length).set(numbers);
   const threads = await startThreads(shared.memory, count);
   const lists = new Map<string, Kept>(), fixedOf = makeFixedInputs<Held>(), nothing = {};

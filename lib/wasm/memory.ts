@@ -6,7 +6,10 @@
 
 import { UserError } from "../errors.ts";
 
-/** Bytes before the first part: the threads' words (run.wat), tables (weight.ts), and a part for each thread's scores (attention.wat). */
+/**
+ * Bytes before the first part: the threads' words (run.wat), tables (weight.ts), and a part for each thread's scores
+ * (attention.wat).
+ */
 export const reserved = (threads: number) => 65_536 + (threads << 20);
 
 /** All that 32-bit addresses reach. */

@@ -37,6 +37,11 @@ function refusal(run: () => unknown): string {
   assert.fail("nothing was thrown");
 }
 
+const commands: CommandName[] = [
+  ...["train", "data", "plan", "pull", "run", "serve", "export"] as const,
+  ...["eval", "compare", "models", "doctor"] as const,
+];
+
 Deno.test("options have the names of PEFT and TRL and one short flag each within a command", () => {
   const names = "model data eval_data output_dir r lora_alpha lora_dropout target_modules use_rslora use_dora " +
     "init_lora_weights max_steps num_train_epochs per_device_train_batch_size gradient_accumulation_steps " +
@@ -44,21 +49,7 @@ Deno.test("options have the names of PEFT and TRL and one short flag each within
     "train_on_responses_only shuffle_dataset gradient_checkpointing seed save_steps eval_steps";
   const known = optionsOf("train").map(([name]) => name as string);
   assert.deepEqual(names.split(" ").filter((name) => !known.includes(name)), []);
-  for (
-    const command of [
-      "train",
-      "data",
-      "plan",
-      "pull",
-      "run",
-      "serve",
-      "export",
-      "eval",
-      "compare",
-      "models",
-      "doctor",
-    ] as CommandName[]
-  ) {
+  for (const command of commands) {
     const shorts = optionsOf(command).flatMap(([, spec]) => spec.short ?? []);
     assert.equal(new Set(shorts).size, shorts.length, `${command}: ${shorts}`);
     assert.ok(!shorts.includes("h"), "-h is help");
@@ -97,21 +88,7 @@ Deno.test("readCommandLine() reports every problem at once, with the nearest fla
 });
 
 Deno.test("readCommandLine() help shows every option of the command, its default and the examples", () => {
-  for (
-    const command of [
-      "train",
-      "data",
-      "plan",
-      "pull",
-      "run",
-      "serve",
-      "export",
-      "eval",
-      "compare",
-      "models",
-      "doctor",
-    ] as CommandName[]
-  ) {
+  for (const command of commands) {
     const line = readCommandLine({ ...shape, name: command }, ["--help"]);
     assert.ok("help" in line);
     for (const [name, spec] of optionsOf(command)) {

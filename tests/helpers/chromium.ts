@@ -58,8 +58,12 @@ interface BrowserTest extends ServerOptions {
   expected?: RegExp;
 }
 
-/** Opens the page before a server of scripted answers. An error in the page, or a broken policy, fails the test. */
-export function browserTest(name: string, options: BrowserTest, body: (visit: Visit) => Promise<void>): void {
+/** Declares a test with a page of its own, closed afterwards. What is put into `errors` fails it. */
+function pageTest(
+  name: string,
+  options: BrowserContextOptions | undefined,
+  body: (page: Page, errors: string[]) => Promise<void>,
+): void {
   Deno.test({
     name,
     ignore: !executablePath && !required,
@@ -69,38 +73,51 @@ export function browserTest(name: string, options: BrowserTest, body: (visit: Vi
     async fn() {
       assert.ok(executablePath, "Chromium is missing; try: apt-get install chromium");
       browser ??= chromium.launch({ executablePath });
-      const server = startChatServer(options);
-      const context = await (await browser).newContext(options.context);
+      const context = await (await browser).newContext(options);
       const errors: string[] = [];
       try {
         const page = await context.newPage();
-        page.setDefaultTimeout(10_000);
         page.on("pageerror", (error) => errors.push(String(error)));
-        page.on("console", (message) => {
-          if (message.type() === "error" && !options.expected?.test(message.text())) errors.push(message.text());
-        });
-        const settled = () => page.locator(".running").first().waitFor({ state: "detached" });
-        await page.goto(server.address);
-        // Models are there when the server has said who it is.
-        if (!options.key) await page.locator("#models").waitFor();
-        await body({
-          page,
-          server,
-          texts: (selector) => page.locator(selector).allInnerTexts(),
-          async ask(question) {
-            await page.locator("#models").waitFor();
-            await page.fill("#question", question);
-            await page.press("#question", "Enter");
-            await settled();
-          },
-          settled,
-        });
+        await body(page, errors);
         assert.deepEqual(errors, []);
       } finally {
         await context.close();
-        await server.close();
       }
     },
+  });
+}
+
+/** Opens the page before a server of scripted answers. An error in the page, or a broken policy, fails the test. */
+export function browserTest(name: string, options: BrowserTest, body: (visit: Visit) => Promise<void>): void {
+  pageTest(name, options.context, async (page, errors) => {
+    const server = startChatServer(options);
+    try {
+      page.setDefaultTimeout(10_000);
+      page.on("console", (message) => {
+        if (message.type() === "error" && !options.expected?.test(message.text())) errors.push(message.text());
+      });
+      const settled = () => page.locator(".running").first().waitFor({ state: "detached" });
+      await page.goto(server.address);
+      // Models are there when the server has said who it is.
+      if (!options.key) await page.locator("#models").waitFor();
+      await body({
+        page,
+        server,
+        texts: (selector) => page.locator(selector).allInnerTexts(),
+        async ask(question) {
+          await page.locator("#models").waitFor();
+          await page.fill("#question", question);
+          await page.press("#question", "Enter");
+          await settled();
+        },
+        settled,
+      });
+      // Before the server goes, which the page may notice.
+      assert.deepEqual(errors, []);
+    } finally {
+      await page.context().close();
+      await server.close();
+    }
   });
 }
 
@@ -110,30 +127,16 @@ export function documentTest(
   { html, context }: { html: () => Promise<string>; context?: BrowserContextOptions },
   body: (page: Page) => Promise<void>,
 ): void {
-  Deno.test({
-    name,
-    ignore: !executablePath && !required,
-    sanitizeOps: false,
-    sanitizeResources: false,
-    async fn() {
-      assert.ok(executablePath, "Chromium is missing; try: apt-get install chromium");
-      browser ??= chromium.launch({ executablePath });
-      const file = Deno.makeTempFileSync({ suffix: ".html" });
+  pageTest(name, { offline: true, ...context }, async (page, errors) => {
+    const file = Deno.makeTempFileSync({ suffix: ".html" });
+    try {
       Deno.writeTextFileSync(file, await html());
-      const opened = await (await browser).newContext({ offline: true, ...context });
-      const errors: string[] = [];
-      try {
-        const page = await opened.newPage();
-        page.on("pageerror", (error) => errors.push(String(error)));
-        page.on("console", (message) => message.type() === "error" && errors.push(message.text()));
-        page.on("request", (request) => request.url().startsWith("file:") || errors.push(request.url()));
-        await page.goto(`file://${file}`);
-        await body(page);
-        assert.deepEqual(errors, []);
-      } finally {
-        await opened.close();
-        Deno.removeSync(file);
-      }
-    },
+      page.on("console", (message) => message.type() === "error" && errors.push(message.text()));
+      page.on("request", (request) => request.url().startsWith("file:") || errors.push(request.url()));
+      await page.goto(`file://${file}`);
+      await body(page);
+    } finally {
+      Deno.removeSync(file);
+    }
   });
 }
