@@ -4,7 +4,7 @@ import { projectionShape } from "../model/names.ts";
 import type { Speed } from "../model/step_time.ts";
 import { createOnnxExecutor } from "../onnx/executor.ts";
 import type { Segment, Value } from "../ops.ts";
-import { nf4Decoder } from "../quant/nf4_decoder.ts";
+import { nf4Decoders } from "../quant/nf4_decoder.ts";
 import type { ChosenEngine } from "./engine.ts";
 import { cardOf, speedOfCard, speedOfCeilings } from "./cards.ts";
 
@@ -56,9 +56,9 @@ function filled(count: number): Float32Array {
   return new Float32Array(count).fill(0.01);
 }
 
-/** Seconds for an NF4 weight to be written out. */
+/** Seconds for an NF4 weight to be written out, by one thread. */
 function decodeSeconds(): number {
-  const count = 1 << 24, decoder = nf4Decoder(count);
+  const count = 1 << 24, decoder = nf4Decoders({ threads: 1 }).decoder(count);
   const packed = new Uint8Array(count / 2), absmax = new Float32Array(count / 64).fill(1);
   decoder.decode(packed, absmax);
   const start = performance.now();

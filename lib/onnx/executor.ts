@@ -5,7 +5,7 @@
  * buffer for each module, in which the layers take turns. Outputs are written into buffers from a pool, so that after
  * the first step nothing is allocated.
  */
-import { type Nf4Decoder, nf4Decoder } from "../quant/nf4_decoder.ts";
+import { decodingThreads, type Nf4Decoder, nf4Decoders } from "../quant/nf4_decoder.ts";
 import type { Executor, Segment, Value, WeightData } from "../ops.ts";
 import { createGraph, type Graph } from "./graph.ts";
 import { returnFreedMemory } from "./malloc.ts";
@@ -54,6 +54,7 @@ export function createOnnxExecutor(options: OnnxOptions = {}): Executor {
   const threads = options.threads ?? 0;
   const sessions = new Map<string, Compiled>();
   const pool = createPool();
+  const decoders = nf4Decoders({ threads: decodingThreads(threads || navigator.hardwareConcurrency) });
   const dequantize = dequantizer();
 
   const hold = (data: TensorData, shape: readonly number[], pooled: boolean): Held => ({
@@ -144,6 +145,7 @@ export function createOnnxExecutor(options: OnnxOptions = {}): Executor {
     dispose() {
       for (const { session } of sessions.values()) session.close();
       sessions.clear();
+      decoders.stop();
       pool.trim();
       return Promise.resolve();
     },
@@ -156,7 +158,7 @@ export function createOnnxExecutor(options: OnnxOptions = {}): Executor {
       const key = `${name}|${weight.shape}`;
       let buffer = buffers.get(key);
       if (!buffer) {
-        const decoder = nf4Decoder(count(weight.shape));
+        const decoder = decoders.decoder(count(weight.shape));
         buffers.set(key, buffer = { decoder, tensor: runtime.tensor(decoder.out, weight.shape) });
       }
       if (buffer.of !== weight) {

@@ -2,7 +2,7 @@
 ;; nibble. The 16 values of the codebook are looked up byte by byte: four tables of 16 bytes, one for each byte of a
 ;; float, lie at address 0; a swizzle reads 16 codes at once, and the four results are interleaved to floats.
 (module
-  (import "env" "memory" (memory 1))
+  (import "env" "memory" (memory 1 65536 shared))
 
   ;; packed u8 [32*blocks], absmax f32 [blocks] -> out f32 [64*blocks], all addresses in bytes, blocks > 0.
   (func (export "decode") (param $packed i32) (param $absmax i32) (param $out i32) (param $blocks i32)
