@@ -5,15 +5,11 @@
  * words, words are merged. Its normaliser and its expressions do their part here as well. Ours is that nothing but words is
  * made on the way, that the ids of a word are remembered, since texts repeat their words, and that merging is done on ids.
  */
-import {
-  ByteLevelPreTokenizer,
-  type PreTokenizer,
-  SequencePreTokenizer,
-  SplitPreTokenizer,
-  type Tokenizer as Library,
-} from "@huggingface/tokenizers";
+import type { Tokenizer as Library } from "@huggingface/tokenizers";
 import { makeMerges, type Merge, mergePair, type Merges } from "./bpe_merges.ts";
 import { encodeBetween, makeMarks } from "./marks.ts";
+import { standIns } from "./token_bytes.ts";
+import { makeWordCutter, type WordCutter } from "./word_cutter.ts";
 import { rememberWords, spacesOf, spacesUnjoined } from "./word_memo.ts";
 
 export type Encode = (text: string) => number[];
@@ -52,8 +48,9 @@ export function bpeEncoder(
   if (!idsStandForPieces(library)) return null;
   const merges = makeMerges(model.merges, (piece) => library.token_to_id(piece));
   const marks = makeMarks(library, added_tokens ?? []);
-  if (merges === null || marks === null) return null;
-  const addWords = wordsOf(library, wordEncoder(library, { ...model, joined: merges, unknownId }), model);
+  const cutter = makeWordCutter(library.pre_tokenizer), { bytes } = cutter;
+  if (merges === null || marks === null || (bytes && model.byte_fallback)) return null;
+  const addWords = wordsOf(cutter, wordEncoder(library, { ...model, joined: merges, bytes, unknownId }), model);
   const fused = model.fuse_unk ? unknownId : undefined;
   const encodeText = (text: string, section: number, ids: number[]) => {
     const first = ids.length;
@@ -75,18 +72,20 @@ function idsStandForPieces({ model }: Library): boolean {
 }
 
 /**
- * Appends the ids of a normalised text, word by word. Byte-level vocabularies cut texts by expressions, which are asked only
- * about words that are new; of other texts the library's cutting is done first, and then there may be words within.
+ * Appends the ids of a normalised text, word by word. Where the cutting rule cuts at spaces it is asked only about words
+ * that are new; otherwise it cuts first, and then there may be words within.
  */
 function wordsOf(
-  { pre_tokenizer: cutter }: Library,
+  cutter: WordCutter,
   encodeWord: Encode,
   { merges, ignore_merges }: BpeModel,
 ): (text: string, section: number, ids: number[]) => void {
-  const pieces = (text: string, section: number) =>
-    cutter === null ? [text] : cutter.pre_tokenize(text, { section_index: section });
-  if (endsInBytes(cutter)) {
-    const encodePieces = (text: string) => pieces(text, 0).flatMap(encodeWord);
+  if (cutter.bytes) {
+    const encodePieces = (text: string) => {
+      const ids: number[] = [];
+      cutter.cut(text, 0, (word) => ids.push(...encodeWord(word)));
+      return ids;
+    };
     const cuts = spacesOf(encodePieces);
     if (cuts !== null) {
       const addIds = rememberWords(encodePieces, cuts);
@@ -94,42 +93,50 @@ function wordsOf(
     }
   }
   // A word that is a piece is taken whole by some, and so must not be cut.
-  const addIds = rememberWords(encodeWord, ignore_merges ? () => false : spacesUnjoined(merges.map(mergePair)));
-  return (text, section, ids) => pieces(text, section).forEach((piece) => addIds(piece, ids));
-}
-
-/** Whether words are cut by expressions alone and then spelt in bytes. */
-function endsInBytes(step: PreTokenizer | null): boolean {
-  if (step instanceof SequencePreTokenizer) {
-    return endsInBytes(step.tokenizers.at(-1) ?? null) &&
-      step.tokenizers.slice(0, -1).every((inner) => inner instanceof SplitPreTokenizer);
-  }
-  return step instanceof ByteLevelPreTokenizer && !step.add_prefix_space;
-}
-
-/** Ids of a word, by merging. A symbol without an id is -1 - its code point until merging is done. */
-function wordEncoder(
-  library: Library,
-  { joined, unknownId, ignore_merges, byte_fallback }:
-    & Pick<BpeModel, "ignore_merges" | "byte_fallback">
-    & { joined: Merges; unknownId: number | undefined },
-): Encode {
-  const idOf = (piece: string) => library.token_to_id(piece), utf8 = new TextEncoder();
-  const byteIds = Array.from(
-    { length: 256 },
-    (_, byte) => idOf(`<0x${byte.toString(16).toUpperCase().padStart(2, "0")}>`),
+  const addIds = rememberWords(
+    encodeWord,
+    cutter.bytes || ignore_merges ? () => false : spacesUnjoined(merges.map(mergePair)),
   );
+  return (text, section, ids) => cutter.cut(text, section, (word) => addIds(word, ids));
+}
+
+interface WordEncoding extends Pick<BpeModel, "ignore_merges" | "byte_fallback"> {
+  joined: Merges;
+  /** Whether words are spelt in bytes. */
+  bytes: boolean;
+  unknownId: number | undefined;
+}
+
+/** Ids of a word, by merging. A symbol without an id is -1 - its code point, or -1 - its byte, until merging is done. */
+function wordEncoder(library: Library, options: WordEncoding): Encode {
+  const { joined, bytes, unknownId, ignore_merges, byte_fallback } = options;
+  const idOf = (piece: string) => library.token_to_id(piece), utf8 = new TextEncoder();
+  const byteSymbols = standIns.map((character, byte) => idOf(character) ?? -1 - byte);
+  const fallbackIds = standIns.map((_, byte) => idOf(`<0x${byte.toString(16).toUpperCase().padStart(2, "0")}>`));
+  const bytesOf = (word: string) => {
+    const codes = new Array<number>(word.length);
+    for (let i = 0; i < word.length; i++) {
+      codes[i] = word.charCodeAt(i);
+      if (codes[i] > 0x7f) return Array.from(utf8.encode(word));
+    }
+    return codes;
+  };
   const without = (codePoint: number): number[] => {
     const ids = byte_fallback
-      ? Array.from(utf8.encode(String.fromCodePoint(codePoint)), (byte) => byteIds[byte])
+      ? Array.from(utf8.encode(String.fromCodePoint(codePoint)), (byte) => fallbackIds[byte])
       : [undefined];
     if (!ids.includes(undefined)) return ids as number[];
     return unknownId === undefined ? [] : [unknownId];
   };
   return (word) => {
-    const whole = ignore_merges ? idOf(word) : undefined;
-    if (whole !== undefined) return [whole];
-    const symbols = Array.from(word, (character) => idOf(character) ?? -1 - character.codePointAt(0)!);
+    const spelt = bytes ? bytesOf(word) : null;
+    if (ignore_merges) {
+      const id = idOf(spelt ? spelt.map((byte) => standIns[byte]).join("") : word);
+      if (id !== undefined) return [id];
+    }
+    const symbols = spelt
+      ? spelt.map((byte) => byteSymbols[byte])
+      : Array.from(word, (character) => idOf(character) ?? -1 - character.codePointAt(0)!);
     joined.join(symbols);
     return symbols.some((id) => id < 0) ? symbols.flatMap((id) => id < 0 ? without(-1 - id) : id) : symbols;
   };

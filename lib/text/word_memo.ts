@@ -13,8 +13,8 @@ export type AddIds = (text: string, ids: number[]) => void;
 const longest = 64, most = { words: 1 << 17, characters: 1 << 20, ids: 1 << 19 };
 
 /**
- * `encode` with a memory. `cutsBefore(text, at)` says whether a text may be cut before its character at `at`, a space,
- * "▁" or ASCII punctuation: whether the ids of the parts in a row are those of the whole.
+ * `encode` with a memory. `cutsBefore(text, at)` says whether a text may be cut before its character at `at`: whether the
+ * ids of the parts in a row are those of the whole.
  */
 export function rememberWords(
   encode: (word: string) => number[],
@@ -63,7 +63,7 @@ export function rememberWords(
     let start = 0, hash = 0;
     for (let at = 0; at < text.length; at++) {
       const code = text.charCodeAt(at);
-      if ((code < 0x40 || code === 0x2581) && at > start && cutsBefore(text, at)) {
+      if (at > start && cutsBefore(text, at)) {
         addWord(text, start, at, hash, ids);
         start = at;
         hash = 0;
@@ -75,8 +75,9 @@ export function rememberWords(
 }
 
 /**
- * Where the cutting rules of byte-level vocabularies cut as well: before a single space between two visible characters, and
- * between a letter and the comma, full stop or the like behind it. Null when `encode` does not: that is tried out on pairs
+ * Where the cutting rules of byte-level vocabularies cut as well: before a single space between two visible characters, behind
+ * a single newline between such and a letter or digit, and between a letter or digit and the comma, full stop or the like
+ * behind it. Null when `encode` does not: that is tried out on pairs
  * of all kinds of characters, not read from the rule.
  */
 export function spacesOf(encode: (text: string) => number[]): ((text: string, at: number) => boolean) | null {
@@ -93,59 +94,25 @@ export function spacesOf(encode: (text: string) => number[]): ((text: string, at
 }
 
 /** Ends and beginnings of words, one of each kind that cutting rules tell apart. */
-const ends = [
-  "a",
-  "Z",
-  "7",
-  "٣",
-  ".",
-  "'",
-  "_",
-  "<",
-  "é",
-  "中",
-  "한",
-  "ا",
-  "कि",
-  "\u0301",
-  "\u200b",
-  "😀",
-  "it's",
-  "42",
-  "a\n.",
-];
-const beginnings = [
-  "a",
-  "Z",
-  "7",
-  "٣",
-  "'s",
-  "'RE",
-  "_",
-  "<|",
-  "é",
-  "中",
-  "한",
-  "ا",
-  "\u0301",
-  "\u200b",
-  "😀",
-  "New",
-  ".",
-  ",",
-  "!",
-  "...",
-]
-  .concat([".\n", ".'"]);
+const ends = "a Z 7 ٣ . ' _ < é 中 한 ا कि \u0301 \u200b 😀 it's 42".split(" ").concat("a\n.", "a\n", "7\n", ".\n");
+const beginnings = "a Z 7 ٣ 's 'RE _ <| é 中 한 ا \u0301 \u200b 😀 New . , ! ...".split(" ").concat(".\n", ".'");
 
 function isCut(text: string, at: number): boolean {
+  const code = text.charCodeAt(at);
+  if (code === 0x20) return isVisible(text.charCodeAt(at - 1)) && isVisible(text.charCodeAt(at + 1));
   const before = text.charCodeAt(at - 1);
-  if (text.charCodeAt(at) === 0x20) return isVisible(before) && isVisible(text.charCodeAt(at + 1));
-  return isLetter(before) && ",.;:!?".includes(text[at]);
+  if (before === 0x0a) return isLetterOrDigit(code) && isVisible(text.charCodeAt(at - 2));
+  return isPunctuation(code) && isLetterOrDigit(before);
 }
 
-function isLetter(code: number): boolean {
-  return (code >= 0x41 && code <= 0x5a) || (code >= 0x61 && code <= 0x7a);
+/** , . : ; ! ? */
+function isPunctuation(code: number): boolean {
+  return code === 0x2c || code === 0x2e || code === 0x3a || code === 0x3b || code === 0x21 || code === 0x3f;
+}
+
+/** Of ASCII. */
+function isLetterOrDigit(code: number): boolean {
+  return (code >= 0x61 && code <= 0x7a) || (code >= 0x41 && code <= 0x5a) || (code >= 0x30 && code <= 0x39);
 }
 
 /** Whether a UTF-16 unit is neither a space to any cutting rule nor a control character. */
