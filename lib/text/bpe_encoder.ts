@@ -80,17 +80,10 @@ function wordsOf(
   encodeWord: Encode,
   { merges, ignore_merges }: BpeModel,
 ): (text: string, section: number, ids: number[]) => void {
-  if (cutter.bytes) {
-    const encodePieces = (text: string) => {
-      const ids: number[] = [];
-      cutter.cut(text, 0, (word) => ids.push(...encodeWord(word)));
-      return ids;
-    };
-    const cuts = spacesOf(encodePieces);
-    if (cuts !== null) {
-      const addIds = rememberWords(encodePieces, cuts);
-      return (text, _, ids) => addIds(text, ids);
-    }
+  const cuts = cutter.bytes ? spacesOf((text) => wordsIn(cutter, text)) : null;
+  if (cuts !== null) {
+    const addIds = rememberWords((text) => wordsIn(cutter, text).flatMap(encodeWord), cuts);
+    return (text, _, ids) => addIds(text, ids);
   }
   // A word that is a piece is taken whole by some, and so must not be cut.
   const addIds = rememberWords(
@@ -98,6 +91,12 @@ function wordsOf(
     cutter.bytes || ignore_merges ? () => false : spacesUnjoined(merges.map(mergePair)),
   );
   return (text, section, ids) => cutter.cut(text, section, (word) => addIds(word, ids));
+}
+
+function wordsIn(cutter: WordCutter, text: string): string[] {
+  const words: string[] = [];
+  cutter.cut(text, 0, (word) => words.push(word));
+  return words;
 }
 
 interface WordEncoding extends Pick<BpeModel, "ignore_merges" | "byte_fallback"> {

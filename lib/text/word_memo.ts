@@ -77,19 +77,17 @@ export function rememberWords(
 /**
  * Where the cutting rules of byte-level vocabularies cut as well: before a single space between two visible characters, behind
  * a single newline between such and a letter or digit, and between a letter or digit and the comma, full stop or the like
- * behind it. Null when `encode` does not: that is tried out on pairs
- * of all kinds of characters, not read from the rule.
+ * behind it. Null when `wordsOf`, which cuts a text by the rule, does not: that is tried out on pairs of all kinds of
+ * characters, not read from the rule.
  */
-export function spacesOf(encode: (text: string) => number[]): ((text: string, at: number) => boolean) | null {
-  const sides = [...beginnings, ...beginnings.map((text) => ` ${text}`)].map((text) => ({ text, ids: encode(text) }));
-  const same = ends.every((end) => {
-    const before = encode(end);
-    return sides.every(({ text, ids }) => {
-      if (!isCut(end + text, end.length)) return true;
-      const whole = encode(end + text);
-      return whole.length === before.length + ids.length && [...before, ...ids].every((id, i) => id === whole[i]);
-    });
-  });
+export function spacesOf(wordsOf: (text: string) => string[]): ((text: string, at: number) => boolean) | null {
+  const sides = [...beginnings, ...beginnings.map((text) => ` ${text}`)];
+  const same = ends.every((end) =>
+    sides.every((side) =>
+      !isCut(end + side, end.length) ||
+      wordsOf(end + side).join("\0") === [...wordsOf(end), ...wordsOf(side)].join("\0")
+    )
+  );
   return same ? isCut : null;
 }
 
