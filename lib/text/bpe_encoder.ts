@@ -46,7 +46,7 @@ export function bpeEncoder(
   const unknown = model.unk_token ?? undefined, unknownId = library.model!.unk_token_id;
   if (unknown !== undefined && (unknownId === undefined || unknownId !== library.token_to_id(unknown))) return null;
   if (!idsStandForPieces(library)) return null;
-  const merges = makeMerges(model.merges, (piece) => library.token_to_id(piece));
+  const merges = makeMerges(model.merges, library.model!.tokens_to_ids);
   const marks = makeMarks(library, added_tokens ?? []);
   const cutter = makeWordCutter(library.pre_tokenizer), { bytes } = cutter;
   if (merges === null || marks === null || (bytes && model.byte_fallback)) return null;

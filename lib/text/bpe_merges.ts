@@ -7,6 +7,8 @@
  * is not in the vocabulary and therefore joins nothing.
  */
 
+import { hashOf, tableOf } from "./string_table.ts";
+
 /** As a tokenizer.json lists it: "a b" in older files, two pieces in newer ones. */
 export type Merge = string | [string, string];
 
@@ -18,8 +20,16 @@ export interface Merges {
 /** Four integers a slot: left and right id, rank, id of what they make. */
 const slotSize = 4;
 
-/** Null when a merge has a part, or makes a piece, that is not in the vocabulary, so that ids cannot stand for pieces. */
-export function makeMerges(merges: Merge[], idOf: (piece: string) => number | undefined): Merges | null {
+/**
+ * `pieces`: the vocabulary with its ids. Null when a merge has a part, or makes a piece, that is not in it, so that ids
+ * cannot stand for pieces.
+ */
+export function makeMerges(merges: Merge[], pieces: Map<string, number>): Merges | null {
+  const known = tableOf(pieces.keys()), ids = Int32Array.from(pieces.values());
+  const idOf = (piece: string) => {
+    const number = known.find(piece, 0, piece.length, hashOf(piece));
+    return number < 0 ? undefined : ids[number];
+  };
   const size = 1 << Math.ceil(Math.log2(2 * merges.length + 2)), mask = size - 1;
   const table = new Int32Array(slotSize * size).fill(-1);
   /** Where in the table a pair stands, or would stand. */

@@ -6,6 +6,7 @@
  * overlapping pairs that join to the *same* text (runs of one character), where SentencePiece takes the leftmost pair and
  * a list must put one way of cutting first. Formula: `generate_merges` of transformers' convert_slow_tokenizer.py.
  */
+import { hashOf, hashOn, tableOf } from "./string_table.ts";
 
 /** Merges `[left, right]`, first joined first. `mergeable` says which ids are plain text pieces. */
 export function mergesFromScores(
@@ -13,18 +14,23 @@ export function mergesFromScores(
   options: { scores: ArrayLike<number>; mergeable: (id: number) => boolean },
 ): [string, string][] {
   const { scores, mergeable } = options;
-  const ids = new Map<string, number>();
-  for (let id = tokens.length - 1; id >= 0; id--) if (mergeable(id)) ids.set(tokens[id], id);
-  const merges: { left: number; right: number; score: number; id: number }[] = [];
-  for (const [piece, id] of ids) {
+  const firstIds = new Map<string, number>();
+  for (let id = tokens.length - 1; id >= 0; id--) if (mergeable(id)) firstIds.set(tokens[id], id);
+  const pieces = tableOf(firstIds.keys()), ids = Int32Array.from(firstIds.values());
+  const byScore = ids.slice().sort((a, b) => scores[b] - scores[a] || a - b);
+  const merges: [string, string][] = [];
+  for (const id of byScore) {
+    const piece = tokens[id], lefts: { left: number; right: number }[] = [];
     // Cut between characters only: a cut inside a surrogate pair is never a piece.
-    for (let cut = 1; cut < piece.length; cut++) {
-      const left = ids.get(piece.slice(0, cut));
-      if (left === undefined) continue;
-      const right = ids.get(piece.slice(cut));
-      if (right !== undefined) merges.push({ left, right, score: scores[id], id });
+    for (let cut = 1, hash = 0; cut < piece.length; cut++) {
+      hash = hashOn(hash, piece.charCodeAt(cut - 1));
+      const left = pieces.find(piece, 0, cut, hash);
+      if (left < 0) continue;
+      const right = pieces.find(piece, cut, piece.length, hashOf(piece, cut));
+      if (right >= 0) lefts.push({ left: ids[left], right: ids[right] });
     }
+    lefts.sort((a, b) => a.left - b.left);
+    for (const { left, right } of lefts) merges.push([tokens[left], tokens[right]]);
   }
-  merges.sort((a, b) => b.score - a.score || a.id - b.id || a.left - b.left || a.right - b.right);
-  return merges.map(({ left, right }) => [tokens[left], tokens[right]]);
+  return merges;
 }

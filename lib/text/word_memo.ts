@@ -2,15 +2,16 @@
  * Remembers the ids of words, since texts repeat theirs: finding a word again takes tens of nanoseconds, encoding it a
  * hundred times that.
  *
- * A text is read once, character by character: cut where it may be cut, each word looked up by its characters in a hash
- * table that lies in a few typed arrays. Nothing is allocated for a word that is known.
+ * A text is read once, character by character: cut where it may be cut, each word looked up by its characters. Nothing is
+ * allocated for a word that is known.
  */
+import { hashOn, makeStringTable } from "./string_table.ts";
 
 /** Appends the ids of a text. */
 export type AddIds = (text: string, ids: number[]) => void;
 
 /** Words longer than this are not worth remembering. When one of these is full, remembering starts anew. */
-const longest = 64, most = { words: 1 << 17, characters: 1 << 20, ids: 1 << 19 };
+const longest = 64, most = { strings: 1 << 17, characters: 1 << 20 }, mostIds = 1 << 19;
 
 /**
  * `encode` with a memory. `cutsBefore(text, at)` says whether a text may be cut before its character at `at`: whether the
@@ -20,55 +21,32 @@ export function rememberWords(
   encode: (word: string) => number[],
   cutsBefore: (text: string, at: number) => boolean,
 ): AddIds {
-  /** Hash -> 1 + number of a word, 0 for none; a word's characters and ids end where those of the next begin. */
-  const slots = new Int32Array(2 * most.words), mask = slots.length - 1, hashes = new Int32Array(most.words);
-  const characterStarts = new Int32Array(most.words + 1), characters = new Uint16Array(most.characters);
-  const idStarts = new Int32Array(most.words + 1), knownIds = new Int32Array(most.ids);
-  let count = 0;
-
-  const isWord = (word: number, text: string, start: number, end: number) => {
-    const first = characterStarts[word];
-    if (characterStarts[word + 1] - first !== end - start) return false;
-    for (let i = 0; i < end - start; i++) if (characters[first + i] !== text.charCodeAt(start + i)) return false;
-    return true;
-  };
-  const learn = (word: string, ids: number[], hash: number, slot: number) => {
-    const characterEnd = characterStarts[count] + word.length, idEnd = idStarts[count] + ids.length;
-    if (count === most.words || characterEnd > most.characters || idEnd > most.ids) {
-      count = 0;
-      slots.fill(0);
-      return;
-    }
-    for (let i = 0; i < word.length; i++) characters[characterStarts[count] + i] = word.charCodeAt(i);
-    knownIds.set(ids, idStarts[count]);
-    hashes[count] = hash;
-    slots[slot] = ++count;
-    characterStarts[count] = characterEnd;
-    idStarts[count] = idEnd;
-  };
+  const words = makeStringTable(most);
+  /** A word's ids end where those of the next begin. */
+  const idStarts = new Int32Array(most.strings + 1), knownIds = new Int32Array(mostIds);
   const addWord = (text: string, start: number, end: number, hash: number, ids: number[]) => {
-    let slot = (hash ^ hash >>> 15) & mask;
-    for (let found = slots[slot]; found !== 0; found = slots[slot]) {
-      if (hashes[found - 1] === hash && isWord(found - 1, text, start, end)) {
-        for (let i = idStarts[found - 1]; i < idStarts[found]; i++) ids.push(knownIds[i]);
-        return;
-      }
-      slot = (slot + 1) & mask;
+    const number = words.find(text, start, end, hash);
+    if (number >= 0) {
+      for (let i = idStarts[number]; i < idStarts[number + 1]; i++) ids.push(knownIds[i]);
+      return;
     }
     const word = text.slice(start, end), encoded = encode(word);
     for (const id of encoded) ids.push(id);
-    if (word.length <= longest) learn(word, encoded, hash, slot);
+    if (word.length > longest) return;
+    const first = idStarts[words.size];
+    if (first + encoded.length > mostIds || !words.add(word, hash)) return words.clear();
+    knownIds.set(encoded, first);
+    idStarts[words.size] = first + encoded.length;
   };
   return (text, ids) => {
     let start = 0, hash = 0;
     for (let at = 0; at < text.length; at++) {
-      const code = text.charCodeAt(at);
       if (at > start && cutsBefore(text, at)) {
         addWord(text, start, at, hash, ids);
         start = at;
         hash = 0;
       }
-      hash = Math.imul(hash ^ code, 0x01000193);
+      hash = hashOn(hash, text.charCodeAt(at));
     }
     if (start < text.length) addWord(text, start, text.length, hash, ids);
   };
