@@ -6,7 +6,7 @@
  * made on the way, that the ids of a word are remembered, since texts repeat their words, and that merging is done on ids.
  */
 import type { Tokenizer as Library } from "@huggingface/tokenizers";
-import { makeMerges, type Merge, mergePair, type Merges } from "./bpe_merges.ts";
+import { makeMerges, type Merge, mergeIds, mergePair, type Merges } from "./bpe_merges.ts";
 import { encodeBetween, makeMarks } from "./marks.ts";
 import { standIns } from "./token_bytes.ts";
 import { makeWordCutter, type WordCutter } from "./word_cutter.ts";
@@ -37,7 +37,7 @@ interface BpeModel {
  */
 export function bpeEncoder(
   json: Record<string, unknown>,
-  build: (json: Record<string, unknown>) => Library,
+  { build, mergeIds: knownIds }: { build: (json: Record<string, unknown>) => Library; mergeIds?: Int32Array },
 ): { library: Library; encode: Encode } | null {
   const { model, added_tokens } = json as BpeJson;
   if (model?.type !== "BPE" || !Array.isArray(model.merges)) return null;
@@ -46,11 +46,15 @@ export function bpeEncoder(
   const unknown = model.unk_token ?? undefined, unknownId = library.model!.unk_token_id;
   if (unknown !== undefined && (unknownId === undefined || unknownId !== library.token_to_id(unknown))) return null;
   if (!idsStandForPieces(library)) return null;
-  const merges = makeMerges(model.merges, library.model!.tokens_to_ids);
+  const ids = knownIds ?? mergeIds(model.merges, library.model!.tokens_to_ids);
   const marks = makeMarks(library, added_tokens ?? []);
   const cutter = makeWordCutter(library.pre_tokenizer), { bytes } = cutter;
-  if (merges === null || marks === null || (bytes && model.byte_fallback)) return null;
-  const addWords = wordsOf(cutter, wordEncoder(library, { ...model, joined: merges, bytes, unknownId }), model);
+  if (ids === null || marks === null || (bytes && model.byte_fallback)) return null;
+  const addWords = wordsOf(
+    cutter,
+    wordEncoder(library, { ...model, joined: makeMerges(ids), bytes, unknownId }),
+    model,
+  );
   const fused = model.fuse_unk ? unknownId : undefined;
   const encodeText = (text: string, section: number, ids: number[]) => {
     const first = ids.length;

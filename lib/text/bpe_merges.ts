@@ -17,46 +17,55 @@ export interface Merges {
   join(symbols: number[]): void;
 }
 
+export function mergePair(merge: Merge): [string, string] {
+  return typeof merge === "string" ? merge.split(" ", 2) as [string, string] : merge;
+}
+
+/**
+ * Merges as ids, three each: left, right, and what they make. `pieces`: the vocabulary with its ids. Null when a merge has a
+ * part, or makes a piece, that is not in it, so that ids cannot stand for pieces.
+ */
+export function mergeIds(merges: Merge[], pieces: Map<string, number>): Int32Array | null {
+  const table = tableOf(pieces.keys()), idsOfPieces = Int32Array.from(pieces.values());
+  const idOf = (piece: string) => {
+    const number = table.find(piece, 0, piece.length, hashOf(piece));
+    return number < 0 ? -1 : idsOfPieces[number];
+  };
+  const ids = new Int32Array(3 * merges.length);
+  for (let rank = 0; rank < merges.length; rank++) {
+    const [left, right] = mergePair(merges[rank]);
+    const found = [idOf(left), idOf(right), idOf(left + right)];
+    if (found.includes(-1)) return null;
+    ids.set(found, 3 * rank);
+  }
+  return ids;
+}
+
 /** Four integers a slot: left and right id, rank, id of what they make. */
 const slotSize = 4;
 
-/**
- * `pieces`: the vocabulary with its ids. Null when a merge has a part, or makes a piece, that is not in it, so that ids
- * cannot stand for pieces.
- */
-export function makeMerges(merges: Merge[], pieces: Map<string, number>): Merges | null {
-  const known = tableOf(pieces.keys()), ids = Int32Array.from(pieces.values());
-  const idOf = (piece: string) => {
-    const number = known.find(piece, 0, piece.length, hashOf(piece));
-    return number < 0 ? undefined : ids[number];
-  };
-  const size = 1 << Math.ceil(Math.log2(2 * merges.length + 2)), mask = size - 1;
+/** `ids`: as mergeIds gives them, the first joined first. */
+export function makeMerges(ids: Int32Array): Merges {
+  const size = 1 << Math.ceil(Math.log2(2 * ids.length / 3 + 2)), mask = size - 1;
   const table = new Int32Array(slotSize * size).fill(-1);
   /** Where in the table a pair stands, or would stand. */
   const slotOf = (left: number, right: number): number => {
-    let slot = Math.imul(Math.imul(left, 0x9e3779b1) ^ right, 0x85ebca6b) >>> 11 & mask;
+    let slot = (Math.imul(Math.imul(left, 0x9e3779b1) ^ right, 0x85ebca6b) >>> 9) & mask;
     while (table[slotSize * slot] !== -1) {
       if (table[slotSize * slot] === left && table[slotSize * slot + 1] === right) break;
       slot = (slot + 1) & mask;
     }
     return slotSize * slot;
   };
-  for (let rank = 0; rank < merges.length; rank++) {
-    const [first, second] = mergePair(merges[rank]);
-    const left = idOf(first), right = idOf(second), made = idOf(first + second);
-    if (left === undefined || right === undefined || made === undefined) return null;
-    const at = slotOf(left, right);
+  for (let i = 0; i < ids.length; i += 3) {
+    const at = slotOf(ids[i], ids[i + 1]);
     // Of a pair that is listed twice the last rank counts, as in the libraries that read the file.
-    table[at] = left;
-    table[at + 1] = right;
-    table[at + 2] = rank;
-    table[at + 3] = made;
+    table[at] = ids[i];
+    table[at + 1] = ids[i + 1];
+    table[at + 2] = i / 3;
+    table[at + 3] = ids[i + 2];
   }
   return { join: (symbols) => symbols.length < 2 ? undefined : joinAll(symbols, table, slotOf) };
-}
-
-export function mergePair(merge: Merge): [string, string] {
-  return typeof merge === "string" ? merge.split(" ", 2) as [string, string] : merge;
 }
 
 /** Pairs wait in a heap as rank * positions + position of the left symbol: no string is longer, no list has 2^24 merges. */

@@ -8,17 +8,17 @@
  */
 import { hashOf, hashOn, tableOf } from "./string_table.ts";
 
-/** Merges `[left, right]`, first joined first. `mergeable` says which ids are plain text pieces. */
+/** Ids of merges, first joined first: left, right, and what they make. `mergeable` says which are plain text pieces. */
 export function mergesFromScores(
   tokens: string[],
   options: { scores: ArrayLike<number>; mergeable: (id: number) => boolean },
-): [string, string][] {
+): Int32Array {
   const { scores, mergeable } = options;
   const firstIds = new Map<string, number>();
   for (let id = tokens.length - 1; id >= 0; id--) if (mergeable(id)) firstIds.set(tokens[id], id);
   const pieces = tableOf(firstIds.keys()), ids = Int32Array.from(firstIds.values());
   const byScore = ids.slice().sort((a, b) => scores[b] - scores[a] || a - b);
-  const merges: [string, string][] = [];
+  const merges: number[] = [];
   for (const id of byScore) {
     const piece = tokens[id], lefts: { left: number; right: number }[] = [];
     // Cut between characters only: a cut inside a surrogate pair is never a piece.
@@ -30,7 +30,7 @@ export function mergesFromScores(
       if (right >= 0) lefts.push({ left: ids[left], right: ids[right] });
     }
     lefts.sort((a, b) => a.left - b.left);
-    for (const { left, right } of lefts) merges.push([tokens[left], tokens[right]]);
+    for (const { left, right } of lefts) merges.push(left, right, id);
   }
-  return merges;
+  return Int32Array.from(merges);
 }

@@ -23,9 +23,11 @@ export function hashOf(text: string, start = 0): number {
 }
 
 export function makeStringTable(most: { strings: number; characters: number }): StringTable {
-  /** 1 + number of the string, 0 for none; its characters end where those of the next begin. */
-  const bits = Math.ceil(Math.log2(2 * most.strings + 2)), slots = new Int32Array(1 << bits), mask = slots.length - 1;
-  const hashes = new Int32Array(most.strings), starts = new Int32Array(most.strings + 1);
+  const bits = Math.ceil(Math.log2(2 * most.strings + 2)), mask = (1 << bits) - 1;
+  /** Two integers a slot: 1 + number of the string, 0 for none, and its hash. */
+  const slots = new Int32Array(2 << bits);
+  /** A string's characters end where those of the next begin. */
+  const starts = new Int32Array(most.strings + 1);
   const characters = new Uint16Array(most.characters);
   let count = 0;
   /** The upper bits of a product, in which all bits of the hash have a part (Knuth, TAOCP 3, 6.4). */
@@ -41,9 +43,10 @@ export function makeStringTable(most: { strings: number; characters: number }): 
       return count;
     },
     find(text, start, end, hash) {
-      for (let slot = slotOf(hash); slots[slot] !== 0; slot = (slot + 1) & mask) {
-        const number = slots[slot] - 1;
-        if (hashes[number] === hash && isAt(number, text, start, end)) return number;
+      for (let slot = slotOf(hash); slots[2 * slot] !== 0; slot = (slot + 1) & mask) {
+        if (slots[2 * slot + 1] !== hash) continue;
+        const number = slots[2 * slot] - 1;
+        if (isAt(number, text, start, end)) return number;
       }
       return -1;
     },
@@ -51,10 +54,10 @@ export function makeStringTable(most: { strings: number; characters: number }): 
       const first = starts[count];
       if (count === most.strings || first + text.length > most.characters) return false;
       let slot = slotOf(hash);
-      while (slots[slot] !== 0) slot = (slot + 1) & mask;
+      while (slots[2 * slot] !== 0) slot = (slot + 1) & mask;
       for (let i = 0; i < text.length; i++) characters[first + i] = text.charCodeAt(i);
-      hashes[count] = hash;
-      slots[slot] = ++count;
+      slots[2 * slot] = ++count;
+      slots[2 * slot + 1] = hash;
       starts[count] = first + text.length;
       return true;
     },

@@ -85,8 +85,8 @@ export function tokenizerFromJson(files: {
  * Errors: UserError when there is none or it is of an unknown kind.
  */
 export function tokenizerFromGguf(metadata: Map<string, unknown>, source: string): Tokenizer {
-  const { json, tokens, ...facts } = rebuildTokenizer(metadata, source);
-  return wrap(construct(json, source), { ...facts, tokens, decoder: json.decoder });
+  const { json, tokens, mergeIds, ...facts } = rebuildTokenizer(metadata, source);
+  return wrap(construct(json, source, mergeIds), { ...facts, tokens, decoder: json.decoder });
 }
 
 interface Facts {
@@ -138,12 +138,12 @@ function piecesOf(library: Library): string[] {
   return pieces;
 }
 
-function construct(json: Record<string, unknown>, source: string): Engine {
+function construct(json: Record<string, unknown>, source: string, mergeIds?: Int32Array): Engine {
   // The library insists on all five keys being there; files may leave out those that are null.
   const absent = { normalizer: null, pre_tokenizer: null, post_processor: null, decoder: null, added_tokens: [] };
   const build = (json: Record<string, unknown>) => new Library({ ...absent, ...json }, {});
   try {
-    const own = bpeEncoder(json, build);
+    const own = bpeEncoder(json, { build, mergeIds });
     if (own !== null) return own;
     const library = build(json);
     return { library, encode: (text) => library.encode(text, { add_special_tokens: false }).ids };
