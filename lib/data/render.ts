@@ -61,7 +61,7 @@ export function renderRow(row: Row, options: RenderOptions): Rendering {
   if (!targets.includes(1)) {
     return { ...rendering, notes: [...notes, note("no token that counts in the loss", "dropped")] };
   }
-  return { ...rendering, example: { tokens: Int32Array.from(ids.slice(0, length)), targets } };
+  return { ...rendering, example: { tokens: new Int32Array(ids.slice(0, length)), targets } };
 }
 
 interface Ids {

@@ -6,8 +6,7 @@
  * map of strings takes ten times as long and as much. Words are arrays of symbols: an id, or any negative number for what
  * is not in the vocabulary and therefore joins nothing.
  */
-
-import { hashOf, tableOf } from "./string_table.ts";
+import { hashOf, tableOf, unitReader } from "./string_table.ts";
 
 /** As a tokenizer.json lists it: "a b" in older files, two pieces in newer ones. */
 export type Merge = string | [string, string];
@@ -27,8 +26,9 @@ export function mergePair(merge: Merge): [string, string] {
  */
 export function mergeIds(merges: Merge[], pieces: Map<string, number>): Int32Array | null {
   const table = tableOf(pieces.keys()), idsOfPieces = Int32Array.from(pieces.values());
+  const unitsOf = unitReader();
   const idOf = (piece: string) => {
-    const number = table.find(piece, 0, piece.length, hashOf(piece));
+    const codes = unitsOf(piece), number = table.find(codes, 0, piece.length, hashOf(codes, 0, piece.length));
     return number < 0 ? -1 : idsOfPieces[number];
   };
   const ids = new Int32Array(3 * merges.length);

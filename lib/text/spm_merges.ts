@@ -6,7 +6,7 @@
  * overlapping pairs that join to the *same* text (runs of one character), where SentencePiece takes the leftmost pair and
  * a list must put one way of cutting first. Formula: `generate_merges` of transformers' convert_slow_tokenizer.py.
  */
-import { hashOf, hashOn, tableOf } from "./string_table.ts";
+import { hashOf, hashOn, tableOf, unitReader } from "./string_table.ts";
 
 /** Ids of merges, first joined first: left, right, and what they make. `mergeable` says which are plain text pieces. */
 export function mergesFromScores(
@@ -17,16 +17,17 @@ export function mergesFromScores(
   const firstIds = new Map<string, number>();
   for (let id = tokens.length - 1; id >= 0; id--) if (mergeable(id)) firstIds.set(tokens[id], id);
   const pieces = tableOf(firstIds.keys()), ids = Int32Array.from(firstIds.values());
+  const unitsOf = unitReader();
   const byScore = ids.slice().sort((a, b) => scores[b] - scores[a] || a - b);
   const merges: number[] = [];
   for (const id of byScore) {
-    const piece = tokens[id], lefts: { left: number; right: number }[] = [];
+    const { length } = tokens[id], piece = unitsOf(tokens[id]), lefts: { left: number; right: number }[] = [];
     // Cut between characters only: a cut inside a surrogate pair is never a piece.
-    for (let cut = 1, hash = 0; cut < piece.length; cut++) {
-      hash = hashOn(hash, piece.charCodeAt(cut - 1));
+    for (let cut = 1, hash = 0; cut < length; cut++) {
+      hash = hashOn(hash, piece[cut - 1]);
       const left = pieces.find(piece, 0, cut, hash);
       if (left < 0) continue;
-      const right = pieces.find(piece, cut, piece.length, hashOf(piece, cut));
+      const right = pieces.find(piece, cut, length, hashOf(piece, cut, length));
       if (right >= 0) lefts.push({ left: ids[left], right: ids[right] });
     }
     lefts.sort((a, b) => a.left - b.left);

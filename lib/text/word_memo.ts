@@ -5,50 +5,49 @@
  * A text is read once, character by character: cut where it may be cut, each word looked up by its characters. Nothing is
  * allocated for a word that is known.
  */
-import { hashOn, makeStringTable } from "./string_table.ts";
+import { hashOn, makeStringTable, unitReader } from "./string_table.ts";
 
 /** Appends the ids of a text. */
 export type AddIds = (text: string, ids: number[]) => void;
+
+export type CutsBefore = (units: Uint16Array, at: number) => boolean;
 
 /** Words longer than this are not worth remembering. When one of these is full, remembering starts anew. */
 const longest = 64, most = { strings: 1 << 17, characters: 1 << 20 }, mostIds = 1 << 19;
 
 /**
- * `encode` with a memory. `cutsBefore(text, at)` says whether a text may be cut before its character at `at`: whether the
- * ids of the parts in a row are those of the whole.
+ * `encode` with a memory. `cutsBefore(units, at)` says whether a text may be cut before its UTF-16 unit at `at` > 0, a 0
+ * standing behind its last: whether the ids of the parts in a row are those of the whole.
  */
 export function rememberWords(
   encode: (word: string) => number[],
-  cutsBefore: (text: string, at: number) => boolean,
+  cutsBefore: CutsBefore,
 ): AddIds {
-  const words = makeStringTable(most);
+  const unitsOf = unitReader(), words = makeStringTable(most);
   /** A word's ids end where those of the next begin. */
   const idStarts = new Int32Array(most.strings + 1), knownIds = new Int32Array(mostIds);
-  const addWord = (text: string, start: number, end: number, hash: number, ids: number[]) => {
-    const number = words.find(text, start, end, hash);
-    if (number >= 0) {
-      for (let i = idStarts[number]; i < idStarts[number + 1]; i++) ids.push(knownIds[i]);
-      return;
-    }
-    const word = text.slice(start, end), encoded = encode(word);
-    for (const id of encoded) ids.push(id);
-    if (word.length > longest) return;
+  const learn = (encoded: number[], codes: Uint16Array, [start, end, hash]: [number, number, number]) => {
     const first = idStarts[words.size];
-    if (first + encoded.length > mostIds || !words.add(word, hash)) return words.clear();
+    if (first + encoded.length > mostIds || !words.add(codes, start, end, hash)) return words.clear();
     knownIds.set(encoded, first);
     idStarts[words.size] = first + encoded.length;
   };
   return (text, ids) => {
+    const codes = unitsOf(text), { length } = text;
     let start = 0, hash = 0;
-    for (let at = 0; at < text.length; at++) {
-      if (at > start && cutsBefore(text, at)) {
-        addWord(text, start, at, hash, ids);
-        start = at;
-        hash = 0;
+    for (let at = 0; at < length;) {
+      hash = hashOn(hash, codes[at++]);
+      if (at < length && !cutsBefore(codes, at)) continue;
+      const number = words.find(codes, start, at, hash);
+      if (number >= 0) { for (let i = idStarts[number]; i < idStarts[number + 1]; i++) ids.push(knownIds[i]); }
+      else {
+        const encoded = encode(text.slice(start, at));
+        for (const id of encoded) ids.push(id);
+        if (at - start <= longest) learn(encoded, codes, [start, at, hash]);
       }
-      hash = hashOn(hash, text.charCodeAt(at));
+      start = at;
+      hash = 0;
     }
-    if (start < text.length) addWord(text, start, text.length, hash, ids);
   };
 }
 
@@ -58,11 +57,11 @@ export function rememberWords(
  * behind it. Null when `wordsOf`, which cuts a text by the rule, does not: that is tried out on pairs of all kinds of
  * characters, not read from the rule.
  */
-export function spacesOf(wordsOf: (text: string) => string[]): ((text: string, at: number) => boolean) | null {
-  const sides = [...beginnings, ...beginnings.map((text) => ` ${text}`)];
+export function spacesOf(wordsOf: (text: string) => string[]): CutsBefore | null {
+  const unitsOf = unitReader(), sides = [...beginnings, ...beginnings.map((text) => ` ${text}`)];
   const same = ends.every((end) =>
     sides.every((side) =>
-      !isCut(end + side, end.length) ||
+      !isCut(unitsOf(end + side), end.length) ||
       wordsOf(end + side).join("\0") === [...wordsOf(end), ...wordsOf(side)].join("\0")
     )
   );
@@ -73,11 +72,10 @@ export function spacesOf(wordsOf: (text: string) => string[]): ((text: string, a
 const ends = "a Z 7 ٣ . ' _ < é 中 한 ا कि \u0301 \u200b 😀 it's 42".split(" ").concat("a\n.", "a\n", "7\n", ".\n");
 const beginnings = "a Z 7 ٣ 's 'RE _ <| é 中 한 ا \u0301 \u200b 😀 New . , ! ...".split(" ").concat(".\n", ".'");
 
-function isCut(text: string, at: number): boolean {
-  const code = text.charCodeAt(at);
-  if (code === 0x20) return isVisible(text.charCodeAt(at - 1)) && isVisible(text.charCodeAt(at + 1));
-  const before = text.charCodeAt(at - 1);
-  if (before === 0x0a) return isLetterOrDigit(code) && isVisible(text.charCodeAt(at - 2));
+function isCut(units: Uint16Array, at: number): boolean {
+  const code = units[at], before = units[at - 1];
+  if (code === 0x20) return isVisible(before) && isVisible(units[at + 1]);
+  if (before === 0x0a) return isLetterOrDigit(code) && at > 1 && isVisible(units[at - 2]);
   return isPunctuation(code) && isLetterOrDigit(before);
 }
 
@@ -103,8 +101,8 @@ function isVisible(code: number): boolean {
  * SentencePiece vocabularies have no rule for words: the whole text is one, with "▁" for spaces. It falls into words all
  * the same before each "▁" that no merge joins to the character before it. `merges`: left and right pieces.
  */
-export function spacesUnjoined(merges: Iterable<readonly [string, string]>): (text: string, at: number) => boolean {
+export function spacesUnjoined(merges: Iterable<readonly [string, string]>): CutsBefore {
   const joining = new Set<number>();
   for (const [left, right] of merges) if (right.startsWith("▁")) joining.add(left.charCodeAt(left.length - 1));
-  return (text, at) => text.charCodeAt(at) === 0x2581 && !joining.has(text.charCodeAt(at - 1));
+  return (units, at) => units[at] === 0x2581 && !joining.has(units[at - 1]);
 }
