@@ -33,7 +33,8 @@ interface BpeModel {
 
 /**
  * The encoder of a tokenizer.json, and the library's object for everything else, which `build` makes: without the merges,
- * whose table takes the library seconds. `mergeIds`: the merges as ids, where they are known already. Null where something in the file is not understood here; then the library encodes.
+ * whose table takes the library seconds. `mergeIds`: the merges as ids, where they are known already. Null where something
+ * in the file is not understood here; then the library encodes.
  */
 export function bpeEncoder(
   json: Record<string, unknown>,
@@ -60,8 +61,11 @@ export function bpeEncoder(
     const first = ids.length;
     addWords(text, section, ids);
     if (fused !== undefined && ids.includes(fused, first)) {
-      const fusing = ids.splice(first);
-      ids.push(...fusing.filter((id, i) => id !== fused || fusing[i - 1] !== fused));
+      let kept = first;
+      for (let i = first; i < ids.length; i++) {
+        if (ids[i] !== fused || i === first || ids[i - 1] !== fused) ids[kept++] = ids[i];
+      }
+      ids.length = kept;
     }
   };
   return { library, encode: (text) => encodeBetween(marks, text, encodeText) };

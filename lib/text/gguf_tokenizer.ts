@@ -155,7 +155,8 @@ function sentencePieceParts(
     (_, i) => [tokens[mergeIds[3 * i]], tokens[mergeIds[3 * i + 1]]],
   );
   return {
-    mergeIds,
+    // Of equal pieces the vocabulary has the first, the merges those that may merge.
+    mergeIds: new Set(tokens).size === tokens.length ? mergeIds : undefined,
     json: {
       normalizer: normalizers([
         prefix && { type: "Prepend", prepend: "▁" },
