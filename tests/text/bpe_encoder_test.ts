@@ -93,6 +93,24 @@ const split = (Regex: string, keys: Json = {}) => ({
   ...keys,
 });
 
+const expressions = (...list: string[]) => ({
+  type: "Sequence",
+  pretokenizers: [...list.map((one) => split(one)), { type: "ByteLevel", add_prefix_space: false, use_regex: false }],
+});
+/** Of the tokenizer.json of deepseek-ai/DeepSeek-V3, and of openai/gpt-oss-20b. */
+const deepSeek = [
+  String.raw`\p{N}{1,3}`,
+  "[一-龥\u3040-ゟ゠-ヿ]+",
+  String
+    .raw`[!-/:-@\[-\x60{-~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`,
+];
+const endings = String.raw`(?i:'s|'t|'re|'ve|'m|'ll|'d)?`;
+const o200k = [
+  String.raw`[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+${endings}`,
+  String.raw`[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*${endings}`,
+  String.raw`\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+`,
+].join("|");
+
 const odd: Record<string, Json> = {
   "SentencePiece": spm(),
   "SentencePiece without a space before the text": spm({ add_space_prefix: false }),
@@ -106,6 +124,8 @@ const odd: Record<string, Json> = {
     ...added(mark("Å", { special: false }), mark("<a> ", { normalized: true, lstrip: true })),
     normalizer: { type: "Sequence", normalizers: [{ type: "NFD" }, { type: "Lowercase" }] },
   },
+  "DeepSeek's expressions": tinyTokenizerJson({ pre_tokenizer: expressions(...deepSeek) }),
+  "o200k's expression": tinyTokenizerJson({ pre_tokenizer: expressions(o200k) }),
   "a space before the text": tinyTokenizerJson({ pre_tokenizer: { type: "ByteLevel", add_prefix_space: true } }),
   "an expression that also matches nothing": tinyTokenizerJson({ pre_tokenizer: split("[a-m]*") }),
   "an expression of what is left out": tinyTokenizerJson({ pre_tokenizer: split(" +", { behavior: "Removed" }) }),
