@@ -190,6 +190,7 @@ function tokenIndexAt(
   whole: Whole,
   from = textStart,
 ): { index: number; boundary: Boundary | null } {
+  if (from.at > at) return tokenIndexAt(at, whole);
   const { text, ids, tokenizer } = whole;
   const between = tokenizer.encode(text.slice(from.at, at), { addSpecial: from.at === 0 });
   let same = 0;
