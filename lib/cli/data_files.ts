@@ -10,7 +10,7 @@ import type { CleaningNote } from "../data/rows.ts";
 import { fileError } from "../files/file_error.ts";
 import { openFile } from "../files/file_source.ts";
 import { type ByteSource, bytesSource } from "../formats/byte_source.ts";
-import { parseDatasetName } from "../hub/repo_name.ts";
+import { isPathHere, parseDatasetName } from "../hub/repo_name.ts";
 import { kindOfPath } from "../model/model_files.ts";
 import { fetchDataset } from "./pull.ts";
 import { samples } from "./samples.ts";
@@ -54,12 +54,9 @@ async function findDataFiles(names: string[], notes: CleaningNote[]): Promise<Da
   return { name: names.join(", "), open };
 }
 
-/** A name of the hub's that is nothing here: "org/name", and no path in a folder that is here, nor a data file's name. */
+/** A name of the hub's: "org/name", where that is neither a path here nor a data file's name. */
 function isOnHub(name: string): boolean {
-  if (Object.hasOwn(samples, name) || kindOfPath(name) !== "nothing") return false;
-  if (ending([...dataEndings, ...textEndings]).test(name) || kindOfPath(name.split(/[/\\]/)[0]) === "folder") {
-    return false;
-  }
+  if (isPathHere(name) || ending([...dataEndings, ...textEndings]).test(name)) return false;
   return parseDatasetName(name) !== undefined;
 }
 

@@ -12,9 +12,13 @@ export interface Alternative {
   /** Seconds of a step, and as a share of the plan's: below 1 is faster. Where times are known. */
   seconds?: number;
   ratio?: number;
+  /** What it is for, where no time says so. */
+  why?: string;
 }
 
 const GiB = 2 ** 30;
+/** More memory lets a pass hold more rows and more layers keep their values. */
+const unmeasured = "should be faster; by how much is unknown, since nothing was measured";
 /** Faster by less is not worth a line. */
 const worthwhile = 0.97;
 const lengths = [4096, 2048, 1024, 512, 256, 128];
@@ -66,10 +70,11 @@ export async function alternatives(
   } else {
     const unlimited = await withChanges({ max_memory: most });
     if (unlimited && unlimited.bytes > plan.bytes && (unlimited.ratio ?? 0) < worthwhile) {
-      found.push(await withChanges({ max_memory: roundedUp(unlimited.bytes) }));
+      const larger = await withChanges({ max_memory: roundedUp(unlimited.bytes) });
+      found.push(larger?.ratio === undefined ? larger && { ...larger, why: unmeasured } : larger);
     }
     const smaller = await least();
-    if (smaller && smaller.bytes < 0.9 * plan.bytes) found.push(smaller);
+    if (smaller && smaller.bytes < 0.9 * plan.bytes) found.push({ ...smaller, why: "the least that it runs in" });
   }
   return found.filter((each) => each !== undefined);
 

@@ -94,7 +94,7 @@ function showDisk({ cache, checkpoints, adapter, exports, free }: DiskPlan): str
   return lines;
 }
 
-function showAlternative({ settings, bytes, seconds: time, ratio }: Alternative): string {
+function showAlternative({ settings, bytes, seconds: time, ratio, why }: Alternative): string {
   const flags = Object.entries(settings).map(([name, value]) => `${name} ${value}`).join(", ");
   const change = ratio === undefined
     ? time === undefined ? "" : `, ${seconds(time)} a step`
@@ -103,7 +103,7 @@ function showAlternative({ settings, bytes, seconds: time, ratio }: Alternative)
     : ratio < 1
     ? `, ${percent(1 / ratio - 1)} faster`
     : `, ${percent(ratio - 1)} slower`;
-  return `${flags}: ${gib(bytes)}${change}`;
+  return `${flags}: ${gib(bytes)}${change}${why === undefined ? "" : `, ${why}`}`;
 }
 
 const percent = (share: number) => `${Math.round(100 * share)} %`;

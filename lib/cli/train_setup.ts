@@ -9,7 +9,7 @@ import type { ModelConfig } from "../model/config.ts";
 import { type MemoryPlan, memoryPlan } from "../model/plan.ts";
 import { gpuMemoryPlan } from "../model/plan_gpu.ts";
 import type { ModelSource } from "../model/source.ts";
-import { nf4WeightBytes } from "../model/weights.ts";
+import { nf4WeightBytes, unquantisedWeights } from "../model/weights.ts";
 import type { Learner } from "../train/learner.ts";
 import { defaultAdamw } from "../train/optimizer.ts";
 import type { TrainSettings as LoopSettings } from "../train/settings.ts";
@@ -176,7 +176,8 @@ export async function planRun(
       const most = (what: "tokens" | "longest") => Math.max(...found.map((pass) => pass[what]));
       return { tokens: most("tokens"), longest: most("longest") };
     };
-    return gpuMemoryPlan({ ...wanted, passTokens: largest, lora: loraSettings(settings), f16, maxBinding, budget });
+    const about = { lora: loraSettings(settings), unquantised: unquantisedWeights(source), f16, maxBinding };
+    return gpuMemoryPlan({ ...wanted, ...about, passTokens: largest, budget });
   }
   const rankSum = settings.r * settings.target_modules.length;
   let failure: unknown;

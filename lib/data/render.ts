@@ -61,7 +61,7 @@ export function renderRow(row: Row, options: RenderOptions): Rendering {
   if (!targets.includes(1)) {
     return { ...rendering, notes: [...notes, note("no token that counts in the loss", "dropped")] };
   }
-  return { ...rendering, example: { tokens: Int32Array.from(ids.slice(0, length)), targets } };
+  return { ...rendering, example: { tokens: new Int32Array(ids.slice(0, length)), targets } };
 }
 
 interface Ids {
@@ -96,8 +96,8 @@ function renderAlpaca(row: AlpacaRow, options: RenderOptions): Ids {
   const text = prompt + row.output;
   const ids = tokenizer.encode(text, { addSpecial: true });
   if (ids[ids.length - 1] !== eos) ids.push(eos);
-  const start = tokenIndexAt(prompt.length, { text, ids, tokenizer });
-  return { ids, answers: [[start, ids.length]], warnings: [] };
+  const { index } = tokenIndexAt(prompt.length, { text, ids, tokenizer });
+  return { ids, answers: [[index, ids.length]], warnings: [] };
 }
 
 function eosOf(tokenizer: Tokenizer): number {
@@ -123,7 +123,12 @@ function renderConversation(row: ChatRow, options: RenderOptions): Ids {
     source: row.place,
   });
   const ids = tokenizer.encode(text, { addSpecial: true });
-  const answers = spans.map((span) => answerTokens(span, { text, ids, tokenizer }));
+  let from = textStart;
+  const answers = spans.map((span) => {
+    const { tokens, boundary } = answerTokens(span, { text, ids, tokenizer }, from);
+    from = boundary ?? from;
+    return tokens;
+  });
   if (!answers.every(([, end]) => tokenizer.eosIds.includes(ids[end - 1]))) {
     warnings.push("the chat template ends an answer without an end-of-turn token, so stopping is not learnt");
   }
@@ -140,11 +145,16 @@ function calledTools({ messages }: ChatRow): string[] {
 }
 
 /** Tokens of an answer, with the end-of-turn token that follows it, if only whitespace stands between. */
-function answerTokens(span: ChatSpan, options: Whole): [number, number] {
+function answerTokens(
+  span: ChatSpan,
+  options: Whole,
+  from: Boundary,
+): { tokens: [number, number]; boundary: Boundary | null } {
   const { ids, tokenizer } = options;
-  const start = tokenIndexAt(span.start, options);
-  let end = Math.max(start, tokenIndexAt(span.end, options));
-  if (tokenizer.eosIds.includes(ids[end - 1])) return [start, end];
+  const { index: start, boundary: before } = tokenIndexAt(span.start, options, from);
+  const { index, boundary } = tokenIndexAt(span.end, options, before ?? from);
+  let end = Math.max(start, index);
+  if (tokenizer.eosIds.includes(ids[end - 1])) return { tokens: [start, end], boundary };
   for (let i = end; i < ids.length; i++) {
     if (tokenizer.eosIds.includes(ids[i])) {
       end = i + 1;
@@ -152,7 +162,7 @@ function answerTokens(span: ChatSpan, options: Whole): [number, number] {
     }
     if (tokenizer.decode([ids[i]]).trim() !== "") break;
   }
-  return [start, end];
+  return { tokens: [start, end], boundary };
 }
 
 interface Whole {
@@ -162,16 +172,33 @@ interface Whole {
   tokenizer: Tokenizer;
 }
 
+/** An offset in the text at which one token ends and the next begins. */
+interface Boundary {
+  at: number;
+  index: number;
+}
+
+const textStart: Boundary = { at: 0, index: 0 };
+
 /**
- * Index of the first token that holds a character at or after offset `at` of the text. Usually the tokens of the text
- * before `at` are the beginning of all tokens; where merging crosses the offset, decoding finds the token across it.
+ * Index of the first token that holds a character at or after offset `at` of the text, and whether that is a boundary.
+ * Usually the tokens of what lies between `from` and `at` are those that follow `from`; where merging crosses one of the
+ * two, decoding finds the token across `at`.
  */
-function tokenIndexAt(at: number, { text, ids, tokenizer }: Whole): number {
-  const before = tokenizer.encode(text.slice(0, at), { addSpecial: true });
+function tokenIndexAt(
+  at: number,
+  whole: Whole,
+  from = textStart,
+): { index: number; boundary: Boundary | null } {
+  if (from.at > at) return tokenIndexAt(at, whole);
+  const { text, ids, tokenizer } = whole;
+  const between = tokenizer.encode(text.slice(from.at, at), { addSpecial: from.at === 0 });
   let same = 0;
-  while (same < before.length && before[same] === ids[same]) same++;
-  if (same === before.length) return same;
+  while (same < between.length && between[same] === ids[from.index + same]) same++;
+  let index = from.index + same;
+  if (same === between.length) return { index, boundary: { at, index } };
+  if (from.at > 0) return tokenIndexAt(at, whole);
   const bos = tokenizer.addBos && tokenizer.encode(text)[0] !== ids[0] ? 1 : 0;
-  while (same < ids.length && tokenizer.decode(ids.slice(bos, same + 1)).length <= at) same++;
-  return same;
+  while (index < ids.length && tokenizer.decode(ids.slice(bos, index + 1)).length <= at) index++;
+  return { index, boundary: null };
 }

@@ -55,7 +55,9 @@ function pick<T extends { name: string }>(
   const names = all.map(({ name }) => name), more = names.length - 20;
   const list = names.slice(0, 20).join(", ") + (more > 0 ? ` and ${more} more` : "");
   throw named === undefined
-    ? new UserError(`${repo} has ${all.length} ${what}s, and none was chosen`, { hint: `Choose one of: ${list}` })
+    ? new UserError(`${repo} has ${all.length} ${what}s, and none was chosen`, {
+      hint: `Choose one of: ${list}; as ${repo}:${names[0]}${what === "split" ? "" : "/"}`,
+    })
     : new UserError(`${repo} has no ${what} ${named}`, { hint: `There are: ${list}` });
 }
 

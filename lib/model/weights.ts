@@ -62,6 +62,14 @@ function isQuantised(source: Pick<ModelSource, "fourBit">, { role, name }: Model
   return role === "linear" && source.fourBit(name) === "quantise";
 }
 
+/** Names of the projections' weights that a 4-bit checkpoint leaves in 16 bits. From headers alone. */
+export function unquantisedWeights(source: Pick<ModelSource, "tensors" | "fourBit">): Set<string> {
+  const { tensors } = source;
+  return new Set(
+    tensors.filter((tensor) => tensor.role === "linear" && !isFourBit(source, tensor)).map(({ name }) => name),
+  );
+}
+
 /** Bytes that the weights take, once loaded in NF4 with double quantisation. From headers alone. */
 export function nf4WeightBytes(source: Pick<ModelSource, "tensors" | "precision" | "fourBit">): number {
   return source.tensors.reduce((sum, tensor) => {

@@ -16,6 +16,8 @@ export const tokenType = { normal: 1, unknown: 2, control: 3, userDefined: 4, un
 export interface RebuiltTokenizer {
   /** Content of a tokenizer.json, as @huggingface/tokenizers takes it. */
   json: Record<string, unknown>;
+  /** The merges of `json` as ids (bpe_merges.ts), where they are known. */
+  mergeIds?: Int32Array;
   /** Piece of every id, as the file stores it. */
   tokens: string[];
   /** Ids whose text is not text but a mark: control and unknown tokens. */
@@ -83,6 +85,7 @@ export function rebuildTokenizer(metadata: Map<string, unknown>, source: string)
   const bosId = idAt(metadata, "tokenizer.ggml.bos_token_id", tokens.length, source);
   return {
     json: { version: "1.0", added_tokens: added, post_processor: null, ...parts.json },
+    mergeIds: parts.mergeIds,
     tokens,
     specialIds,
     bosId,
@@ -94,8 +97,7 @@ export function rebuildTokenizer(metadata: Map<string, unknown>, source: string)
 
 const damagedHint = "The file is damaged or not a model; fetch it again.";
 
-interface Parts {
-  json: Record<string, unknown>;
+interface Parts extends Pick<RebuiltTokenizer, "json" | "mergeIds"> {
   addBos: boolean;
 }
 
@@ -147,7 +149,14 @@ function sentencePieceParts(
   const mergeable = (id: number) => types === null || types[id] === tokenType.normal;
   const unknownId = idAt(metadata, "tokenizer.ggml.unknown_token_id", tokens.length, source);
   const prefix = flag(metadata, "tokenizer.ggml.add_space_prefix", true);
+  const mergeIds = mergesFromScores(tokens, { scores, mergeable });
+  const merges = Array.from(
+    { length: mergeIds.length / 3 },
+    (_, i) => [tokens[mergeIds[3 * i]], tokens[mergeIds[3 * i + 1]]],
+  );
   return {
+    // Of equal pieces the vocabulary has the first, the merges those that may merge.
+    mergeIds: new Set(tokens).size === tokens.length ? mergeIds : undefined,
     json: {
       normalizer: normalizers([
         prefix && { type: "Prepend", prepend: "▁" },
@@ -166,7 +175,7 @@ function sentencePieceParts(
       model: {
         type: "BPE",
         vocab: vocabulary(tokens),
-        merges: mergesFromScores(tokens, { scores, mergeable }),
+        merges,
         byte_fallback: true,
         fuse_unk: true,
         unk_token: unknownId === null ? null : tokens[unknownId],

@@ -6,25 +6,32 @@
  * overlapping pairs that join to the *same* text (runs of one character), where SentencePiece takes the leftmost pair and
  * a list must put one way of cutting first. Formula: `generate_merges` of transformers' convert_slow_tokenizer.py.
  */
+import { hashOf, hashOn, tableOf, unitReader } from "./string_table.ts";
 
-/** Merges `[left, right]`, first joined first. `mergeable` says which ids are plain text pieces. */
+/** Ids of merges, first joined first: left, right, and what they make. `mergeable` says which are plain text pieces. */
 export function mergesFromScores(
   tokens: string[],
   options: { scores: ArrayLike<number>; mergeable: (id: number) => boolean },
-): [string, string][] {
+): Int32Array {
   const { scores, mergeable } = options;
-  const ids = new Map<string, number>();
-  for (let id = tokens.length - 1; id >= 0; id--) if (mergeable(id)) ids.set(tokens[id], id);
-  const merges: { left: number; right: number; score: number; id: number }[] = [];
-  for (const [piece, id] of ids) {
+  const firstIds = new Map<string, number>();
+  for (let id = tokens.length - 1; id >= 0; id--) if (mergeable(id)) firstIds.set(tokens[id], id);
+  const pieces = tableOf(firstIds.keys()), ids = Int32Array.from(firstIds.values());
+  const unitsOf = unitReader();
+  const byScore = ids.slice().sort((a, b) => scores[b] - scores[a] || a - b);
+  const merges: number[] = [];
+  for (const id of byScore) {
+    const { length } = tokens[id], piece = unitsOf(tokens[id]), lefts: { left: number; right: number }[] = [];
     // Cut between characters only: a cut inside a surrogate pair is never a piece.
-    for (let cut = 1; cut < piece.length; cut++) {
-      const left = ids.get(piece.slice(0, cut));
-      if (left === undefined) continue;
-      const right = ids.get(piece.slice(cut));
-      if (right !== undefined) merges.push({ left, right, score: scores[id], id });
+    for (let cut = 1, hash = 0; cut < length; cut++) {
+      hash = hashOn(hash, piece[cut - 1]);
+      const left = pieces.find(piece, 0, cut, hash);
+      if (left < 0) continue;
+      const right = pieces.find(piece, cut, length, hashOf(piece, cut, length));
+      if (right >= 0) lefts.push({ left: ids[left], right: ids[right] });
     }
+    lefts.sort((a, b) => a.left - b.left);
+    for (const { left, right } of lefts) merges.push(left, right, id);
   }
-  merges.sort((a, b) => b.score - a.score || a.id - b.id || a.left - b.left || a.right - b.right);
-  return merges.map(({ left, right }) => [tokens[left], tokens[right]]);
+  return Int32Array.from(merges);
 }

@@ -43,9 +43,15 @@ export function bytesReader(
   };
 }
 
-/** GPT-2 spells the bytes that are no printable Latin-1 character as the characters from U+0100 on. */
-const byteOfStandIn = new Map<string, number>();
-for (let byte = 0, next = 0x100; byte < 256; byte++) {
-  const printable = (byte >= 0x21 && byte <= 0x7e) || (byte >= 0xa1 && byte <= 0xac) || byte >= 0xae;
-  byteOfStandIn.set(String.fromCharCode(printable ? byte : next++), byte);
-}
+/**
+ * By byte, the character that GPT-2 spells it as: those that are no printable Latin-1 character are the ones from U+0100 on.
+ */
+export const standIns: readonly string[] = (() => {
+  let next = 0x100;
+  return Array.from({ length: 256 }, (_, byte) => {
+    const printable = (byte >= 0x21 && byte <= 0x7e) || (byte >= 0xa1 && byte <= 0xac) || byte >= 0xae;
+    return String.fromCharCode(printable ? byte : next++);
+  });
+})();
+
+const byteOfStandIn = new Map(standIns.map((character, byte) => [character, byte]));

@@ -1,16 +1,16 @@
 /**
  * Text to token ids and back, from a tokenizer.json or from the metadata of a GGUF file.
  *
- * The work is done by @huggingface/tokenizers; this module gives it the right object, decides about BOS and EOS, and
- * turns what can go wrong into one clear line. Special tokens written out in the text are always read as such, as
+ * The library for it is @huggingface/tokenizers; byte-pair vocabularies encode by bpe_encoder.ts, to the same ids in less
+ * time. This module gives both the right object, decides about BOS and EOS, and turns what can go wrong into one clear line. Special tokens written out in the text are always read as such, as
  * Hugging Face's tokenizers do. Not here: chat templates (chat_template.ts), training rows (lib/data).
  */
 import { Tokenizer as Library } from "@huggingface/tokenizers";
 import { UserError } from "../errors.ts";
+import { bpeEncoder, type Encode } from "./bpe_encoder.ts";
 import { endOfTurnTokens, rebuildTokenizer } from "./gguf_tokenizer.ts";
 import { spellOut } from "./pre_tokenizers.ts";
 import { bytesReader, spellingOf } from "./token_bytes.ts";
-import { isCut, rememberWords } from "./word_memo.ts";
 
 /** A tokenizer. Ids are 0..vocabSize-1. */
 export interface Tokenizer {
@@ -53,7 +53,8 @@ export function tokenizerFromJson(files: {
   const generation = files.generationConfig
     ? parseObject(files.generationConfig, `${source}/generation_config.json`)
     : {};
-  const library = construct({ ...json, pre_tokenizer: spellOut(json.pre_tokenizer ?? null) }, source);
+  const engine = construct({ ...json, pre_tokenizer: spellOut(json.pre_tokenizer ?? null) }, source);
+  const { library } = engine;
   const addedIds = library.get_added_tokens_decoder();
   const specialIds = new Set([...addedIds].filter(([, token]) => token.special).map(([id]) => id));
   const idOfToken = (value: unknown) => {
@@ -69,7 +70,7 @@ export function tokenizerFromJson(files: {
   const first = library.encode("", { add_special_tokens: true }).ids[0];
   const bosId = idOfToken(config.bos_token) ?? (first !== undefined && !eosIds.has(first) ? first : null);
   const says = config.add_bos_token;
-  return wrap(library, {
+  return wrap(engine, {
     bosId,
     eosIds: [...eosIds],
     addBos: bosId !== null && (typeof says === "boolean" ? says : first === bosId),
@@ -84,8 +85,8 @@ export function tokenizerFromJson(files: {
  * Errors: UserError when there is none or it is of an unknown kind.
  */
 export function tokenizerFromGguf(metadata: Map<string, unknown>, source: string): Tokenizer {
-  const { json, tokens, ...facts } = rebuildTokenizer(metadata, source);
-  return wrap(construct(json, source), { ...facts, tokens, decoder: json.decoder });
+  const { json, tokens, mergeIds, ...facts } = rebuildTokenizer(metadata, source);
+  return wrap(construct(json, source, mergeIds), { ...facts, tokens, decoder: json.decoder });
 }
 
 interface Facts {
@@ -100,18 +101,14 @@ interface Facts {
   tokens?: string[];
 }
 
-function wrap(library: Library, facts: Facts): Tokenizer {
+interface Engine {
+  library: Library;
+  encode: Encode;
+}
+
+function wrap({ library, encode }: Engine, facts: Facts): Tokenizer {
   const pieces: (string | undefined)[] = facts.tokens ?? piecesOf(library);
-  const addedTokens = library.get_added_tokens_decoder();
-  const added = new Set(addedTokens.keys());
-  const encodeWhole = (text: string) => library.encode(text, { add_special_tokens: false }).ids;
-  // Marks that take in the spaces beside them see a text differently from its pieces.
-  const cuttable = [...addedTokens.values()].every(({ lstrip, rstrip, content }) =>
-    !lstrip && !rstrip && !isCut(content)
-  );
-  // The library's own memory of 10,000 words is slower, once full, than none.
-  const { model } = library as unknown as { model: { clear_cache?(): void } };
-  const encode = cuttable ? rememberWords(encodeWhole, () => model.clear_cache?.()) : encodeWhole;
+  const added = new Set(library.get_added_tokens_decoder().keys());
   return {
     vocabSize: pieces.length,
     bosId: facts.bosId,
@@ -141,17 +138,15 @@ function piecesOf(library: Library): string[] {
   return pieces;
 }
 
-function construct(json: Record<string, unknown>, source: string): Library {
+function construct(json: Record<string, unknown>, source: string, mergeIds?: Int32Array): Engine {
+  // The library insists on all five keys being there; files may leave out those that are null.
+  const absent = { normalizer: null, pre_tokenizer: null, post_processor: null, decoder: null, added_tokens: [] };
+  const build = (json: Record<string, unknown>) => new Library({ ...absent, ...json }, {});
   try {
-    // The library insists on all five keys being there; files may leave out those that are null.
-    return new Library({
-      normalizer: null,
-      pre_tokenizer: null,
-      post_processor: null,
-      decoder: null,
-      added_tokens: [],
-      ...json,
-    }, {});
+    const own = bpeEncoder(json, { build, mergeIds });
+    if (own !== null) return own;
+    const library = build(json);
+    return { library, encode: (text) => library.encode(text, { add_special_tokens: false }).ids };
   } catch (error) {
     throw new UserError(`${source}: cannot build the tokenizer: ${(error as Error).message}`, {
       hint: "The tokenizer is damaged or of a kind not supported.",

@@ -1,84 +1,108 @@
 /**
- * Remembers the ids of words, since texts repeat theirs: many times faster than asking the library for every text whole.
+ * Remembers the ids of words, since texts repeat theirs: finding a word again takes tens of nanoseconds, encoding it a
+ * hundred times that.
  *
- * A text is cut before each single space between two visible characters, and between a letter and the comma, full stop or the
- * like behind it. Byte-level vocabularies cut there themselves, so that the ids of the pieces in a row are those of the text;
- * vocabularies that merge across spaces do not. Which kind a tokenizer is, is tried out on pairs of all kinds of
- * characters, not read from its file.
+ * A text is read once, character by character: cut where it may be cut, each word looked up by its characters. Nothing is
+ * allocated for a word that is known.
  */
+import { hashOn, makeStringTable, unitReader } from "./string_table.ts";
 
-export type Encode = (text: string) => number[];
+/** Appends the ids of a text. */
+export type AddIds = (text: string, ids: number[]) => void;
 
-/** Pieces longer than this are not worth remembering, and so many are remembered before any is forgotten. */
-const longest = 64, most = 100_000;
+export type CutsBefore = (units: Uint16Array, at: number) => boolean;
+
+/** Words longer than this are not worth remembering. When one of these is full, remembering starts anew. */
+const longest = 64, most = { strings: 1 << 17, characters: 1 << 20 }, mostIds = 1 << 19;
 
 /**
- * `encode` with a memory where texts may be cut, else `encode` itself. `forget` empties a memory that `encode` has of its
- * own; it is called now and then.
+ * `encode` with a memory. `cutsBefore(units, at)` says whether a text may be cut before its UTF-16 unit at `at` > 0, a 0
+ * standing behind its last: whether the ids of the parts in a row are those of the whole.
  */
-export function rememberWords(encode: Encode, forget = () => {}): Encode {
-  if (!cutsWithoutTrace(encode)) return encode;
-  // Two generations: what the full younger one did not ask for again is forgotten.
-  let young = new Map<string, number[]>(), old = young;
-  let asked = 0;
-  const idsOf = (piece: string) => {
-    let ids = young.get(piece);
-    if (ids !== undefined) return ids;
-    if (++asked % 4096 === 0) forget();
-    ids = old.get(piece) ?? encode(piece);
-    if (young.size >= most) [young, old] = [new Map(), young];
-    // A copy, since V8's piece of a long text would keep the whole of it in memory.
-    if (piece.length <= longest) young.set(JSON.parse(JSON.stringify(piece)), ids);
-    return ids;
+export function rememberWords(
+  encode: (word: string) => number[],
+  cutsBefore: CutsBefore,
+): AddIds {
+  const unitsOf = unitReader(), words = makeStringTable(most);
+  /** A word's ids end where those of the next begin. */
+  const idStarts = new Int32Array(most.strings + 1), knownIds = new Int32Array(mostIds);
+  const learn = (encoded: number[], codes: Uint16Array, [start, end, hash]: [number, number, number]) => {
+    const first = idStarts[words.size];
+    if (first + encoded.length > mostIds || !words.add(codes, start, end, hash)) return words.clear();
+    knownIds.set(encoded, first);
+    idStarts[words.size] = first + encoded.length;
   };
-  return (text) => {
-    const ids: number[] = [];
-    let start = 0;
-    for (let at = 1; at < text.length; at++) {
-      if (!mayCut(text, at)) continue;
-      for (const id of idsOf(text.slice(start, at))) ids.push(id);
+  return (text, ids) => {
+    const codes = unitsOf(text), { length } = text;
+    let start = 0, hash = 0;
+    for (let at = 0; at < length;) {
+      hash = hashOn(hash, codes[at++]);
+      if (at < length && !cutsBefore(codes, at)) continue;
+      const number = words.find(codes, start, at, hash);
+      if (number >= 0) { for (let i = idStarts[number]; i < idStarts[number + 1]; i++) ids.push(knownIds[i]); }
+      else {
+        const encoded = encode(text.slice(start, at));
+        for (const id of encoded) ids.push(id);
+        if (at - start <= longest) learn(encoded, codes, [start, at, hash]);
+      }
       start = at;
+      hash = 0;
     }
-    for (const id of idsOf(text.slice(start))) ids.push(id);
-    return ids;
   };
 }
 
-/** Whether a text may be cut before the character at `at`. */
-function mayCut(text: string, at: number): boolean {
-  const code = text.charCodeAt(at);
-  if (code > 0x3f) return false;
-  const before = text.charCodeAt(at - 1);
-  if (code === 0x20) return isVisible(before) && isVisible(text.charCodeAt(at + 1));
-  return isLetter(before) && ",.;:!?".includes(text[at]);
+/**
+ * Where the cutting rules of byte-level vocabularies cut as well: before a single space between two visible characters, behind
+ * a single newline between such and a letter or digit, and between a letter or digit and the comma, full stop or the like
+ * behind it. Null when `wordsOf`, which cuts a text by the rule, does not: that is tried out on pairs of all kinds of
+ * characters, not read from the rule.
+ */
+export function spacesOf(wordsOf: (text: string) => string[]): CutsBefore | null {
+  const unitsOf = unitReader(), sides = [...beginnings, ...beginnings.map((text) => ` ${text}`)];
+  const same = ends.every((end) =>
+    sides.every((side) =>
+      !isCut(unitsOf(end + side), end.length) ||
+      wordsOf(end + side).join("\0") === [...wordsOf(end), ...wordsOf(side)].join("\0")
+    )
+  );
+  return same ? isCut : null;
 }
 
-/** Whether a text that holds this mark of the vocabulary, `<|im_end|>` or the like, would be cut inside it. */
-export function isCut(mark: string): boolean {
-  return mark.includes(" ") || Array.from(mark, (_, at) => at > 0 && mayCut(mark, at)).includes(true);
+/** Ends and beginnings of words, one of each kind that cutting rules tell apart. */
+const ends = "a Z 7 ٣ . ' _ < é 中 한 ا कि \u0301 \u200b 😀 it's 42".split(" ").concat("a\n.", "a\n", "7\n", ".\n");
+const beginnings = "a Z 7 ٣ 's 'RE _ <| é 中 한 ا \u0301 \u200b 😀 New . , ! ...".split(" ").concat(".\n", ".'");
+
+function isCut(units: Uint16Array, at: number): boolean {
+  const code = units[at], before = units[at - 1];
+  if (code === 0x20) return isVisible(before) && isVisible(units[at + 1]);
+  if (before === 0x0a) return isLetterOrDigit(code) && at > 1 && isVisible(units[at - 2]);
+  return isPunctuation(code) && isLetterOrDigit(before);
 }
 
-function isLetter(code: number): boolean {
-  return (code >= 0x41 && code <= 0x5a) || (code >= 0x61 && code <= 0x7a);
+/** , . : ; ! ? */
+function isPunctuation(code: number): boolean {
+  return code === 0x2c || code === 0x2e || code === 0x3a || code === 0x3b || code === 0x21 || code === 0x3f;
 }
 
-/** Letters, digits and marks of ASCII, letters of Latin, Greek and Cyrillic, Chinese characters: nothing that is a space. */
+/** Of ASCII. */
+function isLetterOrDigit(code: number): boolean {
+  return (code >= 0x61 && code <= 0x7a) || (code >= 0x41 && code <= 0x5a) || (code >= 0x30 && code <= 0x39);
+}
+
+/** Whether a UTF-16 unit is neither a space to any cutting rule nor a control character. */
 function isVisible(code: number): boolean {
-  return (code > 0x20 && code < 0x7f) || (code >= 0xc0 && code < 0x590) || (code >= 0x4e00 && code < 0xa000);
+  if (code < 0x7f) return code > 0x20;
+  if (code < 0x1680) return code > 0xa0;
+  return code !== 0x1680 && !(code >= 0x2000 && code < 0x200b) && !(code >= 0x2028 && code < 0x2030) &&
+    code !== 0x205f && code !== 0x3000 && code !== 0xfeff;
 }
 
-/** Ends and beginnings of pieces, one of each kind that cutting rules tell apart. */
-const ends = ["a", "Z", "7", ".", "'", "_", "<", "é", "中", "\u0301", "it's", "42", "a\n."];
-const beginnings = ["a", "Z", "7", "'s", "'RE", "_", "<|", "é", "中", "New", ".", ",", "!", "...", ".\n", ".'"];
-
-function cutsWithoutTrace(encode: Encode): boolean {
-  const sides = [...beginnings, ...beginnings.map((text) => ` ${text}`)].map((text) => ({ text, ids: encode(text) }));
-  return ends.every((end) => {
-    const before = encode(end);
-    return sides.every(({ text, ids }) => {
-      if (!mayCut(end + text, end.length)) return true;
-      const whole = encode(end + text);
-      return whole.length === before.length + ids.length && [...before, ...ids].every((id, i) => id === whole[i]);
-    });
-  });
+/**
+ * SentencePiece vocabularies have no rule for words: the whole text is one, with "▁" for spaces. It falls into words all
+ * the same before each "▁" that no merge joins to the character before it. `merges`: left and right pieces.
+ */
+export function spacesUnjoined(merges: Iterable<readonly [string, string]>): CutsBefore {
+  const joining = new Set<number>();
+  for (const [left, right] of merges) if (right.startsWith("▁")) joining.add(left.charCodeAt(left.length - 1));
+  return (units, at) => units[at] === 0x2581 && !joining.has(units[at - 1]);
 }

@@ -68,6 +68,7 @@ Deno.test("ftl plan plans for cards that are not here", async () => {
     assert.equal(memory.code, 0, memory.stderr);
     const plan = JSON.parse(memory.stdout) as RunPlan;
     assert.ok(plan.fits && plan.memory!.bytes < 24 * 2 ** 30);
+    for (const { ratio, why } of plan.alternatives) assert.ok(ratio !== undefined || why !== undefined);
     for (const flags of [["--card", "rtx-9999"], ["--max-memory", "24TiB"]]) {
       const wrong = await ftl(["plan", "model", ...flags]);
       assert.equal(wrong.code, 2);

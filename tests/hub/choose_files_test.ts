@@ -80,7 +80,7 @@ const data: [string, string[], { config?: string; split?: string }, string[] | R
     "configurations, none chosen",
     ["en/train.csv", "de/train.csv"],
     {},
-    /has 2 configurations.*\| Choose one of: de, en/,
+    /has 2 configurations.*\| Choose one of: de, en; as \S+:\w+\//,
   ],
   ["a configuration", ["en/train.csv", "de/train.csv"], { config: "de" }, ["de/train.csv"]],
   ["one that is not there", ["en/train.csv", "de/train.csv"], { config: "fr" }, /no configuration fr/],

@@ -2,9 +2,13 @@
 import assert from "node:assert/strict";
 import { UserError } from "../../lib/errors.ts";
 import type { ModelConfig } from "../../lib/model/config.ts";
-import { bufferBytes, type GpuBuffer, gpuBuffers, peakBytes } from "../../lib/model/gpu_buffers.ts";
+import { bufferBytes, type GpuBuffer, gpuBuffers, modelBuffers, peakBytes } from "../../lib/model/gpu_buffers.ts";
 import { projections } from "../../lib/model/names.ts";
 import { gpuMemoryPlan, type GpuPlanOptions } from "../../lib/model/plan_gpu.ts";
+import { openModel } from "../../lib/model/source.ts";
+import { unquantisedWeights } from "../../lib/model/weights.ts";
+import { skipFeedForward } from "../helpers/bnb4_models.ts";
+import { withTinyModel } from "../helpers/tiny_model.ts";
 
 const GiB = 2 ** 30;
 
@@ -51,6 +55,7 @@ function optionsOf(changed: Partial<GpuPlanOptions> & { length?: number } = {}):
     config: llama8b,
     lora: { r: 16, use_dora: false, lora_dropout: 0, target_modules: [...projections] },
     stateBytes: 2,
+    unquantised: new Set(),
     windowRows: 2,
     passTokens: (rows) => ({ tokens: rows * length, longest: length }),
     budget: 70 * GiB,
@@ -69,7 +74,7 @@ function sum(buffers: GpuBuffer[], name: RegExp): number {
 
 Deno.test("gpuBuffers() of a small model sums up to what is worked out by hand", () => {
   const lora = { r: 2, use_dora: false, lora_dropout: 0, target_modules: ["q_proj" as const] };
-  const run = { config: configOf({}), lora, stateBytes: 8, f16: true, maxBinding: GiB };
+  const run = { config: configOf({}), lora, stateBytes: 8, unquantised: new Set<string>(), f16: true, maxBinding: GiB };
   const parts = peakBytes(gpuBuffers({ ...run, tokens: 10, keepLayers: 1, headChunk: 16 }));
   // q and o 64 x 64, k and v 32 x 64, gate, up and down 128 x 64: codes, a byte in 64, a float in 64 * 256 begun
   // behind the map of 256.
@@ -86,6 +91,26 @@ Deno.test("gpuBuffers() of a small model sums up to what is worked out by hand",
   // dk and dv, delta, h, dh, dmid.
   const backward = kept + 10 * (2 * 3 * 2 + 2 * 3 * 64 + 2 * 3 * 32 + 4 * 2 + 2 * 64 + 4 * 64 + 4 * 64);
   assert.equal(parts.work, 64 * 128 * 2 + 2 * 10 * 64 * 4 + backward);
+});
+
+Deno.test("gpuBuffers() counts what a 4-bit checkpoint leaves in 16 bits as it is kept", async () => {
+  const { config, lora } = optionsOf({ config: configOf({}) });
+  await withTinyModel({ name: "llama3_bnb4", change: skipFeedForward }, (folder) => {
+    const source = openModel(folder), unquantised = unquantisedWeights(source);
+    source.close();
+    assert.deepEqual([...unquantised].sort(), [
+      "model.layers.1.mlp.down_proj.weight",
+      "model.layers.1.mlp.gate_proj.weight",
+      "model.layers.1.mlp.up_proj.weight",
+    ]);
+    for (const f16 of [true, false]) {
+      const run = { config, lora, stateBytes: 2, f16, maxBinding: GiB };
+      const weights = (unquantised: Set<string>) => peakBytes(modelBuffers({ ...run, unquantised })).weights;
+      // Of each of the three, 128 x 64: elements, instead of codes, a byte in 64, and a float behind the map of 256.
+      const more = 3 * (8192 * (f16 ? 2 : 4) - 8192 / 2 - 8192 / 64 - 257 * 4);
+      assert.equal(weights(unquantised) - weights(new Set()), more);
+    }
+  });
 });
 
 Deno.test("gpuMemoryPlan() of 8 billion parameters at 2 x 2048 with checkpointing needs about 8 GiB", () => {

@@ -1,69 +1,38 @@
-/** That remembering words changes no token: against the library, for every cutting rule, on texts of all kinds. */
 import assert from "node:assert/strict";
-import fc from "fast-check";
-import { Tokenizer as Library } from "@huggingface/tokenizers";
-import { rebuildTokenizer } from "../../lib/text/gguf_tokenizer.ts";
-import { preTokenizers } from "../../lib/text/pre_tokenizers.ts";
-import { rememberWords } from "../../lib/text/word_memo.ts";
-import { llamaCppStrings, smollm2Metadata, tinySpmMetadata } from "../helpers/tokenizers.ts";
+import { rememberWords, spacesOf, spacesUnjoined } from "../../lib/text/word_memo.ts";
 
-function libraryOf(metadata: Map<string, unknown>) {
-  const { json } = rebuildTokenizer(metadata, "test");
-  const library = new Library({ post_processor: null, normalizer: null, pre_tokenizer: null, ...json }, {});
-  return (text: string) => library.encode(text, { add_special_tokens: false }).ids;
-}
+const unitsOf = (text: string) => Uint16Array.from([...text, "\0"], (character) => character.charCodeAt(0));
 
-const pieces = fc.oneof(
-  fc.constantFrom(
-    " ",
-    "  ",
-    "\n",
-    "\t",
-    "\r\n",
-    "'s",
-    "'RE",
-    "...",
-    ", ",
-    ". ",
-    "é",
-    "文化",
-    "Ж",
-    "<|im_end|>",
-    "👩‍🚀",
-    "\u00a0",
-    "\u3000",
-  ),
-  fc.string({ unit: "grapheme-ascii", maxLength: 6 }),
-  fc.string({ unit: "binary", maxLength: 3 }),
-);
-const texts = fc.array(pieces, { maxLength: 12 }).map((parts) => parts.join("").toWellFormed());
-
-for (
-  const pre of Object.keys(preTokenizers).filter((name, i, all) =>
-    all.findIndex((other) => preTokenizers[other] === preTokenizers[name]) === i
-  )
-) {
-  Deno.test(`words remembered give the library's tokens with the rule ${pre}`, () => {
-    const encode = libraryOf(smollm2Metadata().set("tokenizer.ggml.pre", pre));
-    const remembering = rememberWords(encode);
-    for (const { text } of llamaCppStrings) assert.deepEqual(remembering(text), encode(text), JSON.stringify(text));
-    fc.assert(fc.property(texts, (text) => assert.deepEqual(remembering(text), encode(text))), {
-      seed: 1,
-      numRuns: 300,
-    });
-  });
-}
-
-Deno.test("a byte-level vocabulary asks the library for a word once", () => {
-  const encode = libraryOf(smollm2Metadata());
-  let asked: string[] = [];
-  const remembering = rememberWords((text) => (asked.push(text), encode(text)));
-  asked = [];
-  remembering("wax, wax and wax, wax");
-  assert.deepEqual(asked, ["wax", ",", " wax", " and"]);
+Deno.test("rememberWords() asks for a word once, for a long one each time, and gives what it was given", () => {
+  const asked: string[] = [], long = "x".repeat(65);
+  const add = rememberWords((word) => (asked.push(word), [word.length, 7]), (units, at) => units[at] === 0x20);
+  const ids: number[] = [3];
+  add(`wax wax and ${long} wax ${long}`, ids);
+  assert.deepEqual(asked, ["wax", " wax", " and", ` ${long}`, ` ${long}`]);
+  assert.deepEqual(ids, [3, 3, 7, 4, 7, 4, 7, 66, 7, 4, 7, 66, 7]);
 });
 
-Deno.test("a vocabulary that merges across spaces is asked for whole texts", () => {
-  const encode = libraryOf(tinySpmMetadata());
-  assert.equal(rememberWords(encode), encode);
+Deno.test("rememberWords() begins anew when its memory is full, and stays right", () => {
+  const add = rememberWords((word) => [Number(word)], (units, at) => units[at] === 0x20);
+  for (let round = 0; round < 2; round++) {
+    for (let i = 0; i < 200_000; i++) {
+      const ids: number[] = [];
+      add(`${i}`, ids);
+      if (ids.length !== 1 || ids[0] !== i) assert.fail(`${i}: ${ids}`);
+    }
+  }
+});
+
+Deno.test("spacesOf() takes a rule that cuts at spaces, and none that does not", () => {
+  const cuts = spacesOf((text) => text.match(/ ?[\p{L}\p{M}]+| ?\p{N}+| ?[^\s\p{L}\p{M}\p{N}]+|\s+(?!\S)|\s/gu) ?? [])!;
+  const text = "Ab, c 7:  d\nE\n\nf .\n!", at = [...text].flatMap((_, i) => i > 0 && cuts(unitsOf(text), i) ? [i] : []);
+  assert.deepEqual(at.map((i) => text.slice(i - 1, i + 1)), ["b,", ", ", "c ", "7:", "\nE", "f "]);
+  assert.equal(spacesOf((text) => [text]), null);
+  assert.equal(spacesOf((text) => text.split(/(?<=New )|(?= )/)), null);
+});
+
+Deno.test("spacesUnjoined() cuts before spaces that no merge joins to what stands before them", () => {
+  const cuts = spacesUnjoined([["▁", "▁"], ["a", "b"], ["x,", "▁y"]]);
+  const at = (text: string) => [...text].flatMap((_, i) => i > 0 && cuts(unitsOf(text), i) ? [i] : []);
+  assert.deepEqual(at("▁ab▁▁c,▁y▁d"), [3, 9]);
 });
