@@ -5,6 +5,7 @@
 import { UserError } from "../errors.ts";
 import { writeTextAtomic } from "../files/atomic.ts";
 import { fileError } from "../files/file_error.ts";
+import { openLineFile } from "../files/line_file.ts";
 import { kindOfPath } from "../model/model_files.ts";
 
 export interface LogLine {
@@ -37,39 +38,22 @@ export function openLog(path: string, { afterStep }: { afterStep: number }): Tra
   const kept = afterStep > 0 && kindOfPath(path) !== "nothing"
     ? parseLines(path).flatMap((line) => line && line.step <= afterStep ? [line] : [])
     : [];
-  const text = kept.map((line) => JSON.stringify(line) + "\n").join("");
-  writeTextAtomic(path, text);
-  const guard = <T>(action: () => T): T => {
-    try {
-      return action();
-    } catch (error) {
-      throw fileError(error, { action: "write", path });
-    }
-  };
-  const encoder = new TextEncoder(), file = guard(() => Deno.openSync(path, { append: true }));
-  let size = encoder.encode(text).length, waiting = "";
+  writeTextAtomic(path, kept.map((line) => JSON.stringify(line) + "\n").join(""));
+  const file = openLineFile(path);
+  let waiting = "";
   const flush = () => {
-    const bytes = encoder.encode(waiting);
-    try {
-      for (let done = 0; done < bytes.length;) done += file.writeSync(bytes.subarray(done));
-    } catch (error) {
-      file.truncateSync(size); // Half a line would spoil the next one.
-      throw error;
-    }
-    size += bytes.length;
+    file.append(waiting);
     waiting = "";
   };
   return {
     missing: afterStep - new Set(kept.map(({ step }) => step)).size,
     append(line) {
       waiting += JSON.stringify(line) + "\n";
-      guard(flush);
+      flush();
     },
     sync() {
-      guard(() => {
-        flush();
-        file.syncDataSync();
-      });
+      flush();
+      file.sync();
     },
     close: () => file.close(),
   };
