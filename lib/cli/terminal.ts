@@ -51,10 +51,13 @@ export class StoppedError extends Error {
 }
 
 /**
- * Lets the work go on when the terminal is closed: from then on the console would throw, in the middle of whatever it
- * tells of. What nobody can read any more is dropped.
+ * For a program's start: the work goes on when the terminal is closed. From then on the console would throw, in the
+ * middle of whatever it tells of; what nobody can read any more is dropped. A process without a terminal, as nohup
+ * leaves it, does not stop for one that is closed: without a listener Deno would end it, though it was told to ignore
+ * SIGHUP.
  */
 export function outliveTerminal(): void {
+  if (Deno.build.os !== "windows" && !hasTerminal()) Deno.addSignalListener("SIGHUP", () => {});
   for (const name of ["log", "error", "warn"] as const) {
     const print = console[name].bind(console);
     console[name] = (...data) => {
@@ -150,17 +153,11 @@ export function onInterrupt(say: () => void): Interrupt {
 
 function stopSignals(): Deno.Signal[] {
   if (Deno.build.os === "windows") return ["SIGINT"];
-  return ignoresHangup() ? ["SIGINT", "SIGTERM"] : ["SIGINT", "SIGTERM", "SIGHUP"];
+  return hasTerminal() ? ["SIGINT", "SIGTERM", "SIGHUP"] : ["SIGINT", "SIGTERM"];
 }
 
-/** Whether the process was started to outlive its terminal, as by nohup. */
-function ignoresHangup(): boolean {
-  try {
-    const [, ignored] = /^SigIgn:\s*([0-9a-f]+)$/m.exec(Deno.readTextFileSync("/proc/self/status"))!;
-    return (BigInt(`0x${ignored}`) & 1n) === 1n; // SIGHUP is signal 1
-  } catch {
-    return ![Deno.stdin, Deno.stdout, Deno.stderr].some((stream) => stream.isTerminal());
-  }
+function hasTerminal(): boolean {
+  return [Deno.stdin, Deno.stdout, Deno.stderr].some((stream) => stream.isTerminal());
 }
 
 /** Whether what is printed may have colours: on a terminal, unless NO_COLOR is set. */
