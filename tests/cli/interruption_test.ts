@@ -20,8 +20,7 @@ function listen(stream: ReadableStream<Uint8Array>): () => string {
 }
 
 Deno.test({
-  name:
-    "a training stops with a checkpoint at SIGTERM, at SIGHUP, and when its terminal is closed; it goes on bit for bit",
+  name: "a training stops with a checkpoint at SIGTERM and when its terminal is closed; it goes on bit for bit",
   ignore: !linux,
   fn: () =>
     inWorkplace(async ({ ftl, start, folder }) => {
