@@ -1,10 +1,10 @@
 /**
  * The program: picks the recipe of a command, prints what a user can act on, sets the exit code. 0 done, 1 could not be
- * done, 2 wrong usage, 130 stopped by Ctrl-C. The stack of an error is shown only when FTL_DEBUG is set.
+ * done, 2 wrong usage, 130 stopped by Ctrl-C, 141 nobody reads on. The stack of an error is shown only when FTL_DEBUG is set.
  */
 import { nearest, UserError } from "./lib/errors.ts";
 import { overview, version } from "./lib/cli/overview.ts";
-import { printError } from "./lib/cli/terminal.ts";
+import { outliveTerminal, printError } from "./lib/cli/terminal.ts";
 
 /** Loaded on demand, so that --help does not wait for the whole program. */
 const commands: Record<string, () => Promise<{ command: (args: string[]) => Promise<number> }>> = {
@@ -44,6 +44,7 @@ async function main(args: string[]): Promise<number> {
 }
 
 if (import.meta.main) {
+  outliveTerminal();
   try {
     Deno.exitCode = await main(Deno.args);
   } catch (error) {

@@ -15,7 +15,7 @@ const allowed: Record<string, string[]> = {
   formats: [],
   quant: ["formats"],
   text: [],
-  hub: [],
+  hub: ["files"],
   files: ["formats"],
   data: ["text", "formats"],
   model: ["ops.ts", "quant", "formats", "files"],

@@ -6,6 +6,8 @@ import { createHash } from "node:crypto";
 import { UserError } from "../errors.ts";
 import type { GivenAnswer } from "../eval/comparison.ts";
 import { fileError } from "../files/file_error.ts";
+import { openLineFile } from "../files/line_file.ts";
+import { kindOfPath } from "../model/model_files.ts";
 
 export interface LoggedAnswer extends GivenAnswer {
   key: string;
@@ -29,41 +31,34 @@ export function keyOf(parts: unknown): string {
 
 /** Opens or makes the file. Errors: UserError when it cannot be used, or a line that is not the last one is damaged. */
 export function openAnswerLog(path: string): AnswerLog {
-  const guard = <T>(action: () => T): T => {
-    try {
-      return action();
-    } catch (error) {
-      throw fileError(error, { action: "write", path });
-    }
-  };
-  const file = guard(() => Deno.openSync(path, { read: true, append: true, create: true }));
   const known = new Map<string, LoggedAnswer>();
   const remember = (answer: LoggedAnswer) => {
     if (answer.error === undefined || !hasAnswer(answer.key)) known.set(answer.key, answer);
   };
   const hasAnswer = (key: string) => known.get(key)?.text !== undefined;
-  try {
-    const bytes = guard(() => Deno.readFileSync(path)), end = bytes.lastIndexOf(0x0a) + 1;
-    // What follows the last line end was cut off by a kill.
-    if (end < bytes.length) guard(() => file.truncateSync(end));
-    const lines = new TextDecoder().decode(bytes.subarray(0, end)).split("\n");
-    for (const [i, line] of lines.entries()) if (line !== "") remember(readLine(line, `${path}:${i + 1}`));
-  } catch (error) {
-    file.close();
-    throw error;
-  }
+  for (const [i, line] of wholeLines(path).entries()) if (line !== "") remember(readLine(line, `${path}:${i + 1}`));
+  const file = openLineFile(path);
   return {
     get: (key) => known.get(key),
     has: hasAnswer,
     add(answer) {
-      const bytes = new TextEncoder().encode(JSON.stringify(answer) + "\n");
-      guard(() => {
-        for (let done = 0; done < bytes.length;) done += file.writeSync(bytes.subarray(done));
-      });
+      file.append(JSON.stringify(answer) + "\n");
       remember(answer);
     },
     close: () => file.close(),
   };
+}
+
+/** The lines of a file, none where it is not there. What follows the last line end was cut off by a kill, and goes. */
+function wholeLines(path: string): string[] {
+  if (kindOfPath(path) === "nothing") return [];
+  try {
+    const bytes = Deno.readFileSync(path), end = bytes.lastIndexOf(0x0a) + 1;
+    if (end < bytes.length) Deno.truncateSync(path, end);
+    return new TextDecoder().decode(bytes.subarray(0, end)).split("\n");
+  } catch (error) {
+    throw fileError(error, { action: "write", path });
+  }
 }
 
 function readLine(line: string, place: string): LoggedAnswer {

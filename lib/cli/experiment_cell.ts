@@ -7,7 +7,7 @@ import { stringify } from "yaml";
 import { UserError } from "../errors.ts";
 import type { EvalResults } from "../eval/results.ts";
 import { writeTextAtomic } from "../files/atomic.ts";
-import { makeFolder } from "../files/folder.ts";
+import { makeFolder, removeFolder } from "../files/folder.ts";
 import { lockFolder } from "../files/lock.ts";
 import { kindOfPath, readJson } from "../model/model_files.ts";
 import { listCheckpoints } from "../train/checkpoint.ts";
@@ -115,7 +115,7 @@ export async function runCell({ given, settings }: PlannedCell, work: CellWork):
   await untilFree(run, { signal, show });
   const stage = stageOf(folder, record);
   if (!signal.aborted && (stage === "train" || stage === "resume")) {
-    if (stage === "train" && kindOfPath(run) === "folder") Deno.removeSync(run, { recursive: true });
+    if (stage === "train" && kindOfPath(run) === "folder") removeFolder(run);
     const meter = energyMeter();
     const { ended, seconds } = await start(
       stage,

@@ -11,8 +11,9 @@ import { exportMergedFolder } from "../export/merged_folder.ts";
 import { modelfile } from "../export/modelfile.ts";
 import { writeTextAtomic } from "../files/atomic.ts";
 import { makeFolder } from "../files/folder.ts";
+import { lockFolder } from "../files/lock.ts";
 import { parsePartPath } from "../formats/gguf_parts.ts";
-import { loadAdapter } from "../model/load_adapter.ts";
+import { loadAdapter, type LoadedAdapter } from "../model/load_adapter.ts";
 import type { ModelSource } from "../model/source.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
 import { readCommandLine, settingsOf } from "./command_line.ts";
@@ -95,28 +96,44 @@ export interface Exported {
   bytes: number;
 }
 
+interface ExportOptions {
+  source: ModelSource;
+  tokenizer: Tokenizer;
+  formats: ExportFormat[];
+  folder: string;
+  /** Of a GGUF file, before it is cut into parts. */
+  maxBytes?: number;
+}
+
 /** Writes every format asked for and returns the files. Throws UserError; a file that exists is whole. */
-export function exportModel(
-  named: Pick<Named, "adapter" | "style" | "name">,
-  options: {
-    source: ModelSource;
-    tokenizer: Tokenizer;
-    formats: ExportFormat[];
-    folder: string;
-    /** Of a GGUF file, before it is cut into parts. */
-    maxBytes?: number;
-  },
-): Exported[] {
-  const { source, tokenizer, formats, folder, maxBytes } = options;
+export function exportModel(named: Pick<Named, "adapter" | "style" | "name">, options: ExportOptions): Exported[] {
+  const { source, tokenizer, formats, folder } = options;
   const adapter = named.adapter === null ? null : loadAdapter(named.adapter, source.config);
   if (!adapter && formats.includes("lora")) {
     throw new UserError(`${source.path} has no adapter to export`, { hint: "give a run folder", exitCode: 2 });
   }
   const chat = chatOf(named.style, { source, tokenizer });
   makeFolder(folder);
-  const bar = progressBar();
+  const lock = lockFolder(folder);
+  try {
+    const written = writeFormats(named, { ...options, adapter, chat });
+    return written.map((path) => ({ path, bytes: Deno.statSync(path).size }));
+  } finally {
+    lock.release();
+  }
+}
+
+/** Writes every format into the folder, and the Modelfile that belongs to the first GGUF; returns the paths. */
+function writeFormats(
+  named: Pick<Named, "name">,
+  { source, tokenizer, formats, folder, maxBytes, adapter, chat }: ExportOptions & {
+    adapter: LoadedAdapter | null;
+    chat: ReturnType<typeof chatOf>;
+  },
+): string[] {
   const written: string[] = [];
   for (const format of formats) {
+    using bar = progressBar();
     const progress = (done: number, total: number) => bar.show(`exporting ${format}`, done / total, `${total} tensors`);
     if (format === "lora") {
       const path = join(folder, `${named.name}.lora.gguf`);
@@ -134,7 +151,6 @@ export function exportModel(
       written.push(...exportGguf(path, { source, adapter, dtype, chatTemplate: chat.forGguf, maxBytes, progress }));
     }
   }
-  bar.end();
   const gguf = written.find((path) => /(?<!\.lora)\.gguf$/.test(path) && parsePartPath(path) === null);
   if (gguf && chat.go) {
     const ends = tokenizer.eosIds.map((id) => tokenizer.tokenText(id));
@@ -142,7 +158,7 @@ export function exportModel(
     writeTextAtomic(path, modelfile({ gguf: basename(gguf), template: chat.go, ends }));
     written.push(path);
   }
-  return written.map((path) => ({ path, bytes: Deno.statSync(path).size }));
+  return written;
 }
 
 /** The prompt of training as other programs read it: Jinja in the model, Go's template in the Modelfile. */

@@ -4,7 +4,7 @@
  */
 import { dirname } from "node:path";
 import { cpus } from "node:os";
-import { freeBytes } from "../hub/disk.ts";
+import { freeBytes } from "../files/space.ts";
 
 export interface MachineMemory {
   /** Bytes that processes here may hold together: the machine's, or a container's limit where that is less. */

@@ -46,6 +46,7 @@ export function progressBar({ plain = false } = {}) {
       if (started && plain && !Deno.stderr.isTerminal()) line.show(`${what}, ${of}`, true);
     },
     end: () => line.end(),
+    [Symbol.dispose]: () => line.end(),
   };
 }
 

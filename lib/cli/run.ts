@@ -11,7 +11,7 @@ import { warnOfOtherBase } from "./other_base.ts";
 import { answerPieces, promptIds } from "./prompts.ts";
 import type { PromptStyle } from "./rows.ts";
 import { lookUp, type Named, noAdapter } from "./saved_run.ts";
-import { onInterrupt, printable } from "./terminal.ts";
+import { onInterrupt, printable, writeOut } from "./terminal.ts";
 
 type RunSettings = Settings<"run">;
 
@@ -103,11 +103,11 @@ async function answer(generator: Generator, options: Conversation & { messages: 
     const sampling = { temperature, top_p, top_k, repetition_penalty, seed, maxNewTokens: max_new_tokens, tokenizer };
     for await (const piece of answerPieces(generator, promptIds(messages, options), sampling)) {
       const shown = text === "" ? piece.trimStart() : piece;
-      await write(printable(shown));
+      await writeOut(printable(shown));
       text += shown;
       if (interrupt.signal.aborted) break;
     }
-    await write("\n");
+    await writeOut("\n");
   } finally {
     interrupt.release();
   }
@@ -126,9 +126,4 @@ async function chat(generator: Generator, options: Conversation): Promise<void> 
     messages.push({ role: "user", content: question });
     messages.push({ role: "assistant", content: await answer(generator, { ...options, messages }) });
   }
-}
-
-async function write(text: string): Promise<void> {
-  const bytes = new TextEncoder().encode(text);
-  for (let done = 0; done < bytes.length;) done += await Deno.stdout.write(bytes.subarray(done));
 }

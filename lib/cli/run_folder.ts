@@ -4,6 +4,7 @@
  */
 import { basename, join } from "node:path";
 import { UserError } from "../errors.ts";
+import { isPart } from "../files/atomic.ts";
 import { fileError } from "../files/file_error.ts";
 import { makeFolder } from "../files/folder.ts";
 import { lockFolder } from "../files/lock.ts";
@@ -34,21 +35,30 @@ export function runLog(folder: string): LogLine[] {
 /** A new run's folder. `name` is used when `outputDir` is null. Throws UserError when it is in use or not writable. */
 export function makeRunFolder({ outputDir, name }: { outputDir: string | null; name: string }): RunFolder {
   if (outputDir === null) return hold(nextFolder("runs", name), { made: true });
-  const before = entriesOf(outputDir);
-  const earlier = before?.filter((entry) => entry !== ".lock");
-  if (earlier && earlier.length > 0) {
-    const isRun = earlier.includes(runFiles.config);
-    throw new UserError(
-      `Output folder in use: ${outputDir} holds ${isRun ? "an earlier run" : "other files"} (${earlier[0]})`,
-      {
-        hint: isRun
-          ? `choose another --output-dir, or continue that run with ftl train --resume ${outputDir}`
-          : "choose a new or empty folder with --output-dir",
-      },
-    );
+  const made = !entriesOf(outputDir);
+  if (made) makeFolder(outputDir);
+  const folder = hold(outputDir, { made });
+  try {
+    // Looked at under the lock, and beside what a killed process left before it had anything to keep.
+    const earlier = entriesOf(outputDir)?.filter((entry) => entry !== ".lock" && !isPart(entry)) ?? [];
+    if (earlier.length > 0) throw inUse(outputDir, earlier);
+  } catch (error) {
+    folder.release();
+    throw error;
   }
-  if (!before) makeFolder(outputDir);
-  return hold(outputDir, { made: !before });
+  return folder;
+}
+
+function inUse(folder: string, entries: string[]): UserError {
+  const isRun = entries.includes(runFiles.config);
+  return new UserError(
+    `Output folder in use: ${folder} holds ${isRun ? "an earlier run" : "other files"} (${entries[0]})`,
+    {
+      hint: isRun
+        ? `choose another --output-dir, or continue that run with ftl train --resume ${folder}`
+        : "choose a new or empty folder with --output-dir",
+    },
+  );
 }
 
 /** The folder of an earlier run that is to be continued. */

@@ -8,7 +8,7 @@ import { UserError } from "../errors.ts";
 
 /** Prints an error for a person and returns the exit code. Stacks are shown only when FTL_DEBUG is set. */
 export function printError(error: unknown): number {
-  if (error instanceof StoppedError) return 130;
+  if (error instanceof StoppedError) return error.exitCode;
   const debug = Deno.env.get("FTL_DEBUG");
   if (error instanceof UserError) {
     console.error(`ftl: ${error.message}`);
@@ -44,7 +44,42 @@ export function ownCommand(args: string[]): [program: string, args: string[]] {
 }
 
 /** Thrown when a person stopped the work and everything worth keeping is on the disk. */
-export class StoppedError extends Error {}
+export class StoppedError extends Error {
+  constructor(message = "stopped", readonly exitCode = 130) {
+    super(message);
+  }
+}
+
+/**
+ * For a program's start: the work goes on when the terminal is closed. From then on the console would throw, in the
+ * middle of whatever it tells of; what nobody can read any more is dropped. A process without a terminal, as nohup
+ * leaves it, does not stop for one that is closed: without a listener Deno would end it, though it was told to ignore
+ * SIGHUP.
+ */
+export function outliveTerminal(): void {
+  if (Deno.build.os !== "windows" && !hasTerminal()) Deno.addSignalListener("SIGHUP", () => {});
+  for (const name of ["log", "error", "warn"] as const) {
+    const print = console[name].bind(console);
+    console[name] = (...data) => {
+      try {
+        print(...data);
+      } catch {
+        // Said above.
+      }
+    };
+  }
+}
+
+/** Writes a part of a line. Where the reader has gone, as `head` does, it ends the command as other programs end. */
+export async function writeOut(text: string): Promise<void> {
+  const bytes = new TextEncoder().encode(text);
+  try {
+    for (let done = 0; done < bytes.length;) done += await Deno.stdout.write(bytes.subarray(done));
+  } catch (error) {
+    if (error instanceof Deno.errors.BrokenPipe) throw new StoppedError("nobody reads on", 141);
+    throw error;
+  }
+}
 
 /** Folder of models and prepared weights: FTL_CACHE, else ftl/ in the user's cache folder. */
 export function cacheFolder(): string {
@@ -90,25 +125,39 @@ export async function dropNetwork(): Promise<void> {
 }
 
 export interface Interrupt {
-  /** Aborted by the first Ctrl-C or SIGTERM; a second one ends the process at once. */
+  /** Aborted by the first Ctrl-C, SIGTERM or closed terminal; Ctrl-C or SIGTERM once more ends the process at once. */
   signal: AbortSignal;
   /** Gives Ctrl-C its usual meaning back. */
   release(): void;
 }
 
 export function onInterrupt(say: () => void): Interrupt {
-  const controller = new AbortController();
-  const handler = () => {
-    if (controller.signal.aborted) Deno.exit(130);
-    say();
-    controller.abort(new StoppedError("stopped"));
-  };
-  const signals: Deno.Signal[] = Deno.build.os === "windows" ? ["SIGINT"] : ["SIGINT", "SIGTERM"];
-  for (const name of signals) Deno.addSignalListener(name, handler);
+  const controller = new AbortController(), seen = new Set<Deno.Signal>();
+  const listeners = stopSignals().map((name) => {
+    const listener = () => {
+      // A closed terminal may tell of it twice, and a session that ends sends SIGTERM and SIGHUP.
+      if (seen.has(name) && name !== "SIGHUP") Deno.exit(130);
+      seen.add(name);
+      if (controller.signal.aborted) return;
+      say();
+      controller.abort(new StoppedError());
+    };
+    Deno.addSignalListener(name, listener);
+    return [name, listener] as const;
+  });
   return {
     signal: controller.signal,
-    release: () => signals.forEach((name) => Deno.removeSignalListener(name, handler)),
+    release: () => listeners.forEach(([name, listener]) => Deno.removeSignalListener(name, listener)),
   };
+}
+
+function stopSignals(): Deno.Signal[] {
+  if (Deno.build.os === "windows") return ["SIGINT"];
+  return hasTerminal() ? ["SIGINT", "SIGTERM", "SIGHUP"] : ["SIGINT", "SIGTERM"];
+}
+
+function hasTerminal(): boolean {
+  return [Deno.stdin, Deno.stdout, Deno.stderr].some((stream) => stream.isTerminal());
 }
 
 /** Whether what is printed may have colours: on a terminal, unless NO_COLOR is set. */

@@ -5,10 +5,12 @@
 import { join } from "node:path";
 import { listExamples } from "../data/examples.ts";
 import { rowOrder } from "../data/order.ts";
+import { UserError } from "../errors.ts";
 import { writeAdapter } from "../export/peft.ts";
 import { writeTextAtomic } from "../files/atomic.ts";
 import { namedRevision, originalName } from "../hub/models.ts";
 import { attachAdapter, initMagnitudes, makeParameters } from "../model/adapter.ts";
+import { listCheckpoints } from "../train/checkpoint.ts";
 import type { TrainEvent, TrainResult } from "../train/events.ts";
 import { readLog } from "../train/log.ts";
 import { train } from "../train/loop.ts";
@@ -84,7 +86,7 @@ export async function command(args: string[]): Promise<number> {
     const profile = await profileText(run);
     const after = await trainedLoss(run);
     run.model.executor.trim();
-    await writeResults(run);
+    await writeResults(run, result);
     await report(run, { result, before, after, profile });
     await run.model.close();
   } finally {
@@ -95,14 +97,13 @@ export async function command(args: string[]): Promise<number> {
 
 /** Model, rows and adapter, ready for the first step, with everything that was decided on the way. */
 async function prepare(resolved: Resolved, folder: string): Promise<PreparedRun> {
-  const { init_adapter: named, resume } = resolved.settings, { sources } = resolved;
+  const { init_adapter: named } = resolved.settings, { sources } = resolved;
   const files = await chooseFiles(resolved.settings);
   const engine = await chooseEngine(resolved.settings.engine);
   const opened = await openNamedModel(resolved.settings.model);
-  // A run that is resumed has the values in its checkpoint, and the adapter's settings in its config.yaml.
-  const start = named !== null && resume === null
-    ? initialAdapter(resolved, { named, source: opened.source })
-    : undefined;
+  // A run with checkpoints has the values in them, and the adapter's settings in its config.yaml.
+  const begins = listCheckpoints(join(folder, runFiles.checkpoints)).length === 0;
+  const start = named !== null && begins ? initialAdapter(resolved, { named, source: opened.source }) : undefined;
   const wanted = start?.settings ?? resolved.settings;
   const rows = await prepareRows(wanted, files, opened.tokenizer);
   const chosenRate = wanted.learning_rate === "auto";
@@ -136,7 +137,10 @@ function trainedLoss({ learner, rows, plan }: PreparedRun): Promise<number> {
   return meanLoss(learner, listExamples(rows.examples, measuredRows), { rowsPerPass: plan.rowsPerPass });
 }
 
-/** The loop, with progress and Ctrl-C. Throws StoppedError when it was stopped, with a checkpoint on the disk. */
+/**
+ * The loop, with progress and Ctrl-C. Throws StoppedError when it was stopped, with a checkpoint on the disk, and
+ * UserError when that could not be written.
+ */
 async function trainSteps(run: PreparedRun): Promise<TrainResult> {
   const { folder, settings, model, rows, rowAt, learner, plan } = run;
   const { webgpu } = model, memory = webgpu && (() => `${showBytes(webgpu.buffers.peak())} GPU memory`);
@@ -159,6 +163,11 @@ async function trainSteps(run: PreparedRun): Promise<TrainResult> {
     interrupt.release();
   });
   if (result.reason !== "interrupted") return result;
+  if (result.unsaved) {
+    throw new UserError(`Stopped at step ${result.step}, which could not be saved: ${result.unsaved}`, {
+      hint: howToGoOn(folder, result),
+    });
+  }
   console.error(asTyped(`stopped at step ${result.step}; go on with: ftl train --resume ${folder}`));
   throw new StoppedError();
 }
@@ -174,18 +183,42 @@ async function profileText({ settings, model, plan }: PreparedRun): Promise<stri
   return `no profile: ${model.executor.description} takes no times of kernels`;
 }
 
-/** Adapter, loss curve, and what was asked to be exported. */
-async function writeResults({ folder, settings, model, rows, lora, learner }: PreparedRun): Promise<void> {
-  const adapter = join(folder, runFiles.adapter);
+/** After something could not be written: what of the training is on the disk, and what of it will be done again. */
+function howToGoOn(folder: string, { step, saved }: TrainResult): string {
+  const kept = saved === step
+    ? "every step is in its checkpoint"
+    : saved < 0
+    ? "it begins at step 0, no checkpoint is on the disk"
+    : `it goes on from step ${saved}, later ones are computed again`;
+  return `When the disk takes it: ftl train --resume ${folder} (${kept})`;
+}
+
+/** Adapter, loss curve, and what was asked to be exported. A UserError says how to go on. */
+async function writeResults(
+  { folder, settings, model, rows, lora, learner }: PreparedRun,
+  result: TrainResult,
+): Promise<void> {
+  const adapter = join(folder, runFiles.adapter), log = join(folder, runFiles.log), formats = settings.export;
   const base = { baseModel: originalName(settings.model), revision: namedRevision(settings.model) };
-  writeAdapter(adapter, { settings: lora, parameters: learner.parameters, ...base });
-  writeTextAtomic(
-    join(folder, runFiles.curve),
-    await lossCurveSvg(readLog(join(folder, runFiles.log)), { title: folder }),
-  );
-  if (settings.export.length === 0) return;
+  try {
+    writeAdapter(adapter, { settings: lora, parameters: learner.parameters, ...base });
+    writeTextAtomic(join(folder, runFiles.curve), await lossCurveSvg(readLog(log), { title: folder }));
+  } catch (error) {
+    throw withHint(error, () => howToGoOn(folder, result));
+  }
+  if (formats.length === 0) return;
   const named = { adapter, style: rows.style, name: runName(settings.model) };
-  exportModel(named, { ...model, formats: settings.export, folder: join(folder, "export") });
+  const again = `The adapter is in ${adapter}; then: ftl export ${folder} --to ${formats.join(",")}`;
+  try {
+    exportModel(named, { ...model, formats, folder: join(folder, "export") });
+  } catch (error) {
+    throw withHint(error, (hint = "") => `${hint} ${again}`.trim());
+  }
+}
+
+function withHint(error: unknown, change: (hint?: string) => string): unknown {
+  if (!(error instanceof UserError)) return error;
+  return new UserError(error.message, { hint: change(error.hint), exitCode: error.exitCode, cause: error });
 }
 
 /** What a person sees at the end: the curve, answers side by side, losses, files, what to type next. */
@@ -237,7 +270,15 @@ function follow(event: TrainEvent, progress: ReturnType<typeof trainingProgress>
     case "eval":
       return progress.note(`step ${event.step}: loss on held-out rows ${event.loss.toFixed(4)}`);
     case "damaged_checkpoint":
-      return progress.note(`damaged, left out: ${event.path}: ${event.message}`);
+      if (!event.lost) return progress.note(`damaged, left out: ${event.message}`);
+      return progress.note(
+        `lost: ${event.message}; steps ${event.lost.from + 1} to ${event.lost.to} are computed again`,
+      );
+    case "unsaved":
+      return progress.note(
+        `step ${event.step} is not saved: ${event.message}; the run goes on, ` +
+          (event.saved < 0 ? "without a checkpoint so far" : `the checkpoint of step ${event.saved} is whole`),
+      );
     case "restore":
       return progress.note(`back to step ${event.step}, the best on held-out rows: ${event.loss.toFixed(4)}`);
     case "note":

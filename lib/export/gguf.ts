@@ -6,11 +6,13 @@
  * tokenizer made from its files. Tensors are merged in f32, reordered and quantised once, one at a time, and the files
  * appear under their names only when all of them are whole.
  */
+import { basename, dirname, join } from "node:path";
 import { UserError } from "../errors.ts";
 import { openFile } from "../files/file_source.ts";
-import { writeAllAtomic } from "../files/atomic.ts";
+import { removeFile, writeAllAtomic } from "../files/atomic.ts";
+import { requireSpace } from "../files/space.ts";
 import { openGguf } from "../formats/gguf.ts";
-import { maxParts, partKeys, partPath } from "../formats/gguf_parts.ts";
+import { maxParts, parsePartPath, partKeys, partPath } from "../formats/gguf_parts.ts";
 import { defaultAlignment, type TypedValue } from "../formats/gguf_values.ts";
 import { writeGguf } from "../formats/gguf_write.ts";
 import type { LazyTensor } from "../formats/tensor_file.ts";
@@ -22,6 +24,9 @@ import { kindKeys, type Metadata, modelKeys, ropeFactors, value } from "./gguf_k
 import { type GgufKind, storedType } from "./gguf_kinds.ts";
 import { type ExportAdapter, type MergedModel, mergedModel } from "./merge.ts";
 import { tokenizerKeys } from "./tokenizer_keys.ts";
+
+/** What to do where an export does not fit. */
+export const spaceHint = "Free some space, choose a smaller kind (--to), or a folder on another disk (--output).";
 
 export interface GgufExport {
   source: ModelSource;
@@ -40,8 +45,9 @@ export interface GgufExport {
 }
 
 /**
- * Writes the file, or where `maxBytes` is too little for one the parts of `path`; returns the paths. UserError when the
- * model cannot be said in GGUF, or a file cannot be written.
+ * Writes the file, or where `maxBytes` is too little for one the parts of `path`; returns the paths. Then removes parts
+ * of the same name that an earlier export with another number of parts left. UserError when the model cannot be said in
+ * GGUF, or a file cannot be written.
  */
 export function exportGguf(path: string, options: GgufExport): string[] {
   const tensors = ggufTensors(mergedModel(options.source, options.adapter), options);
@@ -59,8 +65,20 @@ export function exportGguf(path: string, options: GgufExport): string[] {
     const name = count === 1 ? path : partPath(path.replace(/\.gguf$/, ""), { no, count });
     return { path: name, chunks: writeGguf(keys, part) };
   });
+  const bytes = tensors.reduce((sum, { byteLength }) => sum + byteLength, 0);
+  requireSpace(dirname(path), { bytes, what: `A ${options.dtype} GGUF`, hint: spaceHint });
   writeAllAtomic(files);
+  for (const stale of otherParts(path, count)) removeFile(stale);
   return files.map(({ path }) => path);
+}
+
+/** Parts of a model called `path` that was cut into another number of them than `count`. */
+function otherParts(path: string, count: number): string[] {
+  const folder = dirname(path), prefix = basename(path, ".gguf");
+  return Array.from(Deno.readDirSync(folder), ({ name }) => name).filter((name) => {
+    const part = parsePartPath(name);
+    return part?.prefix === prefix && part.count !== count;
+  }).map((name) => join(folder, name));
 }
 
 /** The tensors in parts of at most `limit` bytes each, as gguf-split --split-max-size cuts them. */

@@ -4,14 +4,16 @@
  * Of a model that came as such a folder the small files are copied; of one that came as GGUF they are made from its
  * metadata. Tensors are merged and encoded one at a time, and config.json comes last: a folder that has it is whole.
  */
-import { writeAtomic } from "../files/atomic.ts";
+import { writeAllAtomic } from "../files/atomic.ts";
 import { openFile } from "../files/file_source.ts";
 import { makeFolder } from "../files/folder.ts";
+import { requireSpace } from "../files/space.ts";
 import { writeSafetensors } from "../formats/safetensors.ts";
 import { kindOfPath, readJson } from "../model/model_files.ts";
 import type { ModelSource } from "../model/source.ts";
 import { rebuildTokenizer, type RebuiltTokenizer } from "../text/gguf_tokenizer.ts";
 import { type FloatType, lazyTensor } from "./encode.ts";
+import { spaceHint } from "./gguf.ts";
 import { hfConfig, hfGenerationConfig } from "./hf_config.ts";
 import { type ExportAdapter, mergedModel } from "./merge.ts";
 
@@ -58,10 +60,15 @@ export function exportMergedFolder(dir: string, options: MergedFolderExport): vo
       return x;
     })
   );
-  writeAtomic(`${dir}/model.safetensors`, writeSafetensors(tensors, { format: "pt" }));
-  for (const [name, content] of files) writeAtomic(`${dir}/${name}`, content);
+  const bytes = tensors.reduce((sum, { byteLength }) => sum + byteLength, 0);
+  requireSpace(dir, { bytes, what: "The merged model", hint: spaceHint });
+  writeAllAtomic([
+    ...files.toReversed().map(([name, content]) => ({ path: `${dir}/${name}`, chunks: [content] })),
+    { path: `${dir}/model.safetensors`, chunks: writeSafetensors(tensors, { format: "pt" }) },
+  ]);
 }
 
+/** config.json is the last one. */
 type Files = [name: string, content: Uint8Array][];
 
 function copiedFiles({ source, dtype, chatTemplate }: MergedFolderExport): Files {

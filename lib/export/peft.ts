@@ -2,7 +2,7 @@
  * Writes an adapter folder as PEFT does (adapter_config.json, adapter_model.safetensors), for PEFT, vLLM and others.
  * Reading one is lib/model/adapter.ts. Fields: https://github.com/huggingface/peft/blob/main/src/peft/tuners/lora/config.py
  */
-import { writeAtomic, writeTextAtomic } from "../files/atomic.ts";
+import { writeAllAtomic } from "../files/atomic.ts";
 import { makeFolder } from "../files/folder.ts";
 import { writeSafetensors } from "../formats/safetensors.ts";
 import type { LoraSettings } from "../model/adapter.ts";
@@ -27,9 +27,11 @@ export function writeAdapter(dir: string, { settings, parameters, baseModel, rev
   const tensors = [...parameters]
     .sort((a, b) => a.name < b.name ? -1 : 1)
     .map(({ name, shape, value }) => lazyTensor({ name, shape, dtype: "F32" }, () => value));
-  writeAtomic(`${dir}/adapter_model.safetensors`, writeSafetensors(tensors, { format: "pt" }));
   const config = JSON.stringify(adapterConfig(settings, { baseModel, revision }), null, 2) + "\n";
-  writeTextAtomic(`${dir}/adapter_config.json`, config);
+  writeAllAtomic([
+    { path: `${dir}/adapter_config.json`, chunks: [new TextEncoder().encode(config)] },
+    { path: `${dir}/adapter_model.safetensors`, chunks: writeSafetensors(tensors, { format: "pt" }) },
+  ]);
 }
 
 /** The content of adapter_config.json. */

@@ -1,8 +1,10 @@
 /**
  * Writing a file so that its name never shows half of it: the bytes go to a temporary name beside it, are forced to
- * disk, and the rename comes last. A crash leaves the old file, or the new one, and at worst a `.part` file.
+ * disk, and the rename comes last. A crash leaves the old file, or the new one, and at worst a `.part` file, which the
+ * next writer into that folder removes: a writer holds a lock on its part, so one without is nobody's.
  */
 import { fileError } from "./file_error.ts";
+import { isStillAt } from "./lock.ts";
 
 /** Writes `chunks` one after the other; they may be produced lazily. UserError for a full disk and the like. */
 export function writeAtomic(path: string, chunks: Iterable<Uint8Array> | Uint8Array): void {
@@ -14,7 +16,10 @@ export function writeTextAtomic(path: string, text: string): void {
   writeAtomic(path, new TextEncoder().encode(text));
 }
 
-/** Files that belong together: none appears before all are written. The first gets its name last. */
+/**
+ * Files that belong together: none appears before all are written. The first, without which the others are nothing, is
+ * taken away before they are replaced and gets its name last, so that old and new ones are never taken for one set.
+ */
 export function writeAllAtomic(files: readonly { path: string; chunks: Iterable<Uint8Array> }[]): void {
   const parts: ReturnType<typeof openPart>[] = [];
   try {
@@ -24,6 +29,7 @@ export function writeAllAtomic(files: readonly { path: string; chunks: Iterable<
       for (const chunk of chunks) part.write(chunk);
       part.finish();
     }
+    if (parts.length > 1) removeFile(files[0].path);
     for (const part of parts.toReversed()) part.appear();
   } catch (error) {
     for (const part of parts) part.abandon();
@@ -47,12 +53,47 @@ export async function writeAtomicStream(
   }
 }
 
+/** Removes a file, where it is there. UserError when the system refuses. */
+export function removeFile(path: string): void {
+  try {
+    Deno.removeSync(path);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw fileError(error, { action: "remove", path });
+  }
+}
+
+/** What temporary names end in: a process, and a number in it. */
+const partName = /\.\d+-\d+\.part$/;
+
+/** Whether a name is that of a file half-written. */
+export const isPart = (name: string) => partName.test(name);
+
+/** Removes what killed writers left in a folder: parts that nobody has locked. Never throws. */
+export function removeLeftovers(folder: string): void {
+  for (const name of partsIn(folder)) {
+    try {
+      using file = Deno.openSync(`${folder}/${name}`, { read: true, write: true });
+      if (file.tryLockSync(true)) Deno.removeSync(`${folder}/${name}`);
+    } catch {
+      // Gone meanwhile, not ours to remove, or on a file system without locks: it stays.
+    }
+  }
+}
+
+function partsIn(folder: string): string[] {
+  try {
+    return Array.from(Deno.readDirSync(folder), ({ name }) => name).filter(isPart);
+  } catch {
+    return [];
+  }
+}
+
 /** A number per process and file, so that two writers of one path never share a temporary name. */
 let parts = 0;
 
 /** A temporary file beside `path`. Only errors of the file itself become UserErrors, not the producer's. */
 function openPart(path: string) {
-  const temporary = `${path}.${Deno.pid}-${++parts}.part`;
+  removeLeftovers(folderOf(path));
   const guard = <T>(action: () => T): T => {
     try {
       return action();
@@ -60,7 +101,7 @@ function openPart(path: string) {
       throw fileError(error, { action: "write", path });
     }
   };
-  const file = guard(() => Deno.openSync(temporary, { write: true, createNew: true }));
+  const { temporary, file } = guard(() => openLocked(path));
   let open = true;
   const close = () => {
     if (open) file.close();
@@ -73,40 +114,50 @@ function openPart(path: string) {
       });
     },
     /** Forces the bytes to disk. */
-    finish(): void {
-      guard(() => {
-        file.syncSync();
-        close();
-      });
-    },
-    /** Gives the finished file its name. */
+    finish: () => guard(() => file.syncSync()),
+    /** Gives the finished file its name. It is locked until then. */
     appear(): void {
       guard(() => {
         Deno.renameSync(temporary, path);
-        syncFolder(path);
+        close();
+        syncFolder(folderOf(path));
       });
     },
     abandon(): void {
       try {
-        close();
-        Deno.removeSync(temporary);
+        if (open) Deno.removeSync(temporary);
       } catch {
         // The failure that led here is the one to report.
       }
+      close();
     },
   };
 }
 
-/** Forces the rename itself to disk, where folders can be opened (not on Windows). */
-function syncFolder(path: string): void {
-  const folder = path.slice(0, path.lastIndexOf("/") + 1) || ".";
-  try {
-    const handle = Deno.openSync(folder, { read: true });
+/** A new temporary file, locked before anyone could take it for a leftover. */
+function openLocked(path: string): { temporary: string; file: Deno.FsFile } {
+  for (;;) {
+    const temporary = `${path}.${Deno.pid}-${++parts}.part`;
+    const file = Deno.openSync(temporary, { write: true, createNew: true });
     try {
-      handle.syncSync();
-    } finally {
-      handle.close();
+      file.lockSync(true);
+    } catch {
+      return { temporary, file }; // Without locks nothing is ever taken for a leftover.
     }
+    if (isStillAt(temporary, file)) return { temporary, file };
+    file.close();
+  }
+}
+
+function folderOf(path: string): string {
+  return path.slice(0, path.lastIndexOf("/") + 1) || ".";
+}
+
+/** Forces the rename itself to disk, where folders can be opened (not on Windows). */
+function syncFolder(folder: string): void {
+  try {
+    using handle = Deno.openSync(folder, { read: true });
+    handle.syncSync();
   } catch {
     // The data is safe under one name or the other; only the moment of the rename is not.
   }

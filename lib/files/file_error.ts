@@ -37,6 +37,9 @@ function causeOf(error: Error): { what: string; hint: string } | undefined {
   if (is("EROFS") || osError === "30") {
     return { what: "the file system is read-only", hint: "Choose a folder on another disk." };
   }
+  if (is("EIO") || osError === "5") {
+    return { what: "the disk reports an input/output error", hint: "Check the disk; another one is safer for now." };
+  }
   if (is("EFBIG") || osError === "27") {
     return { what: "the file system allows no file this large", hint: "Choose a folder on another disk." };
   }

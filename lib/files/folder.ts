@@ -1,4 +1,4 @@
-/** Making folders; what the operating system says against it becomes a UserError. */
+/** Making and removing folders; what the operating system says against it becomes a UserError. */
 import { fileError } from "./file_error.ts";
 
 /** Makes the folder and those above it, where they are missing. */
@@ -7,5 +7,14 @@ export function makeFolder(path: string): void {
     Deno.mkdirSync(path, { recursive: true });
   } catch (error) {
     throw fileError(error, { action: "make the folder", path });
+  }
+}
+
+/** Removes the folder with everything in it. */
+export function removeFolder(path: string): void {
+  try {
+    Deno.removeSync(path, { recursive: true });
+  } catch (error) {
+    throw fileError(error, { action: "remove the folder", path });
   }
 }

@@ -1,6 +1,7 @@
 /**
  * One writer per folder: an operating-system lock on `.lock` inside it. The system drops the lock when its process
- * ends, however it ends, so a lock never outlives its owner; the text in the file only names the owner in messages.
+ * ends, however it ends, so a lock never outlives its owner, on this host or another that shares the file system; the
+ * text in the file only names the owner in messages.
  */
 import { UserError } from "../errors.ts";
 import { fileError } from "./file_error.ts";
@@ -16,9 +17,12 @@ export function lockFolder(dir: string): { release(): void } {
     file.close();
     file = openLocked(dir, path);
   }
-  const owner = new TextEncoder().encode(`process ${Deno.pid} since ${new Date().toISOString()}\n`);
-  file.truncateSync();
-  file.writeSync(owner);
+  try {
+    file.truncateSync();
+    file.writeSync(new TextEncoder().encode(`process ${Deno.pid} on ${Deno.hostname()} since ${now()}\n`));
+  } catch {
+    // The lock holds; a full disk only keeps its owner's name from others.
+  }
   let held = true;
   return {
     release() {
@@ -59,6 +63,9 @@ function openLocked(dir: string, path: string): Deno.FsFile {
   });
 }
 
+/** "2026-01-31T12:00:00Z" */
+const now = () => new Date().toISOString().replace(/\.\d+/, "");
+
 /** What the holder wrote, one line; on Windows a locked file cannot be read. */
 function readOwner(file: Deno.FsFile): string {
   try {
@@ -70,7 +77,7 @@ function readOwner(file: Deno.FsFile): string {
 }
 
 /** Whether `path` still names the open file (always, where files have no numbers). */
-function isStillAt(path: string, file: Deno.FsFile): boolean {
+export function isStillAt(path: string, file: Deno.FsFile): boolean {
   try {
     return Deno.statSync(path).ino === file.statSync().ino;
   } catch {

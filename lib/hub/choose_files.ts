@@ -3,7 +3,7 @@
  * it, or one GGUF file with its parts. Works on the hub's listing and on what is cached alike.
  */
 import { UserError } from "../errors.ts";
-import { inUnits } from "./disk.ts";
+import { inUnits } from "../files/space.ts";
 import type { RepoName } from "./repo_name.ts";
 
 export interface Choice {

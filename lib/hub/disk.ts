@@ -1,16 +1,6 @@
 /** What the disk under a cache says: how much is free, and its refusals as messages that say what to do. */
-import { statfsSync } from "node:fs";
 import { UserError } from "../errors.ts";
-
-/** Bytes that this user may still write where `folder` is; undefined where the system does not tell. */
-export function freeBytes(folder: string): number | undefined {
-  try {
-    const { bavail, bsize } = statfsSync(folder);
-    return bavail * bsize;
-  } catch {
-    return undefined;
-  }
-}
+import { inUnits } from "../files/space.ts";
 
 /** Throws UserError when `needed` bytes do not fit; `setting` names the variable that moves the folder. */
 export function checkSpace(
@@ -21,12 +11,6 @@ export function checkSpace(
   throw new UserError(`${what} needs ${inUnits(needed)} more in ${folder}, and ${inUnits(free)} are free`, {
     hint: `Free some space (ftl models lists what is cached), or set ${setting} to a folder on another disk`,
   });
-}
-
-/** 98,362,432 -> "98.4 MB" */
-export function inUnits(bytes: number): string {
-  const [unit, name] = bytes < 1e6 ? [1e3, "kB"] : bytes < 1e9 ? [1e6, "MB"] : [1e9, "GB"] as const;
-  return `${(bytes / unit).toFixed(1)} ${name}`;
 }
 
 /** `error` as a UserError where it is the disk's; anything else comes back as it is. */

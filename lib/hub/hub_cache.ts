@@ -12,6 +12,7 @@
  */
 import { dirname, join, relative } from "node:path";
 import { createHash } from "node:crypto";
+import { writeTextAtomic } from "../files/atomic.ts";
 import { exists, removeQuietly } from "./disk.ts";
 import { isListed, type ListedFile, type Listing } from "./listing.ts";
 import { isCommit, isSafePath } from "./repo_name.ts";
@@ -117,10 +118,8 @@ export async function digestOf(
   return hash.digest("hex");
 }
 
-/** Writes a small file so that its name never shows half of it. */
+/** Writes a small file, and the folders above it, so that its name never shows half of it. */
 export function writeWhole(path: string, text: string): void {
   Deno.mkdirSync(dirname(path), { recursive: true });
-  const temporary = `${path}.${Deno.pid}.tmp`;
-  Deno.writeTextFileSync(temporary, text);
-  Deno.renameSync(temporary, path);
+  writeTextAtomic(path, text);
 }

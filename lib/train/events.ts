@@ -37,7 +37,10 @@ export type TrainEvent =
   | StepEvent
   | { type: "eval"; step: number; loss: number; best: boolean }
   | { type: "checkpoint"; step: number; path: string }
-  | { type: "damaged_checkpoint"; path: string; message: string }
+  /** A file that cannot be read. `lost`: its steps after the one that is gone on from, to be computed again. */
+  | { type: "damaged_checkpoint"; path: string; message: string; lost?: { from: number; to: number } }
+  /** The disk refused a checkpoint. The run goes on; `saved` is the step of the last one there, -1 for none. */
+  | { type: "unsaved"; step: number; saved: number; message: string }
   | { type: "note"; message: string }
   /** The parameters are those of the best evaluation again. */
   | { type: "restore"; step: number; loss: number }
@@ -47,6 +50,10 @@ export interface TrainResult {
   reason: StopReason;
   step: number;
   totalSteps: number;
+  /** Step of the last checkpoint on the disk; -1 for none. */
+  saved: number;
+  /** Why the checkpoint of the last step is not there, where it was to be written. */
+  unsaved?: string;
   /** Held-out loss before the first step and of the parameters as they are left. */
   evalBefore?: number;
   evalAfter?: number;

@@ -1,10 +1,11 @@
 /**
  * The run's log: one JSON object a line and step, appended as the step ends, so that a killed run loses at most the line
- * being written. Reading skips nothing but such a last line.
+ * being written. Reading skips nothing but such a last line; opening it to go on also leaves out damaged lines.
  */
 import { UserError } from "../errors.ts";
 import { writeTextAtomic } from "../files/atomic.ts";
 import { fileError } from "../files/file_error.ts";
+import { openLineFile } from "../files/line_file.ts";
 import { kindOfPath } from "../model/model_files.ts";
 
 export interface LogLine {
@@ -21,30 +22,38 @@ export interface LogLine {
 }
 
 export interface TrainLog {
+  /** UserError where the line could not be written: it is kept, and written together with the next one. */
   append(line: LogLine): void;
+  /** Writes what is kept and forces the file to disk. UserError where that fails. */
+  sync(): void;
+  /** Closes the file; what is still kept is lost. */
   close(): void;
 }
 
-/** Opens the log for steps after `afterStep`: later lines, which a resumed run will write again, are cut off. */
-export function openLog(path: string, { afterStep }: { afterStep: number }): TrainLog {
+/**
+ * Opens the log for steps after `afterStep`: later lines, which a resumed run will write again, are cut off. `missing`
+ * counts earlier steps without a line, where the file was damaged.
+ */
+export function openLog(path: string, { afterStep }: { afterStep: number }): TrainLog & { missing: number } {
   const kept = afterStep > 0 && kindOfPath(path) !== "nothing"
-    ? readLog(path).filter(({ step }) => step <= afterStep)
+    ? parseLines(path).flatMap((line) => line && line.step <= afterStep ? [line] : [])
     : [];
   writeTextAtomic(path, kept.map((line) => JSON.stringify(line) + "\n").join(""));
-  const guard = <T>(action: () => T): T => {
-    try {
-      return action();
-    } catch (error) {
-      throw fileError(error, { action: "write", path });
-    }
+  const file = openLineFile(path);
+  let waiting = "";
+  const flush = () => {
+    file.append(waiting);
+    waiting = "";
   };
-  const file = guard(() => Deno.openSync(path, { append: true }));
   return {
+    missing: afterStep - new Set(kept.map(({ step }) => step)).size,
     append(line) {
-      const bytes = new TextEncoder().encode(JSON.stringify(line) + "\n");
-      guard(() => {
-        for (let done = 0; done < bytes.length;) done += file.writeSync(bytes.subarray(done));
-      });
+      waiting += JSON.stringify(line) + "\n";
+      flush();
+    },
+    sync() {
+      flush();
+      file.sync();
     },
     close: () => file.close(),
   };
@@ -58,6 +67,16 @@ export function peakMemory(lines: LogLine[]): number | null {
 
 /** All complete lines. UserError names a line in the middle that is not JSON. */
 export function readLog(path: string): LogLine[] {
+  return parseLines(path).map((line, i) => {
+    if (line) return line;
+    throw new UserError(`Cannot read ${path}:${i + 1}: not JSON`, {
+      hint: "Remove the damaged line; training does not need it.",
+    });
+  });
+}
+
+/** Every complete line; undefined for one that is damaged. */
+function parseLines(path: string): (LogLine | undefined)[] {
   let text: string;
   try {
     text = Deno.readTextFileSync(path);
@@ -66,13 +85,12 @@ export function readLog(path: string): LogLine[] {
   }
   const lines = text.split("\n");
   lines.pop(); // what follows the last line end: nothing, or a line cut off by a kill
-  return lines.map((line, i) => {
+  return lines.map((line) => {
     try {
-      return JSON.parse(line) as LogLine;
+      const found = JSON.parse(line);
+      return Number.isInteger(found?.step) ? found as LogLine : undefined;
     } catch {
-      throw new UserError(`Cannot read ${path}:${i + 1}: not JSON`, {
-        hint: "Remove the damaged line; training does not need it.",
-      });
+      return undefined;
     }
   });
 }

@@ -6,11 +6,13 @@
  * Assumes that the run's files are this process's alone (lib/files/lock.ts) and that learner and rows are those whose
  * fingerprints it is given.
  */
+import { dirname } from "node:path";
 import { UserError } from "../errors.ts";
-import { removeLeftovers, removeOldCheckpoints, type TrainState, writeCheckpoint } from "./checkpoint.ts";
+import { removeLeftovers } from "../files/atomic.ts";
+import { listCheckpoints, removeOldCheckpoints, type TrainState, writeCheckpoint } from "./checkpoint.ts";
 import type { StopReason, TrainEvent, TrainResult } from "./events.ts";
-import { openLog, type TrainLog } from "./log.ts";
-import { bestValues, freshState, refuseEarlierRun, resumeState } from "./run_state.ts";
+import { type LogLine, openLog, type TrainLog } from "./log.ts";
+import { bestValues, freshState, refuseEarlierRun, requireRunSpace, resumeState } from "./run_state.ts";
 import { learningRateAt, type Schedule, warmupStepsOf } from "./schedule.ts";
 import { settingsFingerprint, type TrainOptions } from "./settings.ts";
 import { meanLoss } from "./window_gradient.ts";
@@ -24,19 +26,24 @@ interface Run extends TrainOptions {
   state: TrainState;
   /** Step whose checkpoint is on disk; -1 for none. */
   lastSaved: number;
+  /** Why the last attempt at a checkpoint failed. */
+  unsaved?: string;
   lastEval?: { step: number; loss: number };
   /** Evaluations without improvement that end the run; 0 without early stopping. */
   patience: number;
   /** Values at the best evaluation, with early stopping. */
   best?: Float32Array[];
   log?: TrainLog;
+  /** Whether lines wait that the disk refused. */
+  logRefused?: boolean;
   onEvent: (event: TrainEvent) => void;
 }
 
 /**
  * Trains until the last step, early stopping or the signal. With early stopping the parameters are left as they were at
  * the best evaluation. UserError when loss or gradient stop being finite (the parameters stay as before that step), when
- * resuming does not fit, or when files cannot be written.
+ * resuming does not fit, or when files cannot be begun. A disk that refuses later does not end the run: what it refused
+ * is tried again with the next checkpoint, and the result says whether it failed to the end.
  */
 export async function train(options: TrainOptions): Promise<TrainResult> {
   const run = await openRun(options);
@@ -55,8 +62,18 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     const evalAfter = reason === "interrupted" ? undefined : await finalLoss(run);
     await learner.pull();
     run.onEvent({ type: "stop", reason, step: run.state.step });
-    const { step, evalBefore, best } = run.state;
-    return { reason, step, totalSteps, evalBefore, evalAfter, best: run.patience > 0 ? best : undefined };
+    syncLog(run);
+    const { state: { step, evalBefore, best }, lastSaved: saved, unsaved } = run;
+    return {
+      reason,
+      step,
+      totalSteps,
+      saved,
+      unsaved,
+      evalBefore,
+      evalAfter,
+      best: run.patience > 0 ? best : undefined,
+    };
   } finally {
     run.log?.close();
   }
@@ -82,16 +99,28 @@ async function openRun(options: TrainOptions): Promise<Run> {
   if (options.resume && !files) throw new Error("resuming needs files");
   if (files) {
     removeLeftovers(files.checkpoints);
-    if (options.resume) {
-      const resumed = await resumeState(files.checkpoints, { learner, rowsPerPass, fingerprint, onEvent });
+    if (!options.resume) refuseEarlierRun(files.checkpoints);
+    const resumed = options.resume &&
+      await resumeState(files.checkpoints, { learner, rowsPerPass, fingerprint, onEvent });
+    if (resumed) {
       ({ state, path: resumedFrom } = resumed);
       if (patience > 0 && state.best) {
         const { parameters } = learner;
         best = bestValues(files.checkpoints, { step: state.best.step, parameters, onEvent });
       }
-    } else refuseEarlierRun(files.checkpoints);
+    } else if (options.resume) onEvent({ type: "note", message: "no checkpoint was written yet: beginning at step 0" });
+    const { saveSteps, saveTotalLimit } = settings;
+    requireRunSpace(dirname(files.log), {
+      learner,
+      checkpoints: saveSteps > 0 ? Math.min(saveTotalLimit + 1, Math.ceil(totalSteps / saveSteps)) : 1,
+      there: listCheckpoints(files.checkpoints).length,
+    });
   }
   const log = files && openLog(files.log, { afterStep: state.step });
+  if (files && log && log.missing > 0) {
+    const message = `lost: the lines of ${log.missing} of the first ${state.step} steps in ${files.log}`;
+    onEvent({ type: "note", message });
+  }
   const rowsPerStep = windows.size, { step } = state;
   onEvent({ type: "start", step, totalSteps, stepsPerEpoch, rowsPerStep, rowsPerPass, warmupSteps, resumedFrom });
   return {
@@ -139,7 +168,7 @@ async function takeStep(run: Run): Promise<void> {
   const evalLoss = evalDue && run.evalRows?.length ? await evaluate(run) : undefined;
   const epoch = end / run.rows;
   onEvent({ type: "step", step, totalSteps, epoch, loss, gradNorm, learningRate, tokens, seconds, evalLoss });
-  run.log?.append({
+  appendLine(run, {
     step,
     loss,
     grad_norm: gradNorm,
@@ -170,20 +199,62 @@ async function evaluate(run: Run): Promise<number> {
   return loss;
 }
 
-/** Writes the checkpoint of this step, unless it is there, and removes those that are too many. */
+/**
+ * Writes the checkpoint of this step, unless it is there, and removes those that are too many. A disk that refuses it
+ * leaves the earlier ones as they are, and the run goes on.
+ */
 async function save(run: Run): Promise<void> {
   const { files, state, learner } = run;
   if (!files || run.lastSaved === state.step) return;
   await learner.pull();
+  syncLog(run); // A checkpoint is of use only with the lines before it.
   const { parameters, optimizer } = learner;
-  const path = writeCheckpoint(files.checkpoints, { state, parameters, optimizer: optimizer.state() });
-  run.lastSaved = state.step;
-  removeOldCheckpoints(files.checkpoints, {
-    step: state.step,
-    keep: run.settings.saveTotalLimit,
-    best: run.patience > 0 ? state.best?.step : undefined,
-  });
-  run.onEvent({ type: "checkpoint", step: state.step, path });
+  try {
+    const path = writeCheckpoint(files.checkpoints, { state, parameters, optimizer: optimizer.state() });
+    run.lastSaved = state.step;
+    run.unsaved = undefined;
+    run.onEvent({ type: "checkpoint", step: state.step, path });
+  } catch (error) {
+    run.unsaved = messageOf(error);
+    run.onEvent({ type: "unsaved", step: state.step, saved: run.lastSaved, message: run.unsaved });
+    return;
+  }
+  try {
+    removeOldCheckpoints(files.checkpoints, {
+      step: state.step,
+      keep: run.settings.saveTotalLimit,
+      best: run.patience > 0 ? state.best?.step : undefined,
+    });
+  } catch (error) {
+    run.onEvent({ type: "note", message: messageOf(error) });
+  }
+}
+
+function appendLine(run: Run, line: LogLine): void {
+  try {
+    run.log?.append(line);
+  } catch (error) {
+    const message = messageOf(error);
+    if (run.logRefused) return; // Said already, and tried again with every line.
+    run.logRefused = true;
+    run.onEvent({ type: "note", message: `${message}; its lines are kept and written when they can be` });
+  }
+}
+
+function syncLog(run: Run): void {
+  try {
+    run.log?.sync();
+    run.logRefused = false;
+  } catch (error) {
+    messageOf(error);
+    run.logRefused = true;
+  }
+}
+
+/** What a disk said; an error of another kind is thrown on. */
+function messageOf(error: unknown): string {
+  if (error instanceof UserError) return error.message;
+  throw error;
 }
 
 /** Held-out loss at the end; with early stopping, of the best values, which it puts back. */

@@ -4,13 +4,37 @@
  * be named.
  */
 import { UserError } from "../errors.ts";
+import { requireSpace } from "../files/space.ts";
 import type { Parameter } from "../model/trainable.ts";
-import { type Checkpoint, latestCheckpoint, listCheckpoints, readCheckpoint, type TrainState } from "./checkpoint.ts";
+import {
+  type Checkpoint,
+  checkpointBytes,
+  latestCheckpoint,
+  listCheckpoints,
+  readCheckpoint,
+  type TrainState,
+} from "./checkpoint.ts";
 import type { TrainEvent } from "./events.ts";
 import type { Learner } from "./learner.ts";
 
 export function freshState(options: { rowsPerPass: number; fingerprint: Record<string, string> }): TrainState {
   return { step: 0, position: 0, evaluationsSinceBest: 0, ...options };
+}
+
+/** Room for the checkpoints that a run keeps, for the one being written beside them, and for the adapter. */
+export function requireRunSpace(folder: string, { learner, checkpoints, there }: {
+  learner: Learner;
+  /** Kept, or written if that is less; how many of them are on the disk. */
+  checkpoints: number;
+  there: number;
+}): void {
+  const { parameters, optimizer } = learner, more = Math.max(0, checkpoints - there);
+  const adapter = parameters.reduce((sum, { value }) => sum + value.byteLength, 0);
+  requireSpace(folder, {
+    bytes: more * checkpointBytes(parameters, optimizer.state()) + adapter,
+    what: `This run, for its adapter and ${more} checkpoints,`,
+    hint: "Free some space, choose an --output-dir on another disk, or keep fewer checkpoints (--save-total-limit).",
+  });
 }
 
 /** Refuses to start a new run over the checkpoints of an earlier one. */
@@ -26,18 +50,23 @@ export function refuseEarlierRun(folder: string): void {
   }
 }
 
-/** Loads the newest good checkpoint into the learner. UserError when it belongs to another run. */
+/**
+ * Loads the newest good checkpoint into the learner and tells what of later ones is lost. Undefined where the run has no
+ * checkpoint yet. UserError when it belongs to another run, or none can be read.
+ */
 export async function resumeState(folder: string, options: {
   learner: Learner;
   rowsPerPass: number;
   fingerprint: Record<string, string>;
   onEvent: (event: TrainEvent) => void;
-}): Promise<{ state: TrainState; path: string }> {
+}): Promise<{ state: TrainState; path: string } | undefined> {
   const { learner, rowsPerPass, fingerprint, onEvent } = options;
-  const checkpoint = latestCheckpoint(folder, {
-    onDamaged: (path, { message }) => onEvent({ type: "damaged_checkpoint", path, message }),
-  });
-  const { path, state } = checkpoint;
+  const found = latestCheckpoint(folder);
+  if (!found) return undefined;
+  const { checkpoint, checkpoint: { path, state } } = found;
+  for (const { path, step, error } of found.damaged) {
+    onEvent({ type: "damaged_checkpoint", path, message: error.message, lost: { from: state.step, to: step } });
+  }
   compareFingerprints(path, { saved: state.fingerprint, current: fingerprint });
   loadValues(checkpoint, learner.parameters);
   try {

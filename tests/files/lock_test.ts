@@ -6,7 +6,10 @@ import { inTempFolder } from "../helpers/temp_folder.ts";
 Deno.test("lockFolder() refuses a second lock, naming the owner, until the first is released", async () => {
   await inTempFolder((dir) => {
     const first = lockFolder(dir);
-    assertRefused(() => lockFolder(dir), new RegExp(`process ${Deno.pid} since \\d{4}-.* is writing to it`));
+    assertRefused(
+      () => lockFolder(dir),
+      new RegExp(`process ${Deno.pid} on ${Deno.hostname()} since \\d{4}-.* is writing to it`),
+    );
     first.release();
     first.release();
     assert.deepEqual([...Deno.readDirSync(dir)], []);
@@ -32,7 +35,10 @@ Deno.test("lockFolder() takes over from a process that was killed, whatever it l
     }).spawn();
     const reader = child.stdout.getReader();
     await reader.read();
-    assertRefused(() => lockFolder(dir), new RegExp(`process ${child.pid} since .* is writing to it`));
+    assertRefused(
+      () => lockFolder(dir),
+      new RegExp(`process ${child.pid} on ${Deno.hostname()} since .* is writing to it`),
+    );
     child.kill("SIGKILL");
     await child.status;
     await reader.cancel();

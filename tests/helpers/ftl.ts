@@ -3,6 +3,9 @@ import { makeTinyFolder } from "./tiny_folders.ts";
 
 const main = new URL("../../main.ts", import.meta.url).pathname;
 
+/** What starts `ftl` with these arguments, for tests that start it in their own way. */
+export const ftlCommand = (args: string[]) => [Deno.execPath(), "run", "--allow-all", "--quiet", main, ...args];
+
 export interface Ran {
   code: number;
   stdout: string;
@@ -31,7 +34,7 @@ export async function inWorkplace(body: (place: Workplace) => Promise<void>): Pr
   const folder = Deno.makeTempDirSync();
   const command = (args: string[], env: Record<string, string> = {}) =>
     new Deno.Command(Deno.execPath(), {
-      args: ["run", "--allow-all", "--quiet", main, ...args],
+      args: ftlCommand(args).slice(1),
       cwd: folder,
       env: { FTL_CACHE: `${folder}/cache`, NO_COLOR: "1", ...env },
       stdin: "null",

@@ -3,7 +3,6 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { UserError } from "../../lib/errors.ts";
 import { listCheckpoints, readCheckpoint } from "../../lib/train/checkpoint.ts";
-import type { TrainEvent } from "../../lib/train/events.ts";
 import { type LogLine, readLog } from "../../lib/train/log.ts";
 import { bigramModel, bigramRows } from "../helpers/bigram_model.ts";
 import { type BigramRun, inTemporaryFolder, trainBigram } from "../helpers/train_bigram.ts";
@@ -147,10 +146,8 @@ Deno.test("train() falls back to the checkpoint before a damaged one and says so
       const newest = join(files.checkpoints, "step-000006.safetensors");
       Deno.writeFileSync(newest, damage(Deno.readFileSync(newest)));
       const { events, model } = await runUntil(-1, { files, resume: true });
-      const reports = events.filter((event): event is TrainEvent & { path: string } =>
-        event.type === "damaged_checkpoint"
-      );
-      assert.deepEqual(reports.map(({ path }) => path), [newest], what);
+      const reports = events.flatMap((event) => event.type === "damaged_checkpoint" ? [event] : []);
+      assert.deepEqual(reports.map(({ path, lost }) => [path, lost]), [[newest, { from: 3, to: 6 }]], what);
       assert.equal((events.find(({ type }) => type === "start") as { step: number }).step, 3, what);
       assert.deepEqual(model.parameters.map(({ value }) => value), whole.values, what);
       assert.deepEqual(withoutTimes(readLog(files.log)), whole.lines, what);
@@ -159,9 +156,8 @@ Deno.test("train() falls back to the checkpoint before a damaged one and says so
   }
 });
 
-Deno.test("train() refuses to resume when every checkpoint is damaged, or there is none", async () => {
+Deno.test("train() refuses to resume when every checkpoint is damaged", async () => {
   await inTemporaryFolder(async (files) => {
-    await assert.rejects(runUntil(-1, { files, resume: true }), { name: "UserError", message: /holds no checkpoint/ });
     await runUntil(4, { files });
     for (const { path } of listCheckpoints(files.checkpoints)) Deno.writeTextFileSync(path, "x");
     await assert.rejects(runUntil(-1, { files, resume: true }), {
@@ -169,6 +165,28 @@ Deno.test("train() refuses to resume when every checkpoint is damaged, or there 
       message: /none of the 2 checkpoints/,
     });
     assert.equal(listCheckpoints(files.checkpoints).length, 2, "they stay where they are");
+  });
+});
+
+Deno.test("train() resumes a run that has no checkpoint yet at its beginning, and says so", async () => {
+  const whole = await uninterrupted();
+  await inTemporaryFolder(async (files) => {
+    const { events, model } = await runUntil(-1, { files, resume: true });
+    assert.match((events.find(({ type }) => type === "note") as { message: string }).message, /beginning at step 0/);
+    assert.deepEqual(model.parameters.map(({ value }) => value), whole.values);
+  });
+});
+
+Deno.test("train() leaves out lines of the log that were damaged before the checkpoint, and counts them", async () => {
+  const whole = await uninterrupted();
+  await inTemporaryFolder(async (files) => {
+    await runUntil(6, { files });
+    const lines = Deno.readTextFileSync(files.log).split("\n");
+    Deno.writeTextFileSync(files.log, lines.with(1, "\0".repeat(20)).with(3, "null").join("\n"));
+    const { events } = await runUntil(-1, { files, resume: true });
+    const notes = events.flatMap((event) => event.type === "note" ? [event.message] : []);
+    assert.deepEqual(notes, [`lost: the lines of 2 of the first 6 steps in ${files.log}`]);
+    assert.deepEqual(withoutTimes(readLog(files.log)), whole.lines.filter(({ step }) => step !== 2 && step !== 4));
   });
 });
 
