@@ -30,6 +30,7 @@ export function cellResult(
     eval_seconds: evaluation ? record.eval_seconds : null,
     memory_bytes: peakMemory(lines),
     energy_joules: record.trained ? record.energy_joules : null,
+    card_energy_joules: record.trained ? record.card_energy_joules ?? null : null,
     sets: evaluation?.sets.map(({ name, role, scores }) => ({ name, role, scores })) ?? [],
   };
   return { cell, evaluation };
@@ -59,7 +60,9 @@ export function writeResults(folder: string, results: ExperimentResults): void {
 
 /** A line for each cell, set of questions and model; one line for a cell without an evaluation. */
 export function resultsCsv({ axes, cells }: ExperimentResults): string {
-  const numbers = "rows status error steps first_loss final_loss train_seconds eval_seconds memory_bytes energy_joules";
+  const numbers =
+    "rows status error steps first_loss final_loss train_seconds eval_seconds memory_bytes energy_joules " +
+    "card_energy_joules";
   const columns = ["cell", ...axes, ...numbers.split(" "), "set", "role", "model", ...measures.map(({ key }) => key)];
   return toCsv(
     columns,

@@ -3,13 +3,14 @@ import page from "../../templates/report/page.html" with { type: "text" };
 import style from "../../templates/report/page.css" with { type: "text" };
 import { roleTitles, type SetRole } from "../eval/questions.ts";
 import type { Figure } from "./charts.ts";
-import type { ReportData, ReportQuestion } from "./data.ts";
-import { escape, type Html, html, raw } from "./html.ts";
-import { costTable, paperTable, scoreTables, shortTable } from "./tables.ts";
+import type { ReportComparison, ReportData, ReportQuestion } from "./data.ts";
+import { escape, type Html, html, type Part, raw } from "./html.ts";
+import { comparedTable, costTable, paperTable, scoreTables, shortTable } from "./tables.ts";
 
 export interface ReportFigures {
-  loss: Figure | null;
+  loss: Figure[];
   accuracy: Figure[];
+  compared: Figure[];
   memory: Figure | null;
   steps: Figure | null;
 }
@@ -22,12 +23,14 @@ export function reportPage(data: ReportData, figures: ReportFigures): string {
     ${data.gaps.length > 0 && html`<ul class="alert">${data.gaps.map((gap) => html`<li>${gap}</li>`)}</ul>`}
     <h2>In short</h2>
     ${shortTable(data.groups)}
-    <p
-      class="soft">Base model → tuned model. In brackets 95 % intervals over the questions (bootstrap): where the interval of a
-    change holds 0, the change may be chance.</p>
+    ${tunedToo(data) && html`
+      <p
+        class="soft">Base model → tuned model. In brackets 95 % intervals over the questions (bootstrap): where the interval of a
+          change holds 0, the change may be chance.</p>
+    `}
     <h2>How the loss fell</h2>
-    ${figures.loss
-      ? html`<div class="figures wide">${figure(figures.loss)}</div>`
+    ${figures.loss.length > 0
+      ? html`<div class="figures wide">${figures.loss.map(figure)}</div>`
       : notMeasured("no log of a training")}
     <h2>What it answers</h2>
     ${figures.accuracy.length > 0
@@ -35,6 +38,7 @@ export function reportPage(data: ReportData, figures: ReportFigures): string {
 <div class="figures">${figures.accuracy.map(figure)}</div>`
       : notMeasured("ftl eval measures it, see the commands below")}
     ${scoreTables(data.groups)}
+    ${data.compared && comparison(data.compared, figures.compared)}
     <h2>Answers side by side</h2>
     ${data.answers.length > 0 ? answers(data.answers) : notMeasured("no answers were kept")}
     <h2>Time, memory, energy</h2>
@@ -43,8 +47,10 @@ export function reportPage(data: ReportData, figures: ReportFigures): string {
         ${costTable(data.costs)}
         <p
           class="soft">Training and measuring: the whole process, its start and the loading of the model included. Energy: of the
-        whole machine's processors while training, where Linux lets it be read. What a step spends on forward, backward and
-        update: not measured (on a GPU, ftl train --profile shows it).</p>
+        whole machine while training, whatever else it did. Of processors: the RAPL counters of Linux, where they may be
+        read. Of graphics cards: the power that nvidia-smi tells once a second, of all NVIDIA cards, added up over the
+        time between; a card that does not tell leaves it unmeasured. What a step spends on forward, backward and update:
+        not measured (on a GPU, ftl train --profile shows it).</p>
       `
       : notMeasured("nothing was trained here")}
     ${(figures.memory || figures.steps) && html`<div class="figures wide">
@@ -67,6 +73,20 @@ ${figures.memory && figure(figures.memory)}${figures.steps && figure(figures.ste
   `;
   const parts: Record<string, string> = { title: escape(data.title), style, body: body.text };
   return page.replace(/\/\* \$style \*\/|\$(title|body)/g, (_, name = "style") => parts[name]);
+}
+
+const tunedToo = ({ groups }: ReportData) => groups.some(({ sets }) => sets.some(({ scores }) => scores.tuned));
+
+function comparison(compared: ReportComparison, figures: Figure[]): Html {
+  return html`
+    <h3>Compared: the same questions to each model, one at a time</h3>
+    <div class="figures wide">${figures.map(figure)}</div>
+    ${comparedTable(compared)}
+    <p
+      class="soft">First token: from the question to the first token of the answer, on the way of a remote model's answer too.
+    Speed: tokens after the first. Both are medians over the answers. Size: the model's files as they lie on the disk, a tuned
+    one's adapter included.</p>
+  `;
 }
 
 function besidePaper(data: ReportData): Html {
@@ -115,11 +135,24 @@ function question({ question, reference, answers }: ReportQuestion): Html {
         html`
           <div>
             <dt>${who}</dt>
-            <dd>${text.trim() || "(nothing)"}${cut && " [cut]"}</dd>
+            <dd>${folded((text.trim() || "(nothing)") + (cut ? " [cut]" : ""))}</dd>
           </div>
         `
       )}</dl>
     </div>
+  `;
+}
+
+/** Characters and lines of an answer that are seen at once. */
+const longest = 300, mostLines = 7;
+
+/** A long text shows its beginning and, on a click and in print, the whole. */
+function folded(text: string): Part {
+  if (text.length <= longest && text.split("\n").length <= mostLines) return text;
+  return html`
+    <details class="long">
+      <summary><span>${text}</span></summary>
+    </details>
   `;
 }
 

@@ -3,7 +3,7 @@ import type { Estimate } from "../eval/bootstrap.ts";
 import type { Spread } from "../eval/experiment.ts";
 import { roleTitles, type SetRole } from "../eval/questions.ts";
 import { type Measure, measures, type Scores } from "../eval/results.ts";
-import type { ReportCost, ReportData, ReportGroup } from "./data.ts";
+import type { ReportComparison, ReportCost, ReportData, ReportGroup } from "./data.ts";
 import { type Html, html, type Part } from "./html.ts";
 
 export function table(head: Part[], rows: Part[][]): Html {
@@ -49,11 +49,12 @@ export function shortTable(groups: ReportGroup[]): Html {
   const found = inShort.filter(([role, , key]) =>
     groups.some(({ sets }) => sets.some((set) => set.role === role && (set.scores.tuned ?? set.scores.base)?.[key]))
   );
+  const trained = groups.some(({ finalLoss }) => finalLoss);
   return table(
-    ["", "Last loss", ...found.map(([, word]) => word)],
+    ["", trained && "Last loss", ...found.map(([, word]) => word)].filter((head) => head !== false),
     groups.map((group) => [
       group.label,
-      showLoss(group.finalLoss),
+      ...trained ? [showLoss(group.finalLoss)] : [],
       ...found.map(([role, , key]) => showChange(group.sets.find((set) => set.role === role)?.scores, key)),
     ]),
   );
@@ -93,7 +94,8 @@ export function scoreTables(groups: ReportGroup[]): Html[] {
         (["base", "tuned"] as const).flatMap((variant) => {
           const found: Scores | undefined = scores[variant];
           const questions = found ? Math.max(...Object.values(found).map(({ rows }) => rows)) : 0;
-          return found ? [{ who: `${label}, ${variant}`, name, questions, found }] : [];
+          const who = scores.tuned ? `${label}, ${variant}` : label;
+          return found ? [{ who, name, questions, found }] : [];
         })
       )
     );
@@ -114,13 +116,38 @@ export function scoreTables(groups: ReportGroup[]): Html[] {
   });
 }
 
+/** Right answers, speed, price and size of models that were asked the same questions. */
+export function comparedTable({ sets, models }: ReportComparison): Html {
+  const or = (value: number | null, show: (value: number) => string) => value === null ? "not measured" : show(value);
+  const priced = models.some(({ cost }) => cost !== null);
+  return table(
+    [
+      "",
+      ...sets.map(({ name, rows }) => html`Holds the answer<small>${name}, ${rows} questions</small>`),
+      ...["First token", "Speed", ...priced ? ["Price of all answers"] : [], "Size"],
+    ],
+    models.map(({ label, models, scores, first_token_ms, tokens_per_second, cost, bytes }) => [
+      html`${label}${models > 1 && html`<small>mean of ${models}</small>`}`,
+      ...scores.map(({ accepted }) => estimate(accepted, "accepted")),
+      or(first_token_ms, (ms) => ms < 1000 ? `${ms.toFixed(0)} ms` : `${(ms / 1000).toFixed(1)} s`),
+      or(tokens_per_second, (speed) => `${speed.toFixed(speed < 100 ? 1 : 0)} tokens/s`),
+      ...priced ? [or(cost, (cost) => cost.toPrecision(3))] : [],
+      or(bytes, (bytes) => `${(bytes / 1e6).toFixed(1)} MB`),
+    ]),
+  );
+}
+
 const capital = (text: string) => text.charAt(0).toUpperCase() + text.slice(1);
 
 export function costTable(costs: ReportCost[]): Html {
   const or = (value: number | null, show: (value: number) => string) => value === null ? "not measured" : show(value);
-  const seconds = (value: number) => `${value.toFixed(1)} s`;
+  const seconds = (value: number) => `${value.toFixed(1)} s`,
+    energy = (value: number) => `${(value / 1000).toFixed(2)} kJ`;
   return table(
-    ["", "Training", "of it: steps", "of it: the rest", "Measuring", "Speed", "Most memory", "Energy"],
+    [
+      ...["", "Training", "of it: steps", "of it: the rest", "Measuring", "Speed", "Most memory"],
+      ...["Energy, processors", "Energy, graphics cards"],
+    ],
     costs.map((cost) => [
       cost.name,
       or(cost.trainSeconds, seconds),
@@ -129,7 +156,8 @@ export function costTable(costs: ReportCost[]): Html {
       or(cost.evalSeconds, seconds),
       or(cost.tokensPerSecond, (value) => `${Math.round(value)} tokens/s`),
       or(cost.memoryBytes, (value) => `${Math.round(value / 1e6)} MB`),
-      or(cost.energyJoules, (value) => `${(value / 1000).toFixed(2)} kJ`),
+      or(cost.energyJoules, energy),
+      or(cost.cardEnergyJoules, energy),
     ]),
   );
 }

@@ -21,6 +21,15 @@ export interface Workplace {
   list(name: string): string[];
 }
 
+/** Files in a folder and below it, hidden ones too, that hold a text. */
+export function filesWith(folder: string, text: string): string[] {
+  return [...Deno.readDirSync(folder)].flatMap(({ name, isDirectory }) => {
+    const path = `${folder}/${name}`;
+    if (isDirectory) return filesWith(path, text);
+    return new TextDecoder("latin1").decode(Deno.readFileSync(path)).includes(text) ? [path] : [];
+  });
+}
+
 /** Rows that a tiny model can learn. */
 export const rows = ["red", "green", "blue", "black", "white", "brown"].map((word, i) =>
   JSON.stringify({ instruction: `What is number ${i}?`, input: "", output: `Number ${i} is ${word}.` }) + "\n"
