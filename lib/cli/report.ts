@@ -51,10 +51,10 @@ export async function command(args: string[]): Promise<number> {
   makeFolder(into);
   const drawn = [...figures.loss, ...figures.accuracy, ...figures.compared, figures.memory, figures.steps]
     .filter((found) => found !== null);
-  for (const { name, svg } of drawn) {
-    const file = svgFile(svg);
-    writeTextAtomic(join(into, `${name}.svg`), file);
-    writeAtomic(join(into, `${name}.png`), await pngOf(file));
+  for (const figure of drawn) {
+    const file = svgFile(figure);
+    writeTextAtomic(join(into, `${figure.name}.svg`), file);
+    writeAtomic(join(into, `${figure.name}.png`), await pngOf(file));
   }
   writeTextAtomic(join(into, "index.html"), reportPage(data, figures));
   const beside = drawn.length > 0 ? `, figures beside it as SVG and PNG: ${drawn.length}` : "";

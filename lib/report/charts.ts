@@ -39,12 +39,22 @@ const config = {
   },
 } as const;
 
-/** A picture of its own, for viewers that know no CSS variables. */
-export function svgFile(svg: string): string {
-  return svg.replaceAll(/var\(--[\w-]+, (#[0-9a-f]{6})\)/g, "$1").replace(
-    /(<svg[^>]*>)/,
-    '$1<rect width="100%" height="100%" fill="white"/>',
+/** Height of the line with the title above a picture of its own, and the width that a letter is taken for. */
+const titleHeight = 30, letterWidth = 7;
+
+/** A picture of its own with its title, for viewers that know no CSS variables. */
+export function svgFile({ title, svg }: Pick<Figure, "title" | "svg">): string {
+  const [width, height] = ["width", "height"].map((side) =>
+    Number(new RegExp(`<svg [^>]*\\b${side}="([\\d.]+)"`).exec(svg)![1])
   );
+  const most = Math.floor((width - 16) / letterWidth);
+  const shown = title.length > most ? `${title.slice(0, most - 1)}…` : title;
+  const total = height + titleHeight;
+  return `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${total}" viewBox="0 0 ${width} ${total}">` +
+    `<rect width="100%" height="100%" fill="white"/>` +
+    `<text x="8" y="20" font-family="${escape(config.font)}" font-size="14" fill="#15201c">${escape(shown)}</text>` +
+    svg.replaceAll(/var\(--[\w-]+, (#[0-9a-f]{6})\)/g, "$1").replace("<svg ", `<svg y="${titleHeight}" `) +
+    "</svg>\n";
 }
 
 export async function draw(spec: Omit<TopLevelSpec, "$schema" | "config">, label: string): Promise<string> {

@@ -5,7 +5,7 @@ import { roleTitles, type SetRole } from "../eval/questions.ts";
 import type { Figure } from "./charts.ts";
 import type { ReportComparison, ReportData, ReportQuestion } from "./data.ts";
 import { escape, type Html, html, type Part, raw } from "./html.ts";
-import { comparedTable, costTable, paperTable, scoreTables, shortTable } from "./tables.ts";
+import { capital, comparedTable, costTable, paperTable, scoreTables, shortTable } from "./tables.ts";
 
 export interface ReportFigures {
   loss: Figure[];
@@ -16,6 +16,7 @@ export interface ReportFigures {
 }
 
 export function reportPage(data: ReportData, figures: ReportFigures): string {
+  const several = data.groups.filter(({ finalLoss }) => finalLoss).length > 1;
   const body = html`
     <h1>${data.title}</h1>
     <p>${data.about}</p>
@@ -25,16 +26,19 @@ export function reportPage(data: ReportData, figures: ReportFigures): string {
     ${shortTable(data.groups)}
     ${tunedToo(data) && html`
       <p
-        class="soft">Base model → tuned model. In brackets 95 % intervals over the questions (bootstrap): where the interval of a
+        class="soft">Base model → tuned model. In brackets 95 % intervals over the questions (bootstrap): where the interval of a
           change holds 0, the change may be chance.</p>
     `}
     <h2>How the loss fell</h2>
+    ${several && html`<p class="soft">The paper's figures 2 and 6, from these trainings.</p>`}
     ${figures.loss.length > 0
       ? html`<div class="figures wide">${figures.loss.map(figure)}</div>`
       : notMeasured("no log of a training")}
     <h2>What it answers</h2>
     ${figures.accuracy.length > 0
-      ? html`<p class="soft">Bars: share of right answers; lines: 95 % intervals over the questions.</p>
+      ? html`<p class="soft">${
+        several && "The paper's figure 5, from these trainings. "
+      }Bars: share of right answers; lines: 95 % intervals over the questions.</p>
 <div class="figures">${figures.accuracy.map(figure)}</div>`
       : notMeasured("ftl eval measures it, see the commands below")}
     ${scoreTables(data.groups)}
@@ -83,7 +87,7 @@ function comparison(compared: ReportComparison, figures: Figure[]): Html {
     <div class="figures wide">${figures.map(figure)}</div>
     ${comparedTable(compared)}
     <p
-      class="soft">First token: from the question to the first token of the answer, on the way of a remote model's answer too.
+      class="soft">First token: from the question to the first token of the answer, the way to a remote model and back included.
     Speed: tokens after the first. Both are medians over the answers. Size: the model's files as they lie on the disk, a tuned
     one's adapter included.</p>
   `;
@@ -119,7 +123,7 @@ function answers(all: ReportQuestion[]): Html[] {
     if (questions.length === 0) return [];
     const first = questions.slice(0, shownAtOnce), rest = questions.slice(shownAtOnce);
     return [
-      html`<h3>${roleTitles[role]}</h3>
+      html`<h3>${capital(roleTitles[role])}</h3>
 ${first.map(question)}
 ${rest.length > 0 && html`<details><summary>${rest.length} more</summary>${rest.map(question)}</details>`}`,
     ];

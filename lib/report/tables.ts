@@ -28,6 +28,9 @@ export function showNumber(value: number, measure: Measure): string {
   return Math.abs(value) >= 1000 ? value.toPrecision(3) : value.toFixed(3);
 }
 
+/** The end of an interval: the value before it has the unit. */
+const bare = (value: number, measure: Measure) => showNumber(value, measure).replace(/\s%$/, "");
+
 export function showLoss(spread: Spread | null): Part {
   if (!spread) return "not measured";
   const { mean, low, high, seeds } = spread;
@@ -71,7 +74,7 @@ function showChange(scores: ReportGroup["sets"][number]["scores"] | undefined, k
 
 /** Whether a change can be told from chance, by its interval. */
 export function sayChange({ value, low, high }: Estimate, key: Measure): string {
-  const one = (value: number) => (value > 0 ? "+" : "") + showNumber(value, key).replace(/\s%$/, "");
+  const one = (value: number) => (value > 0 ? "+" : "") + bare(value, key);
   if (value === 0 && low === 0 && high === 0) return "no change";
   if (low === null || high === null) return `change ${one(value)}, of one question`;
   const sure = low > 0 || high < 0;
@@ -82,29 +85,49 @@ function estimate(found: Estimate | undefined, key: Measure): Part {
   if (!found) return "–";
   const { value, low, high } = found;
   if (low === null || high === null) return showNumber(value, key);
-  return html`${showNumber(value, key)}<small>${showNumber(low, key)} to ${showNumber(high, key)}</small>`;
+  return html`${showNumber(value, key)}<small>${bare(low, key)} to ${bare(high, key)}</small>`;
+}
+
+interface ScoreLine {
+  who: string;
+  /** Of the set. */
+  name: string;
+  questions: number;
+  found: Scores;
+}
+
+/** Base and tuned model of every group on the sets of a role; a base that groups share stands there once. */
+function linesOf(groups: ReportGroup[], role: SetRole): ScoreLine[] {
+  const lines = groups.flatMap(({ label, sets }) =>
+    sets.filter((set) => set.role === role).flatMap(({ scores, name }) =>
+      (["base", "tuned"] as const).flatMap((variant) => {
+        const found: Scores | undefined = scores[variant];
+        const questions = found ? Math.max(...Object.values(found).map(({ rows }) => rows)) : 0;
+        return found ? [{ label, variant: scores.tuned ? variant : null, name, questions, found }] : [];
+      })
+    )
+  );
+  const same = Map.groupBy(
+    lines,
+    ({ label, variant, name, found }) => JSON.stringify([name, found, variant === "base" ? null : label]),
+  );
+  return [...same.values()].map(([{ label, variant, ...line }, ...others]) => {
+    if (others.length > 0) return { who: "base", ...line };
+    return { who: variant === null ? label : `${label}, ${variant}`, ...line };
+  });
 }
 
 /** For each kind of set a table of all measures, base and tuned model of every group. */
 export function scoreTables(groups: ReportGroup[]): Html[] {
   const roles = Object.keys(roleTitles) as SetRole[];
   return roles.flatMap((role) => {
-    const lines = groups.flatMap(({ label, sets }) =>
-      sets.filter((set) => set.role === role).flatMap(({ scores, name }) =>
-        (["base", "tuned"] as const).flatMap((variant) => {
-          const found: Scores | undefined = scores[variant];
-          const questions = found ? Math.max(...Object.values(found).map(({ rows }) => rows)) : 0;
-          const who = scores.tuned ? `${label}, ${variant}` : label;
-          return found ? [{ who, name, questions, found }] : [];
-        })
-      )
-    );
+    const lines = linesOf(groups, role);
     if (lines.length === 0) return [];
     const columns = measures.filter(({ key }) => lines.some(({ found }) => found[key]));
     return [
       html`<h3>${capital(roleTitles[role])}</h3>${
         table(
-          ["", "Questions", ...columns.map(({ title }) => capital(title))],
+          ["", "Questions", ...columns.map(({ title }) => headOf(title))],
           lines.map(({ who, name, questions, found }) => [
             who,
             html`${questions}<small>${name}</small>`,
@@ -137,7 +160,10 @@ export function comparedTable({ sets, models }: ReportComparison): Html {
   );
 }
 
-const capital = (text: string) => text.charAt(0).toUpperCase() + text.slice(1);
+export const capital = (text: string) => text.charAt(0).toUpperCase() + text.slice(1);
+
+/** A measure's name at the head of a column, in one piece: "chrF" and "ROUGE-L" are names. */
+const headOf = (title: string) => title === "chrF" ? title : capital(title).replaceAll("-", "\u2011");
 
 export function costTable(costs: ReportCost[]): Html {
   const or = (value: number | null, show: (value: number) => string) => value === null ? "not measured" : show(value);

@@ -1,4 +1,5 @@
 /** The program as a person runs it: a process of its own in a folder of its own, with a cache of its own. */
+import { filesBelow } from "./files_below.ts";
 import { makeTinyFolder } from "./tiny_folders.ts";
 
 const main = new URL("../../main.ts", import.meta.url).pathname;
@@ -21,13 +22,10 @@ export interface Workplace {
   list(name: string): string[];
 }
 
-/** Files in a folder and below it, hidden ones too, that hold a text. */
+/** Files below a folder that hold a text. */
 export function filesWith(folder: string, text: string): string[] {
-  return [...Deno.readDirSync(folder)].flatMap(({ name, isDirectory }) => {
-    const path = `${folder}/${name}`;
-    if (isDirectory) return filesWith(path, text);
-    return new TextDecoder("latin1").decode(Deno.readFileSync(path)).includes(text) ? [path] : [];
-  });
+  const holds = (path: string) => new TextDecoder("latin1").decode(Deno.readFileSync(path)).includes(text);
+  return filesBelow(folder).filter((file) => holds(`${folder}/${file}`));
 }
 
 /** Rows that a tiny model can learn. */

@@ -56,14 +56,18 @@ Deno.test("bandOf() is mean, lowest and highest over seeds, of the steps that al
 
 Deno.test("figures in a page follow its colours, files of their own have them inside", async () => {
   const { groups } = reportData("plain");
-  const [{ svg }] = await accuracyFigures(groups), loss = await lossFigures(groups);
+  const accuracy = await accuracyFigures(groups), loss = await lossFigures(groups);
   assert.deepEqual(loss.map(({ name }) => name), ["loss-one", "loss"]);
-  for (const one of [svg, ...loss.map(({ svg }) => svg)]) {
-    assert.match(one, /var\(--/);
-    assert.doesNotMatch(one, / id="/, "several stand in one page");
-    assert.doesNotMatch(svgFile(one), /var\(/);
-    assert.match(svgFile(one), /^<svg [^>]*xmlns="http:\/\/www\.w3\.org\/2000\/svg"[^>]*><rect [^>]*fill="white"\/>/);
+  for (const { svg, title } of [...accuracy, ...loss]) {
+    assert.match(svg, /var\(--/);
+    assert.doesNotMatch(svg, / id="/, "several stand in one page");
+    const file = svgFile({ title, svg });
+    assert.doesNotMatch(file, /var\(/);
+    assert.match(file, /^<svg xmlns="http:\/\/www\.w3\.org\/2000\/svg"[^>]*><rect [^>]*fill="white"\/>/);
+    assert.ok(file.includes(`>${title}</text>`));
   }
+  const long = svgFile({ title: `<${"x".repeat(500)}`, svg: loss[0].svg });
+  assert.match(long, />&#60;x{50,70}…<\/text>/);
 });
 
 Deno.test("sayChange() tells chance from change by the interval", () => {
@@ -104,6 +108,6 @@ Deno.test("pngOf() draws lines and letters of many scripts at three times the si
   assert.deepEqual([view.getUint32(16), view.getUint32(20)], [600, 120]);
   const drawn = await Promise.all(["loss", "Łódź", "Θήρα", "потери"].map((text) => pngOf(picture(text))));
   assert.equal(new Set([none, ...drawn].map((bytes) => bytes.toString())).size, 5, "each has letters of its own");
-  const [{ svg }] = await lossFigures(reportData("plain").groups);
-  assert.ok((await pngOf(svgFile(svg))).length > 5000);
+  const [figure] = await lossFigures(reportData("plain").groups);
+  assert.ok((await pngOf(svgFile(figure))).length > 5000);
 });
