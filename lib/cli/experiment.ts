@@ -12,6 +12,7 @@ import { readText } from "../model/model_files.ts";
 import { alignedTable } from "./answer_table.ts";
 import { showGroups } from "./compare_report.ts";
 import { readCommandLine, settingsOf } from "./command_line.ts";
+import { questionSets } from "./eval_rows.ts";
 import { type CellRecord, openRecord, runCell, type Stage, stageOf } from "./experiment_cell.ts";
 import { compareCells, comparedGroups, readComparison } from "./experiment_compare.ts";
 import { type CellData, makeDataReader } from "./experiment_data.ts";
@@ -75,6 +76,8 @@ async function experiment(
   for (const cell of plan.cells) {
     cells.push(openCell(cell, { into, evaluation: plan.evaluation, data: await dataOf(cell.settings) }));
   }
+  // Read now, so that what is wrong with the questions is not found out when all is trained.
+  if (plan.compare.length > 0) await questionSets({ files: plan.compare, what: null, limit: 0 });
   console.error(showPlan(cells, into));
   if (dry_run) return 0;
   makeFolder(into);

@@ -130,7 +130,7 @@ async function comparedSvg(
     ...{ field: "model", type: "nominal", title: null, sort: values.map(({ model }) => model) },
     axis: { labelLimit: 200 },
   };
-  const axis = { format: ".0%", tickCount: 5, labelOverlap: false };
+  const axis = { format: ".0%", tickCount: 5, labelOverlap: false, labelFlush: false };
   const x = { type: "quantitative", title: null, scale: { domain: [0, 1] }, axis };
   const tick = { mark: { type: "tick", orient: "vertical", color: ink, height: 8, thickness: 1.5 } };
   return await draw({

@@ -151,7 +151,10 @@ export function comparedTable({ sets, models }: ReportComparison): Html {
     ],
     models.map(({ label, models, scores, first_token_ms, tokens_per_second, cost, bytes }) => [
       html`${label}${models > 1 && html`<small>mean of ${models}</small>`}`,
-      ...scores.map(({ accepted }) => estimate(accepted, "accepted")),
+      ...scores.map(({ accepted }, s) => [
+        estimate(accepted, "accepted"),
+        accepted && accepted.rows < sets[s].rows && html`<small>answered: ${accepted.rows}</small>`,
+      ]),
       or(first_token_ms, (ms) => ms < 1000 ? `${ms.toFixed(0)} ms` : `${(ms / 1000).toFixed(1)} s`),
       or(tokens_per_second, (speed) => `${speed.toFixed(speed < 100 ? 1 : 0)} tokens/s`),
       ...priced ? [or(cost, (cost) => cost.toPrecision(3))] : [],

@@ -143,6 +143,10 @@ Deno.test("ftl experiment records a cell that fails and goes on; exit code 1, tr
       /2 cells in runs\/grid\n +seed-1_max_length-8 +6 rows +12 rows in all steps +to be trained\n/,
     );
     assert.deepEqual(place.list("runs"), []);
+    const missing = await ftl([...args, "--set", "compare=nowhere.jsonl"]);
+    assert.equal(missing.code, 1);
+    assert.match(missing.stderr, /^ftl: .*nowhere\.jsonl/);
+    assert.deepEqual(place.list("runs"), [], "found out before anything is trained");
 
     const { code, stdout, stderr } = await ftl(args);
     assert.equal(code, 1, stderr);
