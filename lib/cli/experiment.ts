@@ -183,7 +183,9 @@ function showPlan(cells: Cell[], into: string): string {
 
 /** Time left, from the cells that are finished: training goes by rows, evaluation takes as long every time. */
 function showEstimate(cells: Cell[]): string {
-  const left = cells.filter(({ stage }) => stage !== "done"), done = cells.filter(({ stage }) => stage === "done");
+  const left = cells.filter(({ stage }) => stage !== "done");
+  // A cell that was killed on its way is without its time.
+  const done = cells.filter(({ stage, record }) => stage === "done" && record.train_seconds !== null);
   if (left.length === 0) return "all are finished";
   const train = done.reduce((sum, { record }) => sum + (record.train_seconds ?? 0), 0);
   const evaluation = done.reduce((sum, { record }) => sum + (record.eval_seconds ?? 0), 0);

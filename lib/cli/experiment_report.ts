@@ -107,11 +107,12 @@ export function showExperiment({ groups, cells }: ExperimentResults): string {
   const failed = cells.filter(({ status }) => status === "failed");
   const unfinished = cells.filter(({ status }) => status === "unfinished").length;
   const seconds = cells.reduce((sum, cell) => sum + (cell.train_seconds ?? 0) + (cell.eval_seconds ?? 0), 0);
+  const untimed = cells.some(({ status, train_seconds }) => status === "done" && train_seconds === null);
   return [
     alignedTable(table, { indent: 0, left: true }),
     "",
     "last loss: mean over seeds (lowest to highest); others: base -> tuned, in brackets 95 % intervals over questions",
-    `${cells.length - failed.length - unfinished} of ${cells.length} cells are finished, ${
+    `${cells.length - failed.length - unfinished} of ${cells.length} cells are finished, ${untimed ? "at least " : ""}${
       showSeconds(seconds)
     } in all`,
     ...failed.map(({ name, error }) => `failed: ${name}: ${error}`),

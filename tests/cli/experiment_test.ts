@@ -36,7 +36,7 @@ function lasting(results: ExperimentResults): unknown {
   return { ...results, created: "", cells: results.cells.map((cell) => ({ ...cell, ...measured })) };
 }
 
-const tableOf = (stdout: string) => stdout.replace(/, [\d:]+ in all/, "").replace(/\ncompared.*/s, "");
+const tableOf = (stdout: string) => stdout.replace(/, (at least )?[\d:]+ in all/, "").replace(/\ncompared.*/s, "");
 
 /** Who gave which answers. */
 const comparedIn = ({ folder }: Workplace, name: string) =>
