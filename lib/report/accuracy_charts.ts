@@ -52,7 +52,7 @@ export function shortNames(names: string[]): { common: string; short: string[] }
   const [first = "", ...others] = names;
   let length = others.length === 0 ? 0 : first.length;
   while (length > 0 && others.some((name) => !name.startsWith(first.slice(0, length)))) length--;
-  const common = /^.*[-_ ,/.]/s.exec(first.slice(0, length))?.[0] ?? "";
+  const common = /^.*[-_ ,/.#]/s.exec(first.slice(0, length))?.[0] ?? "";
   const short = names.map((name) => name.slice(common.length));
   return common.length < 4 || short.includes("") ? { common: "", short: names } : { common, short };
 }
@@ -126,18 +126,24 @@ async function comparedSvg(
   values: { model: string; value: number; low: number; high: number }[],
   label: string,
 ): Promise<string> {
-  const y = {
-    ...{ field: "model", type: "nominal", title: null, sort: values.map(({ model }) => model) },
-    axis: { labelLimit: 200 },
-  };
+  const { short } = shortNames(values.map(({ model }) => model));
+  const y = { field: "model", type: "nominal", title: null, sort: short, axis: { labelLimit: 220 } };
   const axis = { format: ".0%", tickCount: 5, labelOverlap: false, labelFlush: false };
   const x = { type: "quantitative", title: null, scale: { domain: [0, 1] }, axis };
   const tick = { mark: { type: "tick", orient: "vertical", color: ink, height: 8, thickness: 1.5 } };
   return await draw({
     ...{ width: 440, height: 50 + 34 * values.length, autosize: { type: "fit", contains: "padding" } },
-    data: { values },
+    data: {
+      // As elsewhere: green is what training did, grey-blue a base as it was.
+      values: values.map((value, i) => ({
+        ...{ ...value, model: short[i], color: value.model.endsWith(", base") ? base : tuned },
+      })),
+    },
     layer: [
-      { mark: { type: "bar", opacity: 0.85, color: tuned, height: 18 }, encoding: { y, x: { ...x, field: "value" } } },
+      {
+        mark: { type: "bar", opacity: 0.85, height: 18 },
+        encoding: { y, x: { ...x, field: "value" }, color: { field: "color", type: "nominal", scale: null } },
+      },
       {
         mark: { type: "rule", color: ink, strokeWidth: 1.5 },
         encoding: { y, x: { ...x, field: "low" }, x2: { field: "high" } },
