@@ -127,6 +127,7 @@ export async function runCell({ given, settings }: PlannedCell, work: CellWork):
   if (!signal.aborted && (stage === "train" || stage === "resume")) {
     if (stage === "train" && kindOfPath(run) === "folder") Deno.removeSync(run, { recursive: true });
     const earlier: TrainingCosts = stage === "train" ? noCosts : record;
+    // Until it has ended: a kill on the way leaves no half sums behind.
     keep(unknownCosts);
     const processors = processorEnergy(), cards = cardEnergy();
     const { ended, seconds } = await start(
