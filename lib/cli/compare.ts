@@ -36,7 +36,7 @@ export async function command(args: string[]): Promise<number> {
       "Asks any number of models the same questions: base models, runs and adapters, GGUF files, and remote ones\n" +
       "behind any OpenAI-compatible address. Answers are kept as they come; the same command again asks only for the rest.",
     usage: "[run folder | adapter folder | model...]",
-    most: 100,
+    most: 2000,
     examples: [
       ["ftl compare smollm2-135m runs/smollm2-135m-1", "base beside tuned, on the run's own questions"],
       ["ftl compare runs/a runs/b --ask rows.jsonl", "two runs, rows of your own"],

@@ -1,6 +1,6 @@
 /** What a person reads of a comparison, and the files it leaves beside the log of answers. */
 import { join } from "node:path";
-import type { CompareResults, ModelResult } from "../eval/comparison.ts";
+import type { CompareResults, ModelGroup, ModelResult } from "../eval/comparison.ts";
 import { toCsv } from "../eval/csv.ts";
 import type { Measure } from "../eval/results.ts";
 import { writeTextAtomic } from "../files/atomic.ts";
@@ -76,20 +76,47 @@ export function showComparison({ sets, models }: CompareResults): string {
   ].join("\n\n");
 }
 
-function factsTable(models: ModelResult[]): string[][] {
-  const or = <T>(value: T | null, show: (value: T) => string) => value === null ? "-" : show(value);
+/** Groups of models with the measure that a right answer is told by, speed and size. */
+export function showGroups({ sets }: Pick<CompareResults, "sets">, groups: ModelGroup[]): string {
+  const table = [
+    [
+      "compared, the same questions to each",
+      ...sets.map(({ name }) => `${name}: ${titleOf("accepted")}`),
+      ...factHeads,
+    ],
+    ...groups.map(({ label, models, scores, ...facts }) => [
+      models === 1 ? label : `${label} (mean of ${models})`,
+      ...scores.map(({ accepted }) => showEstimate(accepted, "accepted")),
+      ...factsOf(facts),
+    ]),
+  ];
+  return alignedTable(table, { indent: 0, left: true });
+}
+
+/** What models cost a person beside mistakes. */
+const factHeads = ["first token", "tokens/s", "cost", "size"];
+
+function factsOf(facts: Pick<ModelResult, "first_token_ms" | "tokens_per_second" | "cost" | "bytes">): string[] {
+  const or = (value: number | null, show: (value: number) => string) => value === null ? "-" : show(value);
   return [
-    ["", "answered", "refused", "first token", "tokens/s", "tokens read", "written", "cost", "size"],
+    or(facts.first_token_ms, (ms) => ms < 1000 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(1)} s`),
+    or(facts.tokens_per_second, (speed) => speed.toFixed(speed < 100 ? 1 : 0)),
+    or(facts.cost, (cost) => cost.toPrecision(3)),
+    or(facts.bytes, showBytes),
+  ];
+}
+
+function factsTable(models: ModelResult[]): string[][] {
+  const count = (value: number | null) => value === null ? "-" : String(value);
+  return [
+    ["", "answered", "refused", "tokens read", "written", ...factHeads],
     ...models.map((model) => [
       model.name,
       `${model.answered} of ${model.answered + model.failed}`,
       String(model.refused),
-      or(model.first_token_ms, (ms) => ms < 1000 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(1)} s`),
-      or(model.tokens_per_second, (speed) => speed.toFixed(speed < 100 ? 1 : 0)),
-      or(model.prompt_tokens, String),
-      or(model.answer_tokens, String),
-      or(model.cost, (cost) => cost.toPrecision(3)),
-      or(model.bytes, showBytes),
+      count(model.prompt_tokens),
+      count(model.answer_tokens),
+      ...factsOf(model),
     ]),
   ];
 }

@@ -3,23 +3,19 @@
  * the model's own answers beside them, the choice it finds likeliest; of the base model and, where there is an adapter, of
  * the tuned one, asked in the same words.
  */
-import { answerAll } from "../eval/answer.ts";
 import { confidence, resamples } from "../eval/bootstrap.ts";
-import { pickChoice, rowLosses } from "../eval/likelihood.ts";
-import type { Question, QuestionSet } from "../eval/questions.ts";
-import type { EvalResults, RowAnswer, RowResult, Variant } from "../eval/results.ts";
-import { scoreText, summarize } from "../eval/summary.ts";
-import { loraScale } from "../model/adapter.ts";
-import type { Generator } from "../model/generate.ts";
-import { loadAdapter, type LoadedAdapter } from "../model/load_adapter.ts";
-import type { RowLoss, Trainable } from "../model/trainable.ts";
-import { makeTrainable } from "../model/trainable_model.ts";
+import type { QuestionSet } from "../eval/questions.ts";
+import type { EvalResults, RowResult } from "../eval/results.ts";
+import { summarize } from "../eval/summary.ts";
+import { loadAdapter } from "../model/load_adapter.ts";
+import { openBaseAnswers } from "./base_answers.ts";
 import { type CommandLine, readCommandLine, settingsOf } from "./command_line.ts";
-import { chooseEngine } from "./engine.ts";
+import { chooseEngine, type ChosenEngine } from "./engine.ts";
 import { checkOut, showEval, writeEval } from "./eval_report.ts";
-import { answeredRow, type Asking, choiceRow, questionIds, questionSets, styleToAsk } from "./eval_rows.ts";
+import { type Asking, questionSets, styleToAsk } from "./eval_rows.ts";
 import { type Judge, judgeRows, makeJudge } from "./judging.ts";
-import { generatorOf, type LoadedModel, loadOpenedModel, openNamedModel } from "./load.ts";
+import { fitsWasm, type LoadedModel, loadOpenedModel, type OpenedModel, openNamedModel, reopened } from "./load.ts";
+import { answerQuestions, itemsOf, measureLosses, takeKnown } from "./measuring.ts";
 import type { Settings } from "./options.ts";
 import { versionNumber } from "./overview.ts";
 import { liveLine } from "./progress.ts";
@@ -27,11 +23,6 @@ import { lookUp, type Named } from "./saved_run.ts";
 import { type Interrupt, onInterrupt, StoppedError } from "./terminal.ts";
 
 type EvalSettings = Settings<"eval">;
-
-/** Tokens of a pass when losses are measured. */
-const tokensPerPass = 1024;
-/** Answers made together: as many as their keys and values have room for, in bytes of f32. */
-const mostTogether = 32, cacheBytes = 2 ** 29;
 
 export async function command(args: string[]): Promise<number> {
   const line = readCommandLine({
@@ -63,26 +54,42 @@ async function evaluate({ positional }: CommandLine, settings: EvalSettings): Pr
   const judge = makeJudge(settings);
   const engine = await chooseEngine(settings.engine);
   const opened = await openNamedModel(named.model, { keepNetwork: judge !== null });
-  const { tokenizer } = opened, { prompt_style, max_length: maxLength } = settings;
+  const { tokenizer, source } = opened, { prompt_style, max_length: maxLength } = settings;
   const asking: Asking = { tokenizer, style: styleToAsk(prompt_style, { named, tokenizer }), maxLength };
-  const adapter = named.adapter === null ? null : loadAdapter(named.adapter, opened.source.config);
-  const model = await loadOpenedModel(opened, { engine, threads: settings.threads, purpose: "training" });
+  const adapter = named.adapter === null ? null : loadAdapter(named.adapter, source.config);
+  const results = emptyResults(what, { settings, named, opened, asking, judge, sets });
+  const items = itemsOf({ sets, results, adapter, asking, opened });
+  const { left, keep } = takeKnown(items, {
+    known: settings.base_answers === null ? null : openBaseAnswers(settings.base_answers),
+    model: [versionNumber, source.fingerprint(), engine.kind],
+    ...{ settings, asking },
+  });
   const line = liveLine();
   const interrupt = onInterrupt(() => {
     line.end();
     console.error("stopping; what is known follows. Press Ctrl-C again to quit at once");
   });
-  const results = emptyResults(what, { settings, named, model, asking, judge, sets });
   try {
-    const work = { model, adapter, asking, settings, sets, results, interrupt };
-    for (const variant of adapter === null ? ["base"] as const : ["base", "tuned"] as const) {
-      await measure(work, variant, (text) => line.show(`${variant}: ${text}`));
+    const { signal } = interrupt, show = (text: string) => line.show(text);
+    const work = { items: left, asking, adapter, settings, signal, show };
+    const apart = engine.kind === "onnx" && fitsWasm(source);
+    await withModel(opened, { engine, settings, purpose: "training" }, async (model) => {
+      results.model.engine = model.executor.description;
+      await measureLosses(model, work);
+      if (!apart) await answerQuestions(model, work);
+    });
+    if (apart && !signal.aborted) {
+      // A CPU answers with another engine, as ftl run does; what the losses took of the memory is gone.
+      await withModel(reopened(opened), { engine, settings, purpose: "answers" }, async (model) => {
+        results.model.engine += `, answers: ${model.executor.description}`;
+        await answerQuestions(model, work);
+      });
     }
-    if (judge) await judgeAll(judge, { results, settings, interrupt, show: (text) => line.show(text) });
+    if (!signal.aborted) keep();
+    if (judge) await judgeAll(judge, { results, settings, interrupt, show });
   } finally {
     line.end();
     interrupt.release();
-    await model.close();
   }
   results.complete = !interrupt.signal.aborted;
   for (const set of results.sets) set.scores = summarize(set.rows, settings);
@@ -95,10 +102,10 @@ async function evaluate({ positional }: CommandLine, settings: EvalSettings): Pr
 
 function emptyResults(
   asked: string,
-  { settings, named, model, asking, judge, sets }: {
+  { settings, named, opened, asking, judge, sets }: {
     settings: EvalSettings;
     named: Named;
-    model: LoadedModel;
+    opened: OpenedModel;
     asking: Asking;
     judge: Judge | null;
     sets: QuestionSet[];
@@ -113,9 +120,9 @@ function emptyResults(
     asked,
     model: {
       name: named.model,
-      parameters: model.parameters,
+      parameters: opened.parameters,
       adapter: named.adapter,
-      engine: model.executor.description,
+      engine: "",
       prompt_style: asking.style,
     },
     settings: { answer_tokens, limit, seed, resamples, confidence },
@@ -135,103 +142,22 @@ function emptyResults(
   };
 }
 
-interface Work {
-  model: LoadedModel;
-  adapter: LoadedAdapter | null;
-  asking: Asking;
-  settings: EvalSettings;
-  sets: QuestionSet[];
-  results: EvalResults;
-  interrupt: Interrupt;
-}
-
-/** Losses, choices and answers of one variant, put into the results as they are known. */
-async function measure(work: Work, variant: Variant, show: (text: string) => void): Promise<void> {
-  const { model, sets, results } = work, adapter = variant === "tuned" ? work.adapter : null;
-  const items = sets.flatMap(({ questions }, s) =>
-    questions.map((question, i): Item => ({ question, answer: () => results.sets[s].rows[i][variant] ??= {} }))
-  );
-  const fitting = items.filter(({ question }) => fits(question, work));
-  if (variant === "base" && fitting.length < items.length) {
-    console.error(`left out, with more than ${work.settings.max_length} tokens: ${items.length - fitting.length} rows`);
-  }
-  await measureLosses(fitting, { work, trainable: trainableOf(model, adapter), show });
-  await answerQuestions(fitting, { work, generator: await generatorOf(model, adapter), show });
-}
-
-/** Whether a question with its reference is short enough to be measured, and to be answered by this model. */
-function fits(question: Question, { asking, model }: Work): boolean {
-  const maxLength = Math.min(asking.maxLength, model.source.config.maxPositions);
-  return answeredRow(question, question.reference, { ...asking, maxLength }) !== null;
-}
-
-/** A question, and where what is known of its answer goes. */
-interface Item {
-  question: Question;
-  answer: () => RowAnswer;
-}
-
-interface Measuring {
-  work: Work;
-  show: (text: string) => void;
-}
-
-/** The losses of references and choices, all in one list, so that passes are full. */
-async function measureLosses(
-  items: Item[],
-  { work: { asking, interrupt }, trainable, show }: Measuring & { trainable: Trainable },
+/** Loads the model, and frees it when `use` is done with it. */
+async function withModel(
+  opened: OpenedModel,
+  { engine, settings: { threads }, purpose }: {
+    engine: ChosenEngine;
+    settings: EvalSettings;
+    purpose: "training" | "answers";
+  },
+  use: (model: LoadedModel) => Promise<void>,
 ): Promise<void> {
-  const wanted = items.flatMap(({ question }, i) => {
-    const reference = { i, isChoice: false, row: answeredRow(question, question.reference, asking) };
-    const texts = question.choices?.texts ?? [];
-    return [reference, ...texts.map((text) => ({ i, isChoice: true, row: choiceRow(question, text, asking) }))];
-  }).flatMap(({ row, ...rest }) => row === null ? [] : [{ ...rest, row }]);
-  const losses = await rowLosses(trainable, wanted.map(({ row }) => row), {
-    tokensPerPass,
-    signal: interrupt.signal,
-    progress: (rows) => show(`likelihood of ${rows} of ${wanted.length} texts`),
-  });
-  const ofChoices = items.map((): RowLoss[] => []);
-  for (const [k, loss] of losses.entries()) {
-    const { i, isChoice } = wanted[k];
-    if (isChoice) ofChoices[i].push(loss);
-    else Object.assign(items[i].answer(), { loss: loss.loss, loss_tokens: loss.targets });
+  const model = await loadOpenedModel(opened, { engine, threads, purpose });
+  try {
+    await use(model);
+  } finally {
+    await model.close();
   }
-  for (const [i, { question: { choices }, answer }] of items.entries()) {
-    // A choice that is too long, or was not reached, leaves nothing to choose from.
-    if (!choices || ofChoices[i].length < choices.texts.length) continue;
-    const { likeliest, likeliestForLength } = pickChoice(ofChoices[i], choices.texts);
-    Object.assign(answer(), { choice: likeliest, choice_for_length: likeliestForLength });
-  }
-}
-
-async function answerQuestions(
-  items: Item[],
-  { work: { model, asking, settings, interrupt }, generator, show }: Measuring & { generator: Generator },
-): Promise<void> {
-  const prompts = items.map(({ question }) => questionIds(question, asking));
-  const { layers, kvHeads, headDim } = model.source.config, maxNewTokens = settings.answer_tokens;
-  const longest = Math.max(...prompts.map(({ length }) => length)) + maxNewTokens;
-  const room = Math.floor(cacheBytes / (2 * 4 * layers * kvHeads * headDim * longest));
-  const answers = answerAll(generator, prompts, {
-    tokenizer: asking.tokenizer,
-    maxNewTokens,
-    together: Math.max(1, Math.min(mostTogether, room)),
-    signal: interrupt.signal,
-    progress: ({ answers, tokens }) => show(`${answers} of ${prompts.length} answers, ${tokens} tokens`),
-  });
-  for await (const { prompt, text, finish, tokens } of answers) {
-    const { question, answer } = items[prompt];
-    Object.assign(answer(), { text, finish, tokens, ...scoreText(text, question) });
-  }
-}
-
-function trainableOf({ executor, weights, source: { config } }: LoadedModel, adapter: LoadedAdapter | null): Trainable {
-  const { parameters, settings } = adapter ?? { parameters: [], settings: null };
-  return makeTrainable({
-    ...{ executor, config, weights, parameters, keepLayers: 0 },
-    loraScale: settings ? loraScale(settings) : 0,
-  });
 }
 
 async function judgeAll(

@@ -58,7 +58,7 @@ const mostShown = 200;
 /** Every answer beside its reference, then a table for each set, then what it comes to. */
 export function showEval(results: EvalResults): string {
   const { sets, complete, model, judge } = results;
-  const rows = sets.flatMap((set) => set.rows.filter(({ base, tuned }) => base?.text ?? tuned?.text));
+  const rows = sets.flatMap((set) => set.rows.filter(({ base, tuned }) => (base?.text ?? tuned?.text) !== undefined));
   const answers = rows.slice(0, mostShown).map(showRow);
   if (rows.length > mostShown) answers.push(`... and ${rows.length - mostShown} more, all with --save results.json`);
   const missing = sets.flatMap((set) => set.rows).length - rows.length;

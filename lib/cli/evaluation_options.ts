@@ -46,6 +46,13 @@ export const evaluationOptions = {
     placeholder: "file",
     short: "o",
   }),
+  base_answers: text("file that keeps what was measured of the base model, for the next run on it (.json)", {
+    ...measuring,
+    commands: ["eval"],
+    group: "Output",
+    default: null,
+    placeholder: "file",
+  }),
   judge: text("a model that grades the answers, named as in ftl compare --remote; eval then keeps the network", {
     ...judging,
     default: null,

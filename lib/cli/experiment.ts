@@ -10,8 +10,11 @@ import { makeFolder } from "../files/folder.ts";
 import { lockFolder } from "../files/lock.ts";
 import { readText } from "../model/model_files.ts";
 import { alignedTable } from "./answer_table.ts";
+import { showGroups } from "./compare_report.ts";
 import { readCommandLine, settingsOf } from "./command_line.ts";
+import { questionSets } from "./eval_rows.ts";
 import { type CellRecord, openRecord, runCell, type Stage, stageOf } from "./experiment_cell.ts";
+import { compareCells, comparedGroups, readComparison } from "./experiment_compare.ts";
 import { type CellData, makeDataReader } from "./experiment_data.ts";
 import { type ExperimentPlan, lastPart, planExperiment, type PlannedCell } from "./experiment_plan.ts";
 import { cellResult, makeLabels, showExperiment, writeResults } from "./experiment_report.ts";
@@ -31,8 +34,8 @@ export async function command(args: string[]): Promise<number> {
     summary:
       "Trains and measures a grid of settings. The file has lines of ftl train's settings; a list of values makes one\n" +
       "training for each: data: [4.jsonl, 8.jsonl], seed: [1, 2, 3], r, learning_rate, model, engine. limit and\n" +
-      "answer_tokens are ftl eval's. Cells that differ in their seed alone are averaged. The same command goes on where\n" +
-      "it was stopped, and tries again what failed.",
+      "answer_tokens are ftl eval's; compare: [questions.jsonl] asks base and trained models these in the end. Cells that\n" +
+      "differ in their seed alone are averaged. The same command goes on where it was stopped, and tries again what failed.",
     usage: "[experiment.yaml | sizes]",
     most: 1,
     examples: [
@@ -73,6 +76,8 @@ async function experiment(
   for (const cell of plan.cells) {
     cells.push(openCell(cell, { into, evaluation: plan.evaluation, data: await dataOf(cell.settings) }));
   }
+  // Read now, so that what is wrong with the questions is not found out when all is trained.
+  if (plan.compare.length > 0) await questionSets({ files: plan.compare, what: null, limit: 0 });
   console.error(showPlan(cells, into));
   if (dry_run) return 0;
   makeFolder(into);
@@ -88,7 +93,8 @@ async function experiment(
       if (signal.aborted || cell.stage === "done") continue;
       const head = `cell ${i + 1} of ${cells.length}, ${cell.name}`;
       live.show(`${head}: ${cell.stage === "train" ? "begins" : "goes on"}`, true);
-      cell.record = await runCell(cell, { ...cell, signal, show: (text) => live.show(`${head}: ${text}`) });
+      const show = (text: string) => live.show(`${head}: ${text}`);
+      cell.record = await runCell(cell, { ...cell, baseAnswers: join(into, "base_answers.json"), signal, show });
       writeResults(into, resultsOf(name, plan, cells));
       if (cell.record.error === null) continue;
       live.end();
@@ -96,19 +102,41 @@ async function experiment(
     }
     const results = resultsOf(name, plan, cells);
     writeResults(into, results);
+    const failure = signal.aborted ? null : await compare(into, { plan, cells, results, signal, show: live.show });
     live.end();
     console.log(`\n${showExperiment(results)}`);
+    const comparison = readComparison(into);
+    if (comparison) {
+      console.log(`\n${showGroups(comparison, comparedGroups(comparison, results))}`);
+    }
+    if (failure !== null) console.error(failure);
     console.error(asTyped(`\nevery number: ${join(into, "results.json")}; a page about it: ftl report ${into}`));
     if (signal.aborted) {
       console.error("stopped; the same command goes on from here");
       throw new StoppedError();
     }
-    return results.complete ? 0 : 1;
+    return results.complete && failure === null ? 0 : 1;
   } finally {
     live.end();
     interrupt.release();
     lock.release();
   }
+}
+
+/** Asks base and finished cells the questions of the comparison, where there is one. Returns why it failed, or null. */
+async function compare(
+  into: string,
+  { results, cells, ...rest }: {
+    plan: ExperimentPlan;
+    cells: Cell[];
+    results: ExperimentResults;
+    signal: AbortSignal;
+    show: (text: string) => void;
+  },
+): Promise<string | null> {
+  const done = cells.filter((_, i) => results.cells[i].status === "done");
+  if (rest.plan.compare.length === 0 || done.length === 0) return null;
+  return await compareCells(into, { cells: done, ...rest });
 }
 
 function openCell(
@@ -155,7 +183,9 @@ function showPlan(cells: Cell[], into: string): string {
 
 /** Time left, from the cells that are finished: training goes by rows, evaluation takes as long every time. */
 function showEstimate(cells: Cell[]): string {
-  const left = cells.filter(({ stage }) => stage !== "done"), done = cells.filter(({ stage }) => stage === "done");
+  const left = cells.filter(({ stage }) => stage !== "done");
+  // A cell that was killed on its way is without its time.
+  const done = cells.filter(({ stage, record }) => stage === "done" && record.train_seconds !== null);
   if (left.length === 0) return "all are finished";
   const train = done.reduce((sum, { record }) => sum + (record.train_seconds ?? 0), 0);
   const evaluation = done.reduce((sum, { record }) => sum + (record.eval_seconds ?? 0), 0);

@@ -11,7 +11,7 @@ import { makeFolder, removeFolder } from "../files/folder.ts";
 import { lockFolder } from "../files/lock.ts";
 import { kindOfPath, readJson } from "../model/model_files.ts";
 import { listCheckpoints } from "../train/checkpoint.ts";
-import { energyMeter } from "./energy.ts";
+import { cardEnergy, processorEnergy } from "./energy.ts";
 import { type CellEvaluation, type PlannedCell, showSetting } from "./experiment_plan.ts";
 import { type Ended, runOwn } from "./own_process.ts";
 import { runFiles } from "./run_folder.ts";
@@ -25,8 +25,19 @@ export const cellFiles = {
   output: "output.txt",
 } as const;
 
+/** What a training took; null where it was not measured, or a part of it was killed together with the experiment. */
+interface TrainingCosts {
+  train_seconds: number | null;
+  /** Of the machine's processors, and of its graphics cards; the latter missing in records of earlier versions. */
+  energy_joules: number | null;
+  card_energy_joules?: number | null;
+}
+
+const unknownCosts = { train_seconds: null, energy_joules: null, card_energy_joules: null };
+const noCosts = { train_seconds: 0, energy_joules: 0, card_energy_joules: 0 };
+
 /** What is known of a cell, in its cell.json. */
-export interface CellRecord {
+export interface CellRecord extends TrainingCosts {
   /** What it was trained with; another value is another cell. */
   given: Record<string, unknown>;
   /** sha256 of its data. */
@@ -34,10 +45,7 @@ export interface CellRecord {
   evaluation: CellEvaluation;
   trained: boolean;
   evaluated: boolean;
-  /** Of its processes that were not killed together with the experiment; null before the first one ended. */
-  train_seconds: number | null;
   eval_seconds: number | null;
-  energy_joules: number | null;
   /** Why the last attempt failed. */
   error: string | null;
 }
@@ -60,7 +68,7 @@ export function openRecord(
 ): CellRecord {
   const fresh: CellRecord = {
     ...{ given, data, evaluation, trained: false, evaluated: false },
-    ...{ train_seconds: null, eval_seconds: null, energy_joules: null, error: null },
+    ...{ ...unknownCosts, eval_seconds: null, error: null },
   };
   const path = join(folder, cellFiles.record);
   if (kindOfPath(path) === "nothing") return fresh;
@@ -89,6 +97,8 @@ export function stageOf(folder: string, record: CellRecord): Stage {
 
 interface CellWork {
   folder: string;
+  /** Where the answers of the base model are kept for all cells. */
+  baseAnswers: string;
   record: CellRecord;
   signal: AbortSignal;
   show: (text: string) => void;
@@ -96,7 +106,7 @@ interface CellWork {
 
 /** Does what is left of a cell. Returns its record, also on the disk, finished unless `error` or the signal says more. */
 export async function runCell({ given, settings }: PlannedCell, work: CellWork): Promise<CellRecord> {
-  const { folder, signal, show } = work;
+  const { folder, baseAnswers, signal, show } = work;
   makeFolder(folder);
   writeTextAtomic(join(folder, cellFiles.settings), stringify(given));
   let record: CellRecord = { ...work.record, error: null };
@@ -116,25 +126,31 @@ export async function runCell({ given, settings }: PlannedCell, work: CellWork):
   const stage = stageOf(folder, record);
   if (!signal.aborted && (stage === "train" || stage === "resume")) {
     if (stage === "train" && kindOfPath(run) === "folder") removeFolder(run);
-    const meter = energyMeter();
+    const earlier: TrainingCosts = stage === "train" ? noCosts : record;
+    // Until it has ended: a kill on the way leaves no half sums behind.
+    keep(unknownCosts);
+    const processors = processorEnergy(), cards = cardEnergy();
     const { ended, seconds } = await start(
       stage,
       stage === "train" ? ["train", join(folder, cellFiles.settings), "--output-dir", run] : ["train", "--resume", run],
     );
-    const energy = meter.take();
-    meter.close();
+    const add = (before: number | null = null, now: number | null) =>
+      before === null || now === null ? null : before + now;
     keep({
       trained: ended.code === 0,
-      train_seconds: (record.train_seconds ?? 0) + seconds,
-      energy_joules: energy === null ? null : (record.energy_joules ?? 0) + energy,
+      train_seconds: add(earlier.train_seconds, seconds),
+      energy_joules: add(earlier.energy_joules, await processors.take()),
+      card_energy_joules: add(earlier.card_energy_joules, await cards.take()),
       error: signal.aborted ? null : whyFailed("training", ended),
     });
+    processors.close();
+    cards.close();
   }
   if (!signal.aborted && record.trained && !record.evaluated) {
     const { limit, answer_tokens } = record.evaluation;
     const { ended, seconds } = await start("eval", [
       ...["eval", run, "--save", evaluation, "--limit", String(limit), "--answer-tokens", String(answer_tokens)],
-      ...["--engine", settings.engine, "--threads", String(settings.threads)],
+      ...["--base-answers", baseAnswers, "--engine", settings.engine, "--threads", String(settings.threads)],
     ]);
     const good = ended.code === 0 && readEvaluation(folder) !== null;
     keep({
@@ -163,15 +179,16 @@ export function whyFailed(what: string, { code, tail, killedBy }: Ended): string
 }
 
 /**
- * A training whose experiment was killed goes on by itself for a while: waits for it. Where the folder is free, at once.
+ * What was under way when its experiment was killed goes on by itself for a while: waits until it has left its folder.
+ * Where the folder is free, at once.
  */
-async function untilFree(
-  run: string,
+export async function untilFree(
+  folder: string,
   { signal, show }: { signal: AbortSignal; show: (text: string) => void },
 ): Promise<void> {
-  while (!signal.aborted && kindOfPath(run) === "folder") {
+  while (!signal.aborted && kindOfPath(folder) === "folder") {
     try {
-      return lockFolder(run).release();
+      return lockFolder(folder).release();
     } catch (error) {
       if (!(error instanceof UserError)) throw error;
       show(`waiting: ${error.message}`);

@@ -17,6 +17,8 @@ export interface ExperimentPlan {
   axes: string[];
   cells: PlannedCell[];
   evaluation: CellEvaluation;
+  /** Files of questions that base models and trained ones are compared on in the end; none: they are not. */
+  compare: string[];
 }
 
 export interface PlannedCell {
@@ -39,7 +41,6 @@ export interface CellEvaluation {
 const mostCells = 1000;
 /** What the experiment decides itself. */
 const decided = ["output_dir", "resume", "profile", "export"];
-const evaluationNames = ["limit", "answer_tokens"] as const;
 
 /** `set`: lines "name=value" that stand over the file's. Errors: one UserError, exit code 2, with every problem. */
 export function planExperiment(
@@ -51,7 +52,7 @@ export function planExperiment(
   const over = readOverrides(set, problems);
   const place = (key: string) => Object.hasOwn(over, key) ? `--set ${key}` : placeInFile(key);
   const settings: Record<string, unknown> = { ...written, ...over };
-  const { train, evaluation } = split(settings, { place, problems });
+  const { train, evaluation, compare } = split(settings, { place, problems });
   const axes: [string, unknown[]][] = [], fixed: Record<string, unknown> = {};
   for (const [name, { value, spec }] of train) {
     if (!isAxis(value, spec)) fixed[name] = value;
@@ -70,7 +71,7 @@ export function planExperiment(
       "experiment",
     );
   }
-  return { settings, axes: axes.map(([name]) => name), cells, evaluation };
+  return { settings, axes: axes.map(([name]) => name), cells, evaluation, compare };
 }
 
 function readOverrides(set: string[], problems: string[]): Record<string, unknown> {
@@ -96,27 +97,39 @@ type Given = [name: OptionName, { value: unknown; spec: OptionSpec }];
 function split(
   settings: Record<string, unknown>,
   { place, problems }: { place: (key: string) => string; problems: string[] },
-): { train: Given[]; evaluation: CellEvaluation } {
+): { train: Given[]; evaluation: CellEvaluation; compare: string[] } {
   const ofTrain = new Map<string, OptionSpec>(optionsOf("train"));
-  const ofEval = optionsOf("eval").filter(([name]) => (evaluationNames as readonly string[]).includes(name));
-  const train: Given[] = [], evaluation: Record<string, unknown> = {};
-  for (const [name, spec] of ofEval) evaluation[name] = spec.default;
+  const train: Given[] = [], measuring: Record<string, unknown> = {}, afterwards = measuringSpecs();
+  for (const [name, spec] of afterwards) measuring[name] = spec.default;
   for (const [name, value] of Object.entries(settings)) {
-    const spec = ofTrain.get(name), evalSpec = ofEval.find(([known]) => known === name);
-    if (spec === undefined && evalSpec === undefined) {
-      const near = suggestion(name, [...ofTrain.keys(), ...evaluationNames]);
+    const spec = ofTrain.get(name), later = afterwards.get(name);
+    if (spec === undefined && later === undefined) {
+      const near = suggestion(name, [...ofTrain.keys(), ...afterwards.keys()]);
       problems.push(`${place(name)}: unknown setting${near}`);
     } else if (decided.includes(name)) {
       problems.push(`${place(name)}: an experiment sets this itself`);
     } else {
-      const one: [OptionName, OptionSpec][] = evalSpec ? [evalSpec] : [[name as OptionName, spec!]];
-      const all = spec && isAxis(value, spec) ? value : [value];
-      for (const each of all) problems.push(...checkValues({ [name]: each }, { specs: one, place }).problems);
-      if (evalSpec) evaluation[name] = value;
+      const one: [string, OptionSpec][] = [[name, later ?? spec!]];
+      const all = !later && isAxis(value, spec!) ? value : [value];
+      const checked = all.map((each) => checkValues({ [name]: each }, { specs: one, place }));
+      problems.push(...checked.flatMap((each) => each.problems));
+      if (later) measuring[name] = checked[0].values[name];
       else train.push([name as OptionName, { value, spec: spec! }]);
     }
   }
-  return { train, evaluation: evaluation as unknown as CellEvaluation };
+  const { compare, ...evaluation } = measuring;
+  return { train, evaluation: evaluation as unknown as CellEvaluation, compare: compare as string[] };
+}
+
+/** Settings that are not of the training: those of ftl eval, and the rows that ftl compare asks. */
+function measuringSpecs(): Map<string, OptionSpec> {
+  const specOf = (command: "eval" | "compare", wanted: string) =>
+    optionsOf(command).find(([name]) => name === wanted)![1];
+  return new Map([
+    ["limit", specOf("eval", "limit")],
+    ["answer_tokens", specOf("eval", "answer_tokens")],
+    ["compare", specOf("compare", "ask")],
+  ]);
 }
 
 /**

@@ -30,6 +30,7 @@ export function cellResult(
     eval_seconds: evaluation ? record.eval_seconds : null,
     memory_bytes: peakMemory(lines),
     energy_joules: record.trained ? record.energy_joules : null,
+    card_energy_joules: record.trained ? record.card_energy_joules ?? null : null,
     sets: evaluation?.sets.map(({ name, role, scores }) => ({ name, role, scores })) ?? [],
   };
   return { cell, evaluation };
@@ -59,7 +60,9 @@ export function writeResults(folder: string, results: ExperimentResults): void {
 
 /** A line for each cell, set of questions and model; one line for a cell without an evaluation. */
 export function resultsCsv({ axes, cells }: ExperimentResults): string {
-  const numbers = "rows status error steps first_loss final_loss train_seconds eval_seconds memory_bytes energy_joules";
+  const numbers =
+    "rows status error steps first_loss final_loss train_seconds eval_seconds memory_bytes energy_joules " +
+    "card_energy_joules";
   const columns = ["cell", ...axes, ...numbers.split(" "), "set", "role", "model", ...measures.map(({ key }) => key)];
   return toCsv(
     columns,
@@ -104,11 +107,12 @@ export function showExperiment({ groups, cells }: ExperimentResults): string {
   const failed = cells.filter(({ status }) => status === "failed");
   const unfinished = cells.filter(({ status }) => status === "unfinished").length;
   const seconds = cells.reduce((sum, cell) => sum + (cell.train_seconds ?? 0) + (cell.eval_seconds ?? 0), 0);
+  const untimed = cells.some(({ status, train_seconds }) => status === "done" && train_seconds === null);
   return [
     alignedTable(table, { indent: 0, left: true }),
     "",
     "last loss: mean over seeds (lowest to highest); others: base -> tuned, in brackets 95 % intervals over questions",
-    `${cells.length - failed.length - unfinished} of ${cells.length} cells are finished, ${
+    `${cells.length - failed.length - unfinished} of ${cells.length} cells are finished, ${untimed ? "at least " : ""}${
       showSeconds(seconds)
     } in all`,
     ...failed.map(({ name, error }) => `failed: ${name}: ${error}`),

@@ -69,6 +69,11 @@ export async function openNamedModel(name: string, { keepNetwork = false } = {})
   return { source, tokenizer: tokenizerOf(source), parameters };
 }
 
+/** The same model with its files open, after they were closed. */
+export function reopened(model: OpenedModel): OpenedModel {
+  return { ...model, source: openModel(model.source.path) };
+}
+
 export function tokenizerOf(source: ModelSource): Tokenizer {
   const found = source.tokenizer();
   return found.kind === "json" ? tokenizerFromJson(found.files) : tokenizerFromGguf(found.metadata, found.source);
@@ -149,7 +154,7 @@ function weightBytes({ tensors }: ModelSource): number {
 }
 
 /** Whether the WASM engine's memory has room for the weights and a GiB of keys and values. */
-function fitsWasm(source: ModelSource): boolean {
+export function fitsWasm(source: ModelSource): boolean {
   return weightBytes(source) + 2 ** 30 < mostBytes;
 }
 

@@ -1,10 +1,12 @@
 /** `ftl report`: one page of what a run, an experiment or a comparison did, and its figures as files beside it. */
 import { join } from "node:path";
 import { makeFolder } from "../files/folder.ts";
-import { writeTextAtomic } from "../files/atomic.ts";
+import { writeAtomic, writeTextAtomic } from "../files/atomic.ts";
 import { UserError } from "../errors.ts";
-import { accuracyFigures, lossFigure, memoryFigure, stepFigure, svgFile } from "../report/charts.ts";
+import { accuracyFigures, comparedFigures } from "../report/accuracy_charts.ts";
+import { lossFigures, memoryFigure, stepFigure, svgFile } from "../report/charts.ts";
 import { reportPage } from "../report/page.ts";
+import { pngOf } from "../report/png.ts";
 import { readCommandLine, settingsOf } from "./command_line.ts";
 import { readReport } from "./report_data.ts";
 
@@ -14,7 +16,7 @@ export async function command(args: string[]): Promise<number> {
     summary:
       "Writes one HTML page, complete in itself, of what a run, an experiment or a comparison did: losses, right answers\n" +
       "with 95 % intervals, answers side by side, time and memory, settings, and what it cannot show. Figures are written\n" +
-      "beside it as SVG. In a run folder it reads eval.json, which ftl eval RUN --save RUN/eval.json writes.",
+      "beside it as SVG and PNG. In a run folder it reads eval.json, which ftl eval RUN --save RUN/eval.json writes.",
     usage: "<run | experiment | comparison folder>",
     most: 1,
     examples: [
@@ -38,17 +40,24 @@ export async function command(args: string[]): Promise<number> {
   const data = readReport(folder);
   const { groups } = data, trained = groups.filter(({ logs }) => logs.length > 0);
   const figures = {
-    loss: await lossFigure(trained),
-    accuracy: await accuracyFigures(groups),
+    loss: await lossFigures(trained),
+    // Of a comparison alone its own figures say it better.
+    accuracy: trained.length > 0 || data.compared === null ? await accuracyFigures(groups) : [],
+    compared: data.compared ? await comparedFigures(data.compared) : [],
     memory: await memoryFigure(trained),
     steps: await stepFigure(trained),
   };
   const into = settings.into ?? join(folder, "report");
   makeFolder(into);
-  const write = (name: string, text: string) => writeTextAtomic(join(into, name), text);
-  const drawn = [figures.loss, ...figures.accuracy, figures.memory, figures.steps].filter((found) => found !== null);
-  for (const { name, svg } of drawn) write(`${name}.svg`, svgFile(svg));
-  write("index.html", reportPage(data, figures));
-  console.log(`${join(into, "index.html")}${drawn.length > 0 ? `, figures beside it as SVG: ${drawn.length}` : ""}`);
+  const drawn = [...figures.loss, ...figures.accuracy, ...figures.compared, figures.memory, figures.steps]
+    .filter((found) => found !== null);
+  for (const figure of drawn) {
+    const file = svgFile(figure);
+    writeTextAtomic(join(into, `${figure.name}.svg`), file);
+    writeAtomic(join(into, `${figure.name}.png`), await pngOf(file));
+  }
+  writeTextAtomic(join(into, "index.html"), reportPage(data, figures));
+  const beside = drawn.length > 0 ? `, figures beside it as SVG and PNG: ${drawn.length}` : "";
+  console.log(join(into, "index.html") + beside);
   return 0;
 }

@@ -1,14 +1,15 @@
 /** Reads what a report is of: the folder of an experiment or a comparison, or that of one run. */
 import { join } from "node:path";
 import { UserError } from "../errors.ts";
-import type { CompareResults } from "../eval/comparison.ts";
+import { type CompareResults, groupModels, type ModelGroup } from "../eval/comparison.ts";
 import type { CellResult, ExperimentResults } from "../eval/experiment.ts";
 import { spreadOf } from "../eval/experiment.ts";
 import type { EvalResults, RowAnswer } from "../eval/results.ts";
 import { kindOfPath, readJson, readText } from "../model/model_files.ts";
-import type { ReportCost, ReportData, ReportGroup, ReportQuestion } from "../report/data.ts";
+import type { ReportComparison, ReportCost, ReportData, ReportGroup, ReportQuestion } from "../report/data.ts";
 import { type LogLine, peakMemory } from "../train/log.ts";
 import { cellFiles, readEvaluation } from "./experiment_cell.ts";
+import { comparedGroups, readComparison } from "./experiment_compare.ts";
 import { version } from "./overview.ts";
 import { isRunFolder, runFiles, runLog } from "./run_folder.ts";
 import { readRunSettings } from "./saved_run.ts";
@@ -45,6 +46,7 @@ function ofExperiment(folder: string, results: ExperimentResults): ReportData {
     return evaluation ? [{ label, evaluation }] : [];
   });
   const example = groups.flatMap(({ cells }) => cells)[0];
+  const comparison = readComparison(folder);
   return {
     ...head(),
     title: `Experiment ${name}`,
@@ -57,8 +59,14 @@ function ofExperiment(folder: string, results: ExperimentResults): ReportData {
     setting: settingOf([...evaluations.values()][0]),
     training: example === undefined ? null : trainingOf(join(folder, example, cellFiles.run)),
     answers: joinAnswers(shown),
+    compared: comparison && comparedOf(comparison, comparedGroups(comparison, results)),
     costs: cells.filter(({ status }) => status === "done").map((cell) => costOf(cell, logOf(cell.name))),
-    gaps: gapsOf(cells),
+    gaps: [
+      ...gapsOf(cells),
+      ...settings.compare !== undefined && !comparison?.complete
+        ? ["the comparison is not complete; the same ftl experiment makes it"]
+        : [],
+    ],
     files: [
       { name: "the experiment", text: yamlOf(settings) },
       ...example === undefined ? [] : configsIn(join(folder, example, cellFiles.run)),
@@ -97,7 +105,8 @@ function ofRun(folder: string): ReportData {
     setting: settingOf(found ?? undefined),
     training: trainingOf(folder),
     answers: found ? joinAnswers([{ label: "tuned", evaluation: found }]) : [],
-    costs: [costOf({ name: label, train_seconds: null, eval_seconds: null, energy_joules: null }, lines)],
+    compared: null,
+    costs: [costOf({ ...noCosts, name: label }, lines)],
     gaps: [
       ...found && !found.complete ? [`${path} is of an evaluation that was stopped`] : [],
       ...kindOfPath(join(folder, runFiles.adapter)) === "folder" ? [] : ["the run has no trained adapter yet"],
@@ -107,7 +116,11 @@ function ofRun(folder: string): ReportData {
   };
 }
 
-function ofComparison(folder: string, { models, sets, complete }: CompareResults): ReportData {
+const noCosts = { train_seconds: null, eval_seconds: null, energy_joules: null, card_energy_joules: null };
+
+function ofComparison(folder: string, results: CompareResults): ReportData {
+  const { models, sets, complete, settings: { seed } } = results;
+  const compared = groupModels(results, models.map(({ name }) => ({ label: name, names: [name] })), { seed });
   const groups: ReportGroup[] = models.map(({ name, scores }) => ({
     ...{ label: name, rows: null, logs: [], finalLoss: null },
     sets: sets.map(({ name, role }, s) => ({ name, role, scores: { base: scores[s] } })),
@@ -127,9 +140,21 @@ function ofComparison(folder: string, { models, sets, complete }: CompareResults
     title: `Comparison ${folder}`,
     about: `${models.length} models, asked the same questions.`,
     ...{ groups, answers, setting: null, training: null, costs: [], files: [] },
+    compared: comparedOf(results, compared),
     gaps: complete ? [] : ["some answers are missing"],
-    commands: [asTyped(`ftl compare ${models.map(({ name }) => name).join(" ")} --folder ${folder}`)],
+    commands: [
+      asTyped([
+        "ftl compare",
+        ...models.map(({ name, kind }) => kind === "remote" ? `--remote ${name}` : name),
+        ...sets.map(({ source }) => `--ask ${source}`),
+        `--folder ${folder}`,
+      ].join(" ")),
+    ],
   };
+}
+
+function comparedOf({ sets }: CompareResults, models: ModelGroup[]): ReportComparison {
+  return { sets: sets.map(({ name, role, rows }) => ({ name, role, rows: rows.length })), models };
 }
 
 /** The answers of several evaluations by question, so that those of all sizes stand side by side. */
@@ -167,7 +192,7 @@ function trainingOf(run: string): string {
 }
 
 function costOf(
-  cell: Pick<CellResult, "name" | "train_seconds" | "eval_seconds" | "energy_joules">,
+  cell: Pick<CellResult, "name" | keyof typeof noCosts>,
   lines: LogLine[],
 ): ReportCost {
   const sum = (of: "seconds" | "tokens") => lines.reduce((total, line) => total + line[of], 0);
@@ -179,6 +204,8 @@ function costOf(
     tokensPerSecond: lines.length === 0 || sum("seconds") === 0 ? null : sum("tokens") / sum("seconds"),
     memoryBytes: peakMemory(lines),
     energyJoules: cell.energy_joules,
+    // Missing in results of earlier versions.
+    cardEnergyJoules: cell.card_energy_joules ?? null,
   };
 }
 

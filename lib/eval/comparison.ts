@@ -2,9 +2,9 @@
  * What a comparison of models found, as `ftl compare` writes it to results.json and a report reads it: plain JSON, every
  * number unrounded, shares from 0 to 1, times in milliseconds. `format` changes when a field changes its meaning.
  */
-import { quantile } from "./bootstrap.ts";
+import { estimateMean, quantile } from "./bootstrap.ts";
 import type { SetRole } from "./questions.ts";
-import type { RowAnswer, RowResult, Scores } from "./results.ts";
+import { measures, type RowAnswer, type RowResult, type Scores } from "./results.ts";
 import { summarize } from "./summary.ts";
 
 export interface CompareResults {
@@ -116,4 +116,64 @@ function sumOf(counts: (number | null | undefined)[]): number | null {
 
 function median(values: number[]): number | null {
   return values.length === 0 ? null : quantile(values.toSorted((a, b) => a - b), 0.5);
+}
+
+/** Models that are one to a reader, such as the seeds of a training: their means. */
+export interface ModelGroup {
+  label: string;
+  /** How many models it is of. */
+  models: number;
+  /** By the sets' places: each question's score is its mean over the models, the interval is over questions. */
+  scores: Scores[];
+  /** Means over the models of their own medians, sums and sizes; null where one of them has none. */
+  first_token_ms: number | null;
+  tokens_per_second: number | null;
+  cost: number | null;
+  bytes: number | null;
+}
+
+/** `groups`: the names of each; those that the comparison does not have are left out, and groups without any. */
+export function groupModels(
+  { models, sets }: CompareResults,
+  groups: { label: string; names: string[] }[],
+  { seed }: { seed: number },
+): ModelGroup[] {
+  return groups.flatMap(({ label, names }) => {
+    const found = models.filter(({ name, answered }) => names.includes(name) && answered > 0);
+    if (found.length === 0) return [];
+    const mean = (of: "first_token_ms" | "tokens_per_second" | "cost" | "bytes") => {
+      const values = found.map((model) => model[of]);
+      return values.includes(null) ? null : values.reduce((sum: number, value) => sum + value!, 0) / values.length;
+    };
+    return [{
+      label,
+      models: found.length,
+      scores: sets.map(({ rows }, s) =>
+        scoresOf(found.map(({ answers }) => answers.filter(({ set }) => set === s)), { rows: rows.length, seed })
+      ),
+      first_token_ms: mean("first_token_ms"),
+      tokens_per_second: mean("tokens_per_second"),
+      cost: mean("cost"),
+      bytes: mean("bytes"),
+    }];
+  });
+}
+
+/** Of the questions that every model has answered. */
+function scoresOf(answers: ComparedAnswer[][], { rows, seed }: { rows: number; seed: number }): Scores {
+  const scores: Scores = {};
+  for (const { key } of measures) {
+    const shares = Array.from({ length: rows }, (_, row) => {
+      const values = answers.flatMap((all) => valueOf(all.find((answer) => answer.row === row), key) ?? []);
+      return { sum: values.reduce((sum, value) => sum + value, 0), weight: values.length };
+    }).filter(({ weight }) => weight === answers.length);
+    const estimate = estimateMean(shares.map(({ sum, weight }) => ({ sum: sum / weight, weight: 1 })), { seed });
+    if (estimate) scores[key] = estimate;
+  }
+  return scores;
+}
+
+/** Text measures only: a comparison knows no likelihoods. */
+function valueOf(answer: ComparedAnswer | undefined, key: string): number | undefined {
+  return answer?.[key as "exact"];
 }

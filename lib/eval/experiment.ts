@@ -42,8 +42,9 @@ export interface CellResult {
   eval_seconds: number | null;
   /** Most resident memory of the training process after a step; null where its log does not tell. */
   memory_bytes: number | null;
-  /** Of the whole machine while it trained; null where it does not tell. */
+  /** Of the machine's processors while it trained, and of its graphics cards; null where they do not tell. */
   energy_joules: number | null;
+  card_energy_joules: number | null;
   sets: { name: string; role: SetRole; scores: Partial<Record<Variant | "change", Scores>> }[];
 }
 

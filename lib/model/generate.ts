@@ -48,9 +48,14 @@ export async function* generate(
   });
   const decode = makeDecoder(generator, cache), deviceChoice = choiceOnDevice(options);
   const everything = prompts.map((prompt, slot) => ({ slot, start: 0, count: prompt.length }));
-  /** The places of the rows' last tokens, of `more` beyond those known; a finished row stays where it is. */
+  /** Rows of the pass that is under way, in the order of its logits. */
+  let asked = rows.map((_, row) => row);
+  /** The places of their last tokens, of `more` beyond those known; a finished row stays where it is. */
   const places = (more: number) =>
-    rows.map(({ history, finished }, slot) => ({ slot, start: history.length - 1 + (finished ? 0 : more), count: 1 }));
+    asked.map((slot) => {
+      const { history, finished } = rows[slot];
+      return { slot, start: history.length - 1 + (finished ? 0 : more), count: 1 };
+    });
   const full = ({ history, added }: Row, more: number) =>
     added + more >= options.maxNewTokens || history.length + more >= config.maxPositions;
   /** What became of the last tokens: logits after them, or after those that come next, unknown here as yet. */
@@ -63,7 +68,8 @@ export async function* generate(
       let tokens: ArrayLike<number>;
       if (deviceChoice && executor.chooseTokens) {
         const choice = executor.chooseTokens(logits, rows.map((_, row) => ({ ...deviceChoice, row, step })));
-        // The next pass is on its way before anybody has seen these tokens: where all rows end with them, in vain.
+        // The next pass is on its way before anybody has seen these tokens: where all rows end with them, in vain. A
+        // finished row goes on as a passenger: any token again, at the place that it already has.
         const goesOn = rows.some((row) => !row.finished && !full(row, 1));
         [tokens, next] = await Promise.all([
           choice.numbers,
@@ -72,18 +78,16 @@ export async function* generate(
         executor.release(choice.tokens);
       } else {
         const all = await executor.read(logits), V = config.vocabSize;
-        tokens = rows.map(({ history, finished }, row) =>
-          finished
-            ? history[history.length - 1]
-            : sampleToken(all.subarray(row * V, (row + 1) * V), { ...options, history, row, step })
+        tokens = asked.map((row, i) =>
+          sampleToken(all.subarray(i * V, (i + 1) * V), { ...options, history: rows[row].history, row, step })
         );
       }
       executor.release(logits);
       logits = undefined;
       const chosen: GeneratedToken[] = [];
-      for (const [row, state] of rows.entries()) {
+      for (const [i, row] of asked.entries()) {
+        const state = rows[row], token = tokens[i];
         if (state.finished) continue;
-        const token = tokens[row];
         state.history.push(token);
         state.added++;
         const finish = stopIds.has(token) ? "stop" : full(state, 0) ? "length" : undefined;
@@ -92,9 +96,12 @@ export async function* generate(
       }
       yield* chosen;
       if (rows.every(({ finished }) => finished)) return;
-      // A finished row goes on as a passenger: any token again, at the place that it already has.
-      logits = next ?? await decode(Int32Array.from(tokens), places(0), { logits: true }) as Value;
+      logits = next;
       next = undefined;
+      if (logits) continue;
+      asked = asked.filter((row) => !rows[row].finished);
+      const last = Int32Array.from(asked, (row) => rows[row].history.at(-1)!);
+      logits = await decode(last, places(0), { logits: true }) as Value;
     }
   } finally {
     executor.release(...[logits, next].filter((value) => value !== undefined));

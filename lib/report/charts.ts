@@ -1,11 +1,8 @@
 /**
- * The figures of a report as SVG, by vega-lite. Colours are the page's CSS variables with the light ones behind them, so
+ * The figures of a report over steps as SVG, by vega-lite, and what all figures share. Colours are the page's CSS variables with the light ones behind them, so
  * that one picture serves both light and dark; a file of its own gets the light ones.
  */
 import type { TopLevelSpec } from "vega-lite";
-import type { Measure, Variant } from "../eval/results.ts";
-import { measures } from "../eval/results.ts";
-import type { SetRole } from "../eval/questions.ts";
 import type { LogLine } from "../train/log.ts";
 import type { ReportGroup } from "./data.ts";
 import { escape } from "./html.ts";
@@ -19,8 +16,8 @@ export interface Figure {
   svg: string;
 }
 
-const ink = "var(--ink, #15201c)", soft = "var(--soft, #50605a)", line = "var(--line, #d5deda)";
-const tuned = "var(--tuned, #006a55)", base = "var(--base, #54617f)";
+export const ink = "var(--ink, #15201c)", soft = "var(--soft, #50605a)", line = "var(--line, #d5deda)";
+export const tuned = "var(--tuned, #006a55)", base = "var(--base, #54617f)";
 /** Of groups, in their order; told apart by their dashes too, for print without colours. */
 const colours = [
   ...["var(--one, #006a55)", "var(--two, #b4530a)", "var(--three, #3d4fa3)", "var(--four, #9a2f5e)"],
@@ -42,15 +39,25 @@ const config = {
   },
 } as const;
 
-/** A picture of its own, for viewers that know no CSS variables. */
-export function svgFile(svg: string): string {
-  return svg.replaceAll(/var\(--[\w-]+, (#[0-9a-f]{6})\)/g, "$1").replace(
-    /(<svg[^>]*>)/,
-    '$1<rect width="100%" height="100%" fill="white"/>',
+/** Height of the line with the title above a picture of its own, and the width that a letter is taken for. */
+const titleHeight = 30, letterWidth = 7;
+
+/** A picture of its own with its title, for viewers that know no CSS variables. */
+export function svgFile({ title, svg }: Pick<Figure, "title" | "svg">): string {
+  const [width, height] = ["width", "height"].map((side) =>
+    Number(new RegExp(`<svg [^>]*\\b${side}="([\\d.]+)"`).exec(svg)![1])
   );
+  const most = Math.floor((width - 16) / letterWidth);
+  const shown = title.length > most ? `${title.slice(0, most - 1)}…` : title;
+  const total = height + titleHeight;
+  return `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${total}" viewBox="0 0 ${width} ${total}">` +
+    `<rect width="100%" height="100%" fill="white"/>` +
+    `<text x="8" y="20" font-family="${escape(config.font)}" font-size="14" fill="#15201c">${escape(shown)}</text>` +
+    svg.replaceAll(/var\(--[\w-]+, (#[0-9a-f]{6})\)/g, "$1").replace("<svg ", `<svg y="${titleHeight}" `) +
+    "</svg>\n";
 }
 
-async function draw(spec: Omit<TopLevelSpec, "$schema" | "config">, label: string): Promise<string> {
+export async function draw(spec: Omit<TopLevelSpec, "$schema" | "config">, label: string): Promise<string> {
   const [vega, { compile }] = await Promise.all([import("vega"), import("vega-lite")]);
   const compiled = compile({ ...spec, config } as unknown as TopLevelSpec).spec;
   const view = new vega.View(vega.parse(compiled), { renderer: "none", logLevel: vega.None });
@@ -76,24 +83,33 @@ export function bandOf(
   });
 }
 
-/** Training loss over steps, a line for each group, the band from the lowest to the highest seed. */
-export async function lossFigure(groups: ReportGroup[]): Promise<Figure | null> {
+/**
+ * Training loss over steps: a line for each group, the band from the lowest to the highest seed; before it, where there
+ * are several, the first training of the most rows alone. They are the paper's figures 6 and 2.
+ */
+export async function lossFigures(groups: ReportGroup[]): Promise<Figure[]> {
+  const one = groups.toSorted((a, b) => (b.rows ?? 0) - (a.rows ?? 0))[0];
+  const alone = one && groups.length > 1 ? [{ ...one, logs: one.logs.slice(0, 1) }] : [];
+  const figures = await Promise.all([
+    lossFigure(alone, { name: "loss-one", title: `Training loss of one run: ${one?.label}` }),
+    lossFigure(groups, { name: "loss", title: groups.length > 1 ? "Training loss of every setting" : "Training loss" }),
+  ]);
+  return figures.filter((found) => found !== null);
+}
+
+async function lossFigure(groups: ReportGroup[], named: { name: string; title: string }): Promise<Figure | null> {
   const seeds = Math.max(0, ...groups.map(({ logs }) => logs.length));
   const held = groups.some(({ logs }) => logs.some((lines) => lines.some(({ eval_loss }) => eval_loss !== undefined)));
   const svg = await linesOf(groups, {
     valueOf: ({ loss }) => loss,
     title: "loss (nats per token)",
-    label: "Training loss by step",
+    label: named.title,
   });
   if (svg === null) return null;
   const band = seeds > 1 ? "Line: mean over seeds; band: lowest to highest seed." : "One seed, so no spread is known.";
-  return {
-    name: "loss",
-    title: "Training loss",
-    note: `Of each step's own rows, before its update. ${band}` +
-      (held ? " Held-out losses are in log.jsonl." : ""),
-    svg,
-  };
+  const note = `Of each step's own rows, before its update. ${band}` +
+    (held ? " Held-out losses are in log.jsonl." : "");
+  return { ...named, note, svg };
 }
 
 /** Resident memory over steps; null where no log has it. */
@@ -153,105 +169,7 @@ async function linesOf(
   } as unknown as TopLevelSpec, label);
 }
 
-/** What is drawn of each set: what it shows, by the measures that suit its rows. */
-const drawn: [SetRole, Measure][] = [
-  ["trained", "exact"],
-  ["trained", "f1"],
-  ["unseen", "accepted"],
-  ["unseen", "choice"],
-  ["untaught", "accepted"],
-  ["control", "accepted"],
-  ["control", "choice"],
-  ["given", "accepted"],
-];
-
-const setWords: Record<SetRole, string> = {
-  trained: "Memorised",
-  unseen: "Learned",
-  untaught: "Never taught",
-  control: "Forgotten",
-  given: "Rows given",
-};
-
-/** Shares with their 95 % intervals, a figure for each set and measure that was taken. */
-export async function accuracyFigures(groups: ReportGroup[]): Promise<Figure[]> {
-  const figures = await Promise.all(drawn.map(async ([role, measure]): Promise<Figure[]> => {
-    const values = groups.flatMap(({ label, sets }) =>
-      sets.filter((set) => set.role === role).flatMap(({ scores }) =>
-        (["base", "tuned"] as const).flatMap((variant) => {
-          const estimate = scores[variant]?.[measure];
-          if (!estimate) return [];
-          const { value, low, high } = estimate;
-          return [{ group: label, variant, value, low: low ?? value, high: high ?? value }];
-        })
-      )
-    );
-    if (values.length === 0) return [];
-    const { title } = measures.find(({ key }) => key === measure)!;
-    const svg = await accuracySvg(values, `${setWords[role]}, ${title}`);
-    const name = `accuracy-${role}-${measure.replaceAll("_", "-")}`;
-    return [{ name, title: `${setWords[role]}: ${title}`, note: "", svg }];
-  }));
-  return figures.flat();
-}
-
 /** Legend entries beside each other: as many as have room, by the width that vega takes letters for. */
 function columnsFor(names: string[], width: number): number {
   return Math.max(1, Math.floor(width / (40 + 0.8 * 13 * Math.max(...names.map(({ length }) => length)))));
-}
-
-/** What names begin with alike, up to a mark between words, and the rest: "cultural-qa-", ["4", "8", "16"]. */
-export function shortNames(names: string[]): { common: string; short: string[] } {
-  const [first = "", ...others] = names;
-  let length = others.length === 0 ? 0 : first.length;
-  while (length > 0 && others.some((name) => !name.startsWith(first.slice(0, length)))) length--;
-  const common = /^.*[-_ ,/.]/s.exec(first.slice(0, length))?.[0] ?? "";
-  const short = names.map((name) => name.slice(common.length));
-  return common.length < 4 || short.includes("") ? { common: "", short: names } : { common, short };
-}
-
-interface Bar {
-  group: string;
-  variant: Variant;
-  value: number;
-  low: number;
-  high: number;
-}
-
-async function accuracySvg(values: Bar[], label: string): Promise<string> {
-  const groups = [...new Set(values.map(({ group }) => group))];
-  const variants = [...new Set(values.map(({ variant }) => variant))];
-  const { common, short } = shortNames(groups);
-  const turned = groups.length > 1 && short.some((name) => name.length > 24 / groups.length);
-  const x = {
-    ...{ field: "group", type: "nominal", title: common === "" ? null : `${common}…`, sort: short },
-    axis: { labelAngle: turned ? -30 : 0, labelLimit: 180 },
-  };
-  const xOffset = { field: "variant", type: "nominal", sort: variants };
-  const color = {
-    ...{ field: "variant", type: "nominal" },
-    scale: { domain: variants, range: variants.map((variant) => variant === "base" ? base : tuned) },
-    ...variants.length > 1 ? {} : { legend: null },
-  };
-  const y = { type: "quantitative", title: null, scale: { domain: [0, 1] }, axis: { format: ".0%", tickCount: 5 } };
-  const named = values.map((value) => ({ ...value, group: short[groups.indexOf(value.group)] }));
-  return await draw({
-    ...{ width: 300, height: turned ? 320 : 220, autosize: { type: "fit", contains: "padding" } },
-    data: { values: named },
-    layer: [
-      { mark: { type: "bar", opacity: 0.85 }, encoding: { x, xOffset, color, y: { ...y, field: "value" } } },
-      {
-        mark: { type: "rule", color: ink, strokeWidth: 1.5 },
-        encoding: { x, xOffset, y: { ...y, field: "low" }, y2: { field: "high" } },
-      },
-      {
-        mark: { type: "tick", orient: "horizontal", color: ink, width: 8, thickness: 1.5 },
-        encoding: { x, xOffset, y: { ...y, field: "low" } },
-      },
-      {
-        mark: { type: "tick", orient: "horizontal", color: ink, width: 8, thickness: 1.5 },
-        encoding: { x, xOffset, y: { ...y, field: "high" } },
-      },
-    ],
-  } as unknown as TopLevelSpec, label);
 }

@@ -1,4 +1,5 @@
 /** What a report is made of, whatever it is of: one run, an experiment, a comparison. Plain data, read by lib/cli. */
+import type { ModelGroup } from "../eval/comparison.ts";
 import type { SetRole } from "../eval/questions.ts";
 import type { Scores, Variant } from "../eval/results.ts";
 import type { Spread } from "../eval/experiment.ts";
@@ -19,6 +20,8 @@ export interface ReportData {
   /** How it was trained, in the paper's terms: "30 steps, LoRA r 16, ..."; null where nothing was. */
   training: string | null;
   answers: ReportQuestion[];
+  /** Models that were asked the same questions one at a time; null where none were. */
+  compared: ReportComparison | null;
   costs: ReportCost[];
   /** What was not finished or failed, a line each. */
   gaps: string[];
@@ -26,6 +29,12 @@ export interface ReportData {
   files: { name: string; text: string }[];
   /** Commands that repeat it. */
   commands: string[];
+}
+
+export interface ReportComparison {
+  sets: { name: string; role: SetRole; rows: number }[];
+  /** Of each the scores of every set, speed, cost and size. */
+  models: ModelGroup[];
 }
 
 /** Models that are the same but for their seed; of a comparison, one model. */
@@ -56,5 +65,7 @@ export interface ReportCost {
   evalSeconds: number | null;
   tokensPerSecond: number | null;
   memoryBytes: number | null;
+  /** Of the processors and of the graphics cards. */
   energyJoules: number | null;
+  cardEnergyJoules: number | null;
 }

@@ -25,8 +25,8 @@ Deno.test("combinations() makes every choice once, the last axis fastest", () =>
 });
 
 Deno.test("planExperiment() trains each combination of the lists, with every other setting", () => {
-  const { cells, axes, evaluation } = plan(
-    "preset: quick\ndata: [a/4.jsonl, a/8.jsonl]\nseed: [1, 2, 3]\nlearning_rate: 1e-3\nlimit: 5\n",
+  const { cells, axes, evaluation, compare } = plan(
+    "preset: quick\ndata: [a/4.jsonl, a/8.jsonl]\nseed: [1, 2, 3]\nlearning_rate: 1e-3\nlimit: 5\ncompare: q.jsonl\n",
   );
   assert.deepEqual(axes, ["data", "seed"]);
   assert.deepEqual(cells.map(({ name }) => name), [
@@ -36,6 +36,10 @@ Deno.test("planExperiment() trains each combination of the lists, with every oth
   assert.ok(cells.every(({ settings }) => settings.learning_rate === 1e-3 && settings.r === 8), "preset and line");
   assert.deepEqual(cells.map(({ settings }) => [settings.data, settings.seed])[4], [["a/8.jsonl"], 2]);
   assert.deepEqual(evaluation, { limit: 5, answer_tokens: 80 });
+  assert.deepEqual(compare, ["q.jsonl"]);
+  assert.deepEqual(plan("compare: [a.jsonl, b.jsonl]").compare, ["a.jsonl", "b.jsonl"], "no axis");
+  assert.deepEqual(plan("").compare, []);
+  assert.match(problemsOf("compare: [1]")[0], /^grid\.yaml:1: compare: expected a list of texts/);
   assert.equal(cells[0].given.questions, 0, "ftl eval asks the questions");
 });
 

@@ -3,7 +3,9 @@
  * comes to the same table; a cell that fails holds nothing up.
  */
 import assert from "node:assert/strict";
+import type { CompareResults } from "../../lib/eval/comparison.ts";
 import type { ExperimentResults } from "../../lib/eval/experiment.ts";
+import type { EvalResults } from "../../lib/eval/results.ts";
 import { inWorkplace, rows, type Workplace } from "../helpers/ftl.ts";
 
 const grid = `model: model
@@ -17,6 +19,7 @@ threads: 1
 engine: onnx
 limit: 2
 answer_tokens: 4
+compare: rows.jsonl
 `;
 
 function prepare({ write }: Workplace): void {
@@ -29,14 +32,16 @@ const resultsIn = ({ folder }: Workplace, name: string): ExperimentResults =>
 
 /** Without what another run cannot repeat. */
 function lasting(results: ExperimentResults): unknown {
-  return {
-    ...results,
-    created: "",
-    cells: results.cells.map((cell) => ({ ...cell, train_seconds: 0, eval_seconds: 0, memory_bytes: 0 })),
-  };
+  const measured = { train_seconds: 0, eval_seconds: 0, memory_bytes: 0, energy_joules: 0, card_energy_joules: 0 };
+  return { ...results, created: "", cells: results.cells.map((cell) => ({ ...cell, ...measured })) };
 }
 
-const tableOf = (stdout: string) => stdout.replace(/, [\d:]+ in all/, "");
+const tableOf = (stdout: string) => stdout.replace(/, (at least )?[\d:]+ in all/, "").replace(/\ncompared.*/s, "");
+
+/** Who gave which answers. */
+const comparedIn = ({ folder }: Workplace, name: string) =>
+  (JSON.parse(Deno.readTextFileSync(`${folder}/${name}/compare/results.json`)) as CompareResults).models
+    .map(({ name: model, answers }) => [model.replace(name, ""), ...answers.map(({ text }) => text)]);
 
 Deno.test("ftl experiment, killed again and again, comes to the table of one that ran through", async () => {
   await inWorkplace(async (place) => {
@@ -52,6 +57,22 @@ Deno.test("ftl experiment, killed again and again, comes to the table of one tha
       6,
       6,
     ]]);
+    assert.deepEqual(comparedIn(place, "whole").map(([model, ...answers]) => [model, answers.length]), [
+      ["model", 2],
+      ["/two_seed-1/run", 2],
+      ["/rows_seed-1/run", 2],
+    ]);
+    assert.match(
+      whole.stdout,
+      /\ncompared, .* rows: holds the answer % +first token +tokens\/s +cost +size\nmodel, base +\d.*\ntwo +\d.*\nrows +\d/,
+    );
+    const evaluated = ["two", "rows"].map((cell): EvalResults =>
+      JSON.parse(Deno.readTextFileSync(`${folder}/whole/${cell}_seed-1/eval.json`))
+    );
+    const [inTwo, inRows] = evaluated.map(({ sets }) => sets.find(({ role }) => role === "control")!.rows);
+    assert.deepEqual(inRows.map(({ base }) => base), inTwo.map(({ base }) => base), "measured once, for both cells");
+    assert.ok(inRows.every(({ base, tuned }) => base!.loss! > 0 && tuned!.loss !== base!.loss));
+    assert.equal(Object.keys(JSON.parse(Deno.readTextFileSync(`${folder}/whole/base_answers.json`)).answers).length, 4);
     const { train_seconds, eval_seconds } = expected.cells[0];
     const cellTime = 1000 * (train_seconds! + eval_seconds!);
 
@@ -69,6 +90,7 @@ Deno.test("ftl experiment, killed again and again, comes to the table of one tha
     assert.equal(again.code, 0, again.stderr);
     assert.deepEqual(lasting(resultsIn(place, "killed")), lasting(expected));
     assert.equal(tableOf(again.stdout), tableOf(whole.stdout));
+    assert.deepEqual(comparedIn(place, "killed"), comparedIn(place, "whole"));
     assert.equal(
       Deno.readTextFileSync(`${folder}/killed/rows_seed-1/eval.json`).match(/"text": .*/g)!.join(),
       Deno.readTextFileSync(`${folder}/whole/rows_seed-1/eval.json`).match(/"text": .*/g)!.join(),
@@ -76,8 +98,11 @@ Deno.test("ftl experiment, killed again and again, comes to the table of one tha
 
     // Nothing is left, so nothing is run; another setting is another experiment.
     const before = Deno.statSync(`${folder}/killed/rows_seed-1/eval.json`).mtime!;
+    const asked = Deno.readTextFileSync(`${folder}/killed/compare/answers.jsonl`);
+    assert.equal(asked.split("\n").length - 1, 6, "three models, two questions, none asked twice");
     assert.equal((await ftl(["experiment", "grid.yaml", "-o", "killed"])).code, 0);
     assert.deepEqual(Deno.statSync(`${folder}/killed/rows_seed-1/eval.json`).mtime, before);
+    assert.equal(Deno.readTextFileSync(`${folder}/killed/compare/answers.jsonl`), asked);
     const other = await ftl(["experiment", "grid.yaml", "-o", "killed", "--set", "max_steps=7"]);
     assert.equal(other.code, 1);
     assert.match(other.stderr, /ftl: Cannot go on in killed\/two_seed-1: max_steps was 6 and is 7\n/);
@@ -118,6 +143,10 @@ Deno.test("ftl experiment records a cell that fails and goes on; exit code 1, tr
       /2 cells in runs\/grid\n +seed-1_max_length-8 +6 rows +12 rows in all steps +to be trained\n/,
     );
     assert.deepEqual(place.list("runs"), []);
+    const missing = await ftl([...args, "--set", "compare=nowhere.jsonl"]);
+    assert.equal(missing.code, 1);
+    assert.match(missing.stderr, /^ftl: .*nowhere\.jsonl/);
+    assert.deepEqual(place.list("runs"), [], "found out before anything is trained");
 
     const { code, stdout, stderr } = await ftl(args);
     assert.equal(code, 1, stderr);

@@ -16,7 +16,7 @@ function evaluation(tuned: RowAnswer[]): EvalResults {
 
 const cell = (name: string, axes: Record<string, unknown>, rest: Partial<CellResult> = {}): CellResult => ({
   ...{ name, axes, rows: 4, status: "done", steps: 3, first_loss: 2, final_loss: 1, train_seconds: 1, eval_seconds: 1 },
-  ...{ memory_bytes: null, energy_joules: null, sets: [] },
+  ...{ memory_bytes: null, energy_joules: null, card_energy_joules: null, sets: [] },
   ...rest,
 });
 

@@ -11,6 +11,8 @@ export type Act =
   | { do: "cut"; after: string }
   | { do: "status"; status: number; body?: string; headers?: Record<string, string> }
   | { do: "body"; body: string; type?: string }
+  /** A body that never ends, a letter now and then. */
+  | { do: "trickle"; status: number; type: string }
   | { do: "silence" }
   | { do: "hang up" }
   | { do: "error event"; message: string };
@@ -84,6 +86,8 @@ async function perform(act: Act, leave: AbortSignal): Promise<Response> {
       return new Response(act.body ?? "", { status: act.status, headers: { ...json, ...act.headers } });
     case "body":
       return new Response(act.body, { headers: { "content-type": act.type ?? "application/json" } });
+    case "trickle":
+      return new Response(trickle(leave), { status: act.status, headers: { "content-type": act.type } });
     case "silence":
       await wait(60_000, leave);
       return new Response();
@@ -100,6 +104,22 @@ async function perform(act: Act, leave: AbortSignal): Promise<Response> {
     case "error event":
       return stream([JSON.stringify({ error: { message: act.message } })], 0, leave);
   }
+}
+
+function trickle(leave: AbortSignal): ReadableStream<Uint8Array> {
+  return new ReadableStream({
+    async start(controller) {
+      try {
+        while (!leave.aborted) {
+          controller.enqueue(new TextEncoder().encode(" "));
+          await wait(20, leave);
+        }
+        controller.close();
+      } catch {
+        // The client has left.
+      }
+    },
+  });
 }
 
 const chunk = (choice: unknown) => JSON.stringify({ object: "chat.completion.chunk", choices: [choice] });

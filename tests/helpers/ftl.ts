@@ -1,4 +1,5 @@
 /** The program as a person runs it: a process of its own in a folder of its own, with a cache of its own. */
+import { filesBelow } from "./files_below.ts";
 import { makeTinyFolder } from "./tiny_folders.ts";
 
 const main = new URL("../../main.ts", import.meta.url).pathname;
@@ -22,6 +23,12 @@ export interface Workplace {
   write(name: string, content: string | Uint8Array): void;
   /** Names in a folder below, sorted; empty when there is none. */
   list(name: string): string[];
+}
+
+/** Files below a folder that hold a text. */
+export function filesWith(folder: string, text: string): string[] {
+  const holds = (path: string) => new TextDecoder("latin1").decode(Deno.readFileSync(path)).includes(text);
+  return filesBelow(folder).filter((file) => holds(`${folder}/${file}`));
 }
 
 /** Rows that a tiny model can learn. */

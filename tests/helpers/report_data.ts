@@ -1,7 +1,8 @@
 /** A report's data with hostile texts in every place where a file or a model may put one. */
 import type { Estimate } from "../../lib/eval/bootstrap.ts";
 import type { ReportData } from "../../lib/report/data.ts";
-import { accuracyFigures, lossFigure, memoryFigure, stepFigure } from "../../lib/report/charts.ts";
+import { accuracyFigures, comparedFigures } from "../../lib/report/accuracy_charts.ts";
+import { lossFigures, memoryFigure, stepFigure } from "../../lib/report/charts.ts";
 import { reportPage } from "../../lib/report/page.ts";
 
 export const hostile = `<script>alert(1)</script><img src=x onerror="alert('2')"> & "q" $body </style>`;
@@ -32,10 +33,20 @@ export function reportData(text = hostile): ReportData {
     groups: [group("four", 0.3), group(text, 0.5)],
     setting: { model: text, parameters: 135e6, engine: text, promptStyle: "alpaca" },
     training: "30 steps",
-    answers: [{ role: "trained", question: text, reference: text, answers: [{ who: text, text, cut: true }] }],
+    answers: [{
+      ...{ role: "trained", question: text, reference: text },
+      answers: [{ who: text, text, cut: true }, { who: "long", text: `${text} `.repeat(20), cut: false }],
+    }],
+    compared: {
+      sets: [{ name: text, role: "unseen", rows: 16 }],
+      models: [text, "four"].map((label, i) => ({
+        ...{ label, models: i + 1, scores: [{ accepted: share(0.4) }] },
+        ...{ first_token_ms: 80, tokens_per_second: 70, cost: null, bytes: 1e8 },
+      })),
+    },
     costs: [{
       ...{ name: text, trainSeconds: 10, stepSeconds: 8, evalSeconds: null, tokensPerSecond: 100, memoryBytes: 5e8 },
-      energyJoules: null,
+      ...{ energyJoules: null, cardEnergyJoules: 5000 },
     }],
     gaps: [text],
     files: [{ name: text, text }],
@@ -45,8 +56,9 @@ export function reportData(text = hostile): ReportData {
 
 export async function drawReport(data: ReportData): Promise<string> {
   return reportPage(data, {
-    loss: await lossFigure(data.groups),
+    loss: await lossFigures(data.groups),
     accuracy: await accuracyFigures(data.groups),
+    compared: data.compared ? await comparedFigures(data.compared) : [],
     memory: await memoryFigure(data.groups),
     steps: await stepFigure(data.groups),
   });

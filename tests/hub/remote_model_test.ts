@@ -101,6 +101,21 @@ const passing: [string, Act, RegExp][] = [
     /^no whole answer within 0.2 s, 3 times$/,
   ],
   ["silence", { do: "silence" }, /^no whole answer within 0.2 s, 3 times$/],
+  [
+    "an error page without end",
+    { do: "trickle", status: 500, type: "text/html" },
+    /^no whole answer within 0.2 s, 3 times$/,
+  ],
+  [
+    "a completion without end",
+    { do: "trickle", status: 200, type: "application/json" },
+    /^no whole answer within 0.2 s, 3 times$/,
+  ],
+  [
+    "a stream of nothing without end",
+    { do: "trickle", status: 200, type: "text/event-stream" },
+    /^no whole answer within 0.2 s, 3 times$/,
+  ],
 ];
 
 for (const [what, act, says] of passing) {
@@ -110,7 +125,10 @@ for (const [what, act, says] of passing) {
       assert.equal(server.asked.length, 2);
     });
     await chatScript(() => act, async (server) => {
+      const begun = performance.now();
       const failure = await failureOf(remoteOf(server, { timeout: 200 }).ask(question("?")));
+      // Three attempts of 0.2 s and waits of 5 and 10 ms; the rest is a busy machine's.
+      assert.ok(performance.now() - begun < 5000, "however it misbehaves, it ends");
       assert.match(failure.message, says);
       assert.equal(failure.scope, "question");
       assert.equal(server.asked.length, 3);

@@ -12,7 +12,7 @@ for (const width of [320, 390, 1280]) {
     async (page) => {
       assert.equal(await page.evaluate("document.documentElement.scrollWidth"), width);
       assert.equal(await page.locator("script, img").count(), 0);
-      assert.equal(await page.locator("figure svg").count(), 4);
+      assert.equal(await page.locator("figure svg").count(), 6);
       // Small text in a figure is as large as it is drawn.
       const smallest = await page.evaluate(
         `Math.min(...[...document.querySelectorAll("figure svg text")].map((text) => {
@@ -44,9 +44,22 @@ for (const colorScheme of ["light", "dark"] as const) {
   });
 }
 
+documentTest("a long answer is cut on the screen, whole on a click and in print", { html }, async (page) => {
+  const answer = page.locator(".long").first(), height = async () => (await answer.boundingBox())!.height;
+  const cut = await height();
+  await answer.locator("summary").click();
+  const whole = await height();
+  assert.ok(whole > 1.5 * cut, `${cut} ${whole}`);
+  await answer.locator("summary").click();
+  assert.equal(await height(), cut);
+  await page.emulateMedia({ media: "print" });
+  const displayed = await page.evaluate("getComputedStyle(document.querySelector('.long span')).display");
+  assert.equal(displayed, "inline", "no box that cuts");
+});
+
 documentTest("print shows what is folded", { html }, async (page) => {
   const folded = page.locator("details pre").last();
-  await page.evaluate("document.querySelector('details').open = false");
+  await page.evaluate("document.querySelector('details:not(.long)').open = false");
   await page.emulateMedia({ media: "print" });
   assert.ok((await folded.boundingBox())!.height > 10);
 });

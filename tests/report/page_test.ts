@@ -1,7 +1,9 @@
 /** The page and its figures: texts of models stay texts, what was not measured is said, files need no page around them. */
 import assert from "node:assert/strict";
-import { accuracyFigures, bandOf, lossFigure, shortNames, svgFile } from "../../lib/report/charts.ts";
+import { accuracyFigures, shortNames } from "../../lib/report/accuracy_charts.ts";
+import { bandOf, lossFigures, svgFile } from "../../lib/report/charts.ts";
 import { html } from "../../lib/report/html.ts";
+import { pngOf } from "../../lib/report/png.ts";
 import { sayChange } from "../../lib/report/tables.ts";
 import { drawReport, hostile, reportData } from "../helpers/report_data.ts";
 
@@ -30,6 +32,7 @@ Deno.test("reportPage() says what was not measured instead of a number", async (
     ...data,
     groups: data.groups.map((group) => ({ ...group, logs: [], sets: [], finalLoss: null })),
     answers: [],
+    compared: null,
     costs: [],
     training: null,
   });
@@ -53,13 +56,18 @@ Deno.test("bandOf() is mean, lowest and highest over seeds, of the steps that al
 
 Deno.test("figures in a page follow its colours, files of their own have them inside", async () => {
   const { groups } = reportData("plain");
-  const [{ svg }] = await accuracyFigures(groups), loss = (await lossFigure(groups))!.svg;
-  for (const one of [svg, loss]) {
-    assert.match(one, /var\(--/);
-    assert.doesNotMatch(one, / id="/, "several stand in one page");
-    assert.doesNotMatch(svgFile(one), /var\(/);
-    assert.match(svgFile(one), /^<svg [^>]*xmlns="http:\/\/www\.w3\.org\/2000\/svg"[^>]*><rect [^>]*fill="white"\/>/);
+  const accuracy = await accuracyFigures(groups), loss = await lossFigures(groups);
+  assert.deepEqual(loss.map(({ name }) => name), ["loss-one", "loss"]);
+  for (const { svg, title } of [...accuracy, ...loss]) {
+    assert.match(svg, /var\(--/);
+    assert.doesNotMatch(svg, / id="/, "several stand in one page");
+    const file = svgFile({ title, svg });
+    assert.doesNotMatch(file, /var\(/);
+    assert.match(file, /^<svg xmlns="http:\/\/www\.w3\.org\/2000\/svg"[^>]*><rect [^>]*fill="white"\/>/);
+    assert.ok(file.includes(`>${title}</text>`));
   }
+  const long = svgFile({ title: `<${"x".repeat(500)}`, svg: loss[0].svg });
+  assert.match(long, />&#60;x{50,70}…<\/text>/);
 });
 
 Deno.test("sayChange() tells chance from change by the interval", () => {
@@ -78,4 +86,28 @@ Deno.test("shortNames() leaves out what names begin with alike, at a word's end,
   assert.deepEqual(of("rows-4", "rows-"), ["", "rows-4", "rows-"]);
   assert.deepEqual(of("one", "two"), ["", "one", "two"]);
   assert.deepEqual(of("alone-1"), ["", "alone-1"]);
+});
+
+Deno.test("a long answer is folded and stands in the page once, a short one as it is", async () => {
+  const data = reportData("plain");
+  const text = "word ".repeat(100), lines = "a\n".repeat(9), short = "b ".repeat(100);
+  data.answers[0].answers = [text, lines, short].map((text) => ({ who: "one", text, cut: true }));
+  const page = await drawReport(data);
+  assert.equal(page.match(/<details class="long">/g)!.length, 2);
+  assert.equal(page.split(text.trim()).length, 2);
+  assert.match(page, /<dd>b b .* \[cut\]<\/dd>/);
+});
+
+Deno.test("pngOf() draws lines and letters of many scripts at three times the size", async () => {
+  const picture = (text: string) =>
+    `<svg xmlns="http://www.w3.org/2000/svg" width="200" height="40"><rect width="100%" height="100%" fill="white"/>` +
+    `<text x="5" y="25" font-family="system-ui, sans-serif" font-size="13">${text}</text></svg>`;
+  const none = await pngOf(picture(""));
+  const view = new DataView(none.buffer, none.byteOffset);
+  assert.deepEqual([...none.subarray(0, 8)], [0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a]);
+  assert.deepEqual([view.getUint32(16), view.getUint32(20)], [600, 120]);
+  const drawn = await Promise.all(["loss", "Łódź", "Θήρα", "потери"].map((text) => pngOf(picture(text))));
+  assert.equal(new Set([none, ...drawn].map((bytes) => bytes.toString())).size, 5, "each has letters of its own");
+  const [figure] = await lossFigures(reportData("plain").groups);
+  assert.ok((await pngOf(svgFile(figure))).length > 5000);
 });
