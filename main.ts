@@ -3,7 +3,8 @@
  * done, 2 wrong usage, 130 stopped by Ctrl-C. The stack of an error is shown only when FTL_DEBUG is set.
  */
 import { nearest, UserError } from "./lib/errors.ts";
-import { overview, version } from "./lib/cli/overview.ts";
+import { overview } from "./lib/cli/overview.ts";
+import { limitNetwork } from "./lib/cli/network.ts";
 import { printError } from "./lib/cli/terminal.ts";
 
 /** Loaded on demand, so that --help does not wait for the whole program. */
@@ -21,6 +22,7 @@ const commands: Record<string, () => Promise<{ command: (args: string[]) => Prom
   experiment: () => import("./lib/cli/experiment.ts"),
   report: () => import("./lib/cli/report.ts"),
   doctor: () => import("./lib/cli/doctor.ts"),
+  licenses: () => import("./lib/cli/licenses.ts"),
 };
 
 async function main(args: string[]): Promise<number> {
@@ -30,7 +32,7 @@ async function main(args: string[]): Promise<number> {
     return name === undefined ? 2 : 0;
   }
   if (name === "--version" || name === "-V") {
-    console.log(version);
+    console.log(await (await import("./lib/cli/version.ts")).showVersion());
     return 0;
   }
   if (!Object.hasOwn(commands, name)) {
@@ -40,6 +42,8 @@ async function main(args: string[]): Promise<number> {
       exitCode: 2,
     });
   }
+  // Before any dependency is loaded.
+  await limitNetwork(name, rest);
   return await (await commands[name]()).command(rest);
 }
 

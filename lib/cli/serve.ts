@@ -8,6 +8,7 @@ import type { Tokenizer } from "../text/tokenizer.ts";
 import { readCommandLine, settingsOf } from "./command_line.ts";
 import { chooseEngine } from "./engine.ts";
 import { loadOpenedModel, openNamedModel } from "./load.ts";
+import { dropNetwork } from "./network.ts";
 import type { Settings } from "./options.ts";
 import { warnOfOtherBase } from "./other_base.ts";
 import { makeEngine } from "./serve_engine.ts";
@@ -57,6 +58,7 @@ export async function command(
   const root = settings.allow_adapters === null ? null : adapterFolder(settings.allow_adapters);
   const plan = planServing(line.positional[0], settings);
   const listening = listen({ host: settings.host, port: settings.port });
+  await dropNetwork();
   let backend: Backend | undefined;
   const interrupt = onInterrupt(() => console.log("\nfinishing what is running; once more ends at once"));
   try {
@@ -87,7 +89,7 @@ export async function command(
   return 0;
 }
 
-/** The model from its files, and the engine over it. Afterwards the process has no network but its own port. */
+/** The model from its files, and the engine over it. */
 async function openModels(plan: ServePlan, settings: ServeSettings): Promise<Backend> {
   const chosen = await chooseEngine(settings.engine);
   const opened = await openNamedModel(plan.model);

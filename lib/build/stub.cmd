@@ -1,0 +1,34 @@
+@echo off
+rem @VERSION@ in one file: behind these lines lies a compressed archive with the program and all it needs. The first
+rem start unpacks it into a cache folder, later starts only run it. Needs Windows 10 or newer: PowerShell and tar.exe.
+setlocal DisableDelayedExpansion
+set "FTL_PROGRAM=%~f0"
+set "ftl_base=%FTL_CACHE%"
+if not defined ftl_base set "ftl_base=%LOCALAPPDATA%\ftl"
+set "ftl_app=%ftl_base%\app-@KEY@"
+if exist "%ftl_app%\main.js" goto run
+set "ftl_part=%ftl_base%\.unpack-@KEY@-%RANDOM%%RANDOM%"
+powershell -NoProfile -NonInteractive -ExecutionPolicy Bypass -Command ^
+ "$ErrorActionPreference = 'Stop'; $ProgressPreference = 'SilentlyContinue';" ^
+ "try {" ^
+ "  $in = [IO.File]::OpenRead($env:FTL_PROGRAM);" ^
+ "  if ($in.Length -ne @SIZE@) { throw ('this copy is broken: it has ' + $in.Length + ' bytes, expected @SIZE@. Copy the file again') };" ^
+ "  $null = New-Item -ItemType Directory -Force $env:ftl_part;" ^
+ "  $null = $in.Seek(@HEAD@, 'Begin');" ^
+ "  $out = [IO.File]::Create($env:ftl_part + '\app.tar.gz'); $in.CopyTo($out); $out.Close(); $in.Close();" ^
+ "  & ($env:SystemRoot + '\System32\tar.exe') -xzf ($env:ftl_part + '\app.tar.gz') -C $env:ftl_part;" ^
+ "  if ($LASTEXITCODE -ne 0) { throw 'tar.exe could not unpack it (@MEGABYTES@ MB of space are needed)' };" ^
+ "  Remove-Item ($env:ftl_part + '\app.tar.gz');" ^
+ "  try { [IO.Directory]::Move($env:ftl_part, $env:ftl_app) } catch { if (-not (Test-Path ($env:ftl_app + '\main.js'))) { throw } };" ^
+ "  exit 0" ^
+ "} catch {" ^
+ "  [Console]::Error.WriteLine('ftl: cannot unpack to ' + $env:ftl_base + ': ' + $_.Exception.Message);" ^
+ "  [Console]::Error.WriteLine('  try: set FTL_CACHE to a folder that can be written to');" ^
+ "  exit 1" ^
+ "} finally { if (Test-Path $env:ftl_part) { Remove-Item -Recurse -Force $env:ftl_part } }"
+if errorlevel 1 exit /b 1
+:run
+set "DENO_DIR=%ftl_app%\deno-dir"
+set "DENO_NO_UPDATE_CHECK=1"
+"%ftl_app%\deno.exe" run --quiet --allow-all --no-config --no-lock --no-remote --cached-only --node-modules-dir=manual --no-prompt --unstable-no-legacy-abort "%ftl_app%\main.js" %*
+exit /b %errorlevel%
