@@ -9,23 +9,24 @@ set "ftl_app=%ftl_base%\app-@KEY@"
 if exist "%ftl_app%\main.js" goto run
 set "ftl_part=%ftl_base%\.unpack-@KEY@-%RANDOM%%RANDOM%"
 powershell -NoProfile -NonInteractive -ExecutionPolicy Bypass -Command ^
- "$ErrorActionPreference = 'Stop'; $ProgressPreference = 'SilentlyContinue';" ^
+ "$ErrorActionPreference = 'Stop'; $ProgressPreference = 'SilentlyContinue'; $part = $env:ftl_part; $code = 0;" ^
  "try {" ^
  "  $in = [IO.File]::OpenRead($env:FTL_PROGRAM);" ^
- "  if ($in.Length -ne @SIZE@) { throw ('this copy is broken: it has ' + $in.Length + ' bytes, expected @SIZE@. Copy the file again') };" ^
- "  $null = New-Item -ItemType Directory -Force $env:ftl_part;" ^
+ "  if ($in.Length -ne @SIZE@) { throw ('this copy is broken, it has ' + $in.Length + ' bytes, expected @SIZE@') };" ^
+ "  $null = [IO.Directory]::CreateDirectory($part);" ^
  "  $null = $in.Seek(@HEAD@, 'Begin');" ^
- "  $out = [IO.File]::Create($env:ftl_part + '\app.tar.gz'); $in.CopyTo($out); $out.Close(); $in.Close();" ^
- "  & ($env:SystemRoot + '\System32\tar.exe') -xzf ($env:ftl_part + '\app.tar.gz') -C $env:ftl_part;" ^
- "  if ($LASTEXITCODE -ne 0) { throw 'tar.exe could not unpack it (@MEGABYTES@ MB of space are needed)' };" ^
- "  Remove-Item ($env:ftl_part + '\app.tar.gz');" ^
- "  try { [IO.Directory]::Move($env:ftl_part, $env:ftl_app) } catch { if (-not (Test-Path ($env:ftl_app + '\main.js'))) { throw } };" ^
- "  exit 0" ^
+ "  $out = [IO.File]::Create($part + '\app.tar.gz'); $in.CopyTo($out); $out.Close(); $in.Close();" ^
+ "  & ($env:SystemRoot + '\System32\tar.exe') -xzf ($part + '\app.tar.gz') -C $part;" ^
+ "  if ($LASTEXITCODE -ne 0) { throw 'tar.exe failed, is there room for @MEGABYTES@ MB?' };" ^
+ "  [IO.File]::Delete($part + '\app.tar.gz');" ^
+ "  try { [IO.Directory]::Move($part, $env:ftl_app) } catch { if (-not [IO.File]::Exists($env:ftl_app + '\main.js')) { throw } }" ^
  "} catch {" ^
  "  [Console]::Error.WriteLine('ftl: cannot unpack to ' + $env:ftl_base + ': ' + $_.Exception.Message);" ^
- "  [Console]::Error.WriteLine('  try: set FTL_CACHE to a folder that can be written to');" ^
- "  exit 1" ^
- "} finally { if (Test-Path $env:ftl_part) { Remove-Item -Recurse -Force $env:ftl_part } }"
+ "  [Console]::Error.WriteLine('  try: set FTL_CACHE to a folder that can be written to, or copy this file again');" ^
+ "  $code = 1" ^
+ "};" ^
+ "if ([IO.Directory]::Exists($part)) { [IO.Directory]::Delete($part, $true) };" ^
+ "exit $code"
 if errorlevel 1 exit /b 1
 :run
 set "DENO_DIR=%ftl_app%\deno-dir"

@@ -3,12 +3,13 @@ import manifest from "../../deno.json" with { type: "json" };
 import { UserError } from "../errors.ts";
 import type { Engine } from "../serve/engine.ts";
 import { chatPage } from "../serve/chat_page.ts";
-import { defaultLimits, listen, type Listening } from "../serve/server.ts";
+import { openListener } from "../serve/listen.ts";
+import { defaultLimits, type Listening, serveAt } from "../serve/server.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
 import { readCommandLine, settingsOf } from "./command_line.ts";
 import { chooseEngine } from "./engine.ts";
 import { loadOpenedModel, openNamedModel } from "./load.ts";
-import { dropNetwork } from "./network.ts";
+import { takenAddress } from "./network.ts";
 import type { Settings } from "./options.ts";
 import { warnOfOtherBase } from "./other_base.ts";
 import { makeEngine } from "./serve_engine.ts";
@@ -57,8 +58,7 @@ export async function command(
   refuseOpenDoor(settings, apiKey);
   const root = settings.allow_adapters === null ? null : adapterFolder(settings.allow_adapters);
   const plan = planServing(line.positional[0], settings);
-  const listening = listen({ host: settings.host, port: settings.port });
-  await dropNetwork();
+  const listening = serveAt(takenAddress(settings) ?? openListener(settings));
   let backend: Backend | undefined;
   const interrupt = onInterrupt(() => console.log("\nfinishing what is running; once more ends at once"));
   try {
