@@ -48,6 +48,11 @@ async function main(folder: string): Promise<void> {
   await good(["run", run, "--max-new-tokens", "4"], "What is number 0?\nAnd number 1?\n");
   assert.match(await good(["licenses"]), /^Deno\s+\d/m);
   await serve(run, home);
+  assert.deepEqual(
+    [...Deno.readDirSync(`${place}/home/.cache`)].map(({ name }) => name),
+    ["ftl"],
+    "ONNX Runtime keeps no diary",
+  );
 }
 
 /** Lays the folder out as the machine's, in this process's own view of the disks. */
@@ -112,7 +117,7 @@ async function serve(run: string, env: Record<string, string>): Promise<void> {
   const decoder = new TextDecoder(), reader = child.stdout.getReader();
   while (url === undefined) {
     const { done, value } = await reader.read();
-    assert.ok(!done, `serve ended: ${said}\n${await errors}`);
+    if (done) assert.fail(`serve ended: ${said}\n${await errors}`);
     url = /API\s+(\S+)/.exec(said += decoder.decode(value, { stream: true }))?.[1];
   }
   const response = await fetch(`${url}/chat/completions`, {
@@ -120,11 +125,12 @@ async function serve(run: string, env: Record<string, string>): Promise<void> {
     headers: { "content-type": "application/json" },
     body: JSON.stringify({ messages: [{ role: "user", content: "What is number 0?" }], max_tokens: 4 }),
   });
-  assert.equal(response.status, 200, await response.clone().text());
-  assert.equal((await response.json()).usage.completion_tokens > 0, true);
+  const text = await response.text();
+  assert.equal(response.status, 200, text);
+  assert.ok(JSON.parse(text).usage.completion_tokens > 0, text);
   child.kill("SIGTERM");
   while (!(await reader.read()).done);
-  assert.equal((await child.status).code, 0, await errors);
+  assert.equal((await child.status).code, 0, `serve: ${await errors}`);
 }
 
 if (import.meta.main) await main(Deno.args[0]);
