@@ -39,11 +39,11 @@ async function main(folder: string): Promise<void> {
   const trained = await good(["train", "--model", "model.gguf", ...training, "--learning-rate", "1e-2"]);
   const [, before, after] = /trained rows\s+([\d.]+) -> ([\d.]+)/.exec(trained)!;
   assert.ok(Number(after) < Number(before), trained);
-  const [run] = [...Deno.readDirSync(`${place}/work/runs`)].map(({ name }) => `runs/${name}`);
+  const [run] = [...Deno.readDirSync(`${place}/desk/runs`)].map(({ name }) => `runs/${name}`);
 
   assert.match(await good(["eval", run, "rows.jsonl", "--limit", "2", "--answer-tokens", "4"]), /rows\.jsonl/);
   await good(["export", run, "--to", "q8_0"]);
-  assert.ok([...Deno.readDirSync(`${place}/work/${run}/export`)].some(({ name }) => name.endsWith(".gguf")));
+  assert.ok([...Deno.readDirSync(`${place}/desk/${run}/export`)].some(({ name }) => name.endsWith(".gguf")));
   await good(["run", run, "What is number 0?", "--max-new-tokens", "4"]);
   await good(["run", run, "--max-new-tokens", "4"], "What is number 0?\nAnd number 1?\n");
   assert.match(await good(["licenses"]), /^Deno\s+\d/m);
@@ -57,12 +57,12 @@ async function main(folder: string): Promise<void> {
 
 /** Lays the folder out as the machine's, in this process's own view of the disks. */
 function lay(folder: string): void {
-  for (const name of ["program", "home", "work"]) Deno.mkdirSync(`${folder}/${name}`);
+  for (const name of ["program", "home", "desk"]) Deno.mkdirSync(`${folder}/${name}`);
   Deno.renameSync(`${folder}/program`, `${folder}/${programs.split("/").at(-1)}`);
   Deno.renameSync(`${folder}/ftl`, `${folder}/${programs.split("/").at(-1)}/ftl`);
-  for (const name of ["model.gguf", "rows.jsonl"]) Deno.renameSync(`${folder}/${name}`, `${folder}/work/${name}`);
+  for (const name of ["model.gguf", "rows.jsonl"]) Deno.renameSync(`${folder}/${name}`, `${folder}/desk/${name}`);
   Deno.chmodSync(folder, 0o755);
-  for (const path of ["home", "work", "work/model.gguf", "work/rows.jsonl"]) {
+  for (const path of ["home", "desk", "desk/model.gguf", "desk/rows.jsonl"]) {
     Deno.chownSync(`${folder}/${path}`, nobody, nobody);
   }
   mount(["--make-rprivate", "/"]);
@@ -94,7 +94,7 @@ function command(args: string[], env: Record<string, string>): Deno.Command {
   const user = [`--reuid=${nobody}`, `--regid=${nobody}`, "--clear-groups", "--no-new-privs"];
   return new Deno.Command("/usr/bin/setpriv", {
     args: [...user, "--", `${programs}/ftl`, ...args],
-    ...{ cwd: `${place}/work`, clearEnv: true, env, stdin: "piped", stdout: "piped", stderr: "piped" },
+    ...{ cwd: `${place}/desk`, clearEnv: true, env, stdin: "piped", stdout: "piped", stderr: "piped" },
   });
 }
 
