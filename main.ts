@@ -1,9 +1,11 @@
 /**
  * The program: picks the recipe of a command, prints what a user can act on, sets the exit code. 0 done, 1 could not be
- * done, 2 wrong usage, 130 stopped by Ctrl-C, 141 nobody reads on. The stack of an error is shown only when FTL_DEBUG is set.
+ * done, 2 wrong usage, 130 stopped by Ctrl-C, 141 nobody reads on. The stack of an error is shown only when FTL_DEBUG
+ * is set.
  */
 import { nearest, UserError } from "./lib/errors.ts";
-import { overview, version } from "./lib/cli/overview.ts";
+import { overview } from "./lib/cli/overview.ts";
+import { limitNetwork } from "./lib/cli/network.ts";
 import { outliveTerminal, printError } from "./lib/cli/terminal.ts";
 
 /** Loaded on demand, so that --help does not wait for the whole program. */
@@ -21,6 +23,7 @@ const commands: Record<string, () => Promise<{ command: (args: string[]) => Prom
   experiment: () => import("./lib/cli/experiment.ts"),
   report: () => import("./lib/cli/report.ts"),
   doctor: () => import("./lib/cli/doctor.ts"),
+  licenses: () => import("./lib/cli/licenses.ts"),
 };
 
 async function main(args: string[]): Promise<number> {
@@ -30,7 +33,7 @@ async function main(args: string[]): Promise<number> {
     return name === undefined ? 2 : 0;
   }
   if (name === "--version" || name === "-V") {
-    console.log(version);
+    console.log(await (await import("./lib/cli/version.ts")).showVersion());
     return 0;
   }
   if (!Object.hasOwn(commands, name)) {
@@ -40,6 +43,8 @@ async function main(args: string[]): Promise<number> {
       exitCode: 2,
     });
   }
+  // Before any dependency is loaded.
+  await limitNetwork(name, rest);
   return await (await commands[name]()).command(rest);
 }
 

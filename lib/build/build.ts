@@ -1,126 +1,130 @@
 /**
- * `deno task build`: makes ./ftl, one executable file for machines like this one, without a network.
+ * `deno task build`: makes ./ftl, one executable file that needs no network, and beside it ftl.cdx.json, the list of what
+ * is inside. `--target linux-arm64` and the like make it for another system (ftl-linux-arm64). Built twice, of the same
+ * commit by the same Deno, it is the same bytes. Weights are never inside.
  *
  * Where Deno's base executable for compiled programs is named by DENORT_BIN, that is `deno compile`. Elsewhere the
- * running Deno, the bundled program and the libraries of ONNX Runtime and Dawn are packed behind a shell stub that
- * unpacks itself once.
- * Weights are never inside.
+ * running Deno, the bundled program and the libraries of ONNX Runtime and Dawn are packed behind a script that unpacks
+ * itself once.
  */
 import { dirname, join } from "node:path";
-import { createHash } from "node:crypto";
-import { createRequire } from "node:module";
+import { parseArgs } from "node:util";
 import manifest from "../../deno.json" with { type: "json" };
-import stub from "./stub.sh" with { type: "text" };
+import { type Commit, commit as commitOf } from "./commit.ts";
+import { type Component, inventory } from "./inventory.ts";
+import { oneFile } from "./one_file.ts";
+import { nativeFiles, platforms, type ProgramFile, runDeno, thisPlatform } from "./platforms.ts";
+import { billOfMaterials, sha256 } from "./sbom.ts";
 
 const root = new URL("../..", import.meta.url).pathname;
 
-async function build(target: string): Promise<void> {
-  if (Deno.env.get("DENORT_BIN")) return await compile(target);
-  const work = Deno.makeTempDirSync({ prefix: "ftl-build-" });
-  try {
-    const app = join(work, "app");
-    Deno.mkdirSync(app);
-    await bundleProgram(app);
-    copyOnnxRuntime(app);
-    copyDawn(app);
-    Deno.copyFileSync(Deno.execPath(), join(app, "deno"));
-    Deno.chmodSync(join(app, "deno"), 0o755);
-    const archive = join(work, "app.tar.gz");
-    await run("sh", ["-c", 'tar -cf - -C "$0" . | gzip -6 > "$1"', app, archive]);
-    writeExecutable(target, Deno.readFileSync(archive));
-  } finally {
-    Deno.removeSync(work, { recursive: true });
+async function build(platform: string, target: string): Promise<void> {
+  const commit = await commitOf();
+  const program = await bundleProgram();
+  const components = await inventory(packagesIn(program));
+  program.push(...describe(components, commit));
+  const natives = await nativeFiles(platform);
+  if (Deno.env.get("DENORT_BIN") && platform === thisPlatform) await compile(target, [...program, ...natives]);
+  else {
+    const version = `ftl ${manifest.version}${commit ? ` (commit ${commit.id})` : ""}`;
+    const system = platform.startsWith("windows") ? "windows" : "unix";
+    writeWhole(target, oneFile([...program, ...natives], { version, system }), { mode: 0o755 });
   }
+  const bytes = Deno.readFileSync(target), hash = sha256(bytes), bill = `${target.replace(/\.cmd$/, "")}.cdx.json`;
+  const file = target.split(/[\\/]/).at(-1)!;
+  const list = billOfMaterials(components, {
+    natives: natives.filter(isNative),
+    built: { file, sha256: hash, platform, commit },
+  });
+  writeWhole(bill, new TextEncoder().encode(list), { mode: 0o644 });
+  console.log(`${target}: one file, ${(bytes.length / 1e6).toFixed(1)} MB, for ${platform}\nsha256 ${hash}`);
+  console.log(`${bill}: what is inside, ${components.length} components (CycloneDX)`);
 }
 
 /** The program in a few files, a command's code being loaded only when it is used. */
-async function bundleProgram(app: string): Promise<void> {
-  await run(Deno.execPath(), [
-    "bundle",
-    "--quiet",
-    "--platform=deno",
-    "--code-splitting",
-    "--external=webgpu",
-    `--outdir=${app}`,
-    join(root, "main.ts"),
-  ]);
-}
-
-const arch = Deno.build.arch === "x86_64" ? "x64" : "arm64";
-
-/** Only what runs here: the library of this system and processor, and the manifest by which it is found. */
-function copyOnnxRuntime(app: string): void {
-  const found = createRequire(import.meta.url).resolve("onnxruntime-node/package.json");
-  const to = join(app, "node_modules", "onnxruntime-node");
-  const folder = join("bin", "napi-v6", Deno.build.os, arch);
-  copyFolder(
-    join(dirname(found), folder),
-    join(to, folder),
-    (file) => /^(lib)?onnxruntime\.(so|dll|1\.dylib)/.test(file),
-  );
-  Deno.copyFileSync(found, join(to, "package.json"));
-}
-
-/** The same of npm webgpu, with the module that loads it. */
-function copyDawn(app: string): void {
-  const from = dirname(createRequire(import.meta.url).resolve("webgpu"));
-  const to = join(app, "node_modules", "webgpu");
-  const folder = join("dist", Deno.build.os === "darwin" ? "darwin-universal" : `${Deno.build.os}-${arch}`);
-  copyFolder(join(from, folder), join(to, folder), () => true);
-  for (const file of ["package.json", "index.js", "LICENSE.md"]) Deno.copyFileSync(join(from, file), join(to, file));
-}
-
-function copyFolder(from: string, to: string, wanted: (file: string) => boolean): void {
-  Deno.mkdirSync(to, { recursive: true });
-  for (const entry of Deno.readDirSync(from)) {
-    if (entry.isDirectory) copyFolder(join(from, entry.name), join(to, entry.name), wanted);
-    else if (wanted(entry.name)) Deno.copyFileSync(join(from, entry.name), join(to, entry.name));
+async function bundleProgram(): Promise<ProgramFile[]> {
+  const folder = Deno.makeTempDirSync({ prefix: "ftl-build-" });
+  try {
+    await runDeno([
+      "bundle",
+      "--quiet",
+      "--platform=deno",
+      "--code-splitting",
+      "--external=webgpu",
+      `--outdir=${folder}`,
+      "main.ts",
+    ]);
+    return [...Deno.readDirSync(folder)].map(({ name }) => ({ name, bytes: Deno.readFileSync(join(folder, name)) }));
+  } finally {
+    Deno.removeSync(folder, { recursive: true });
   }
 }
 
-/** Stub and archive in one file. The stub knows its own lines, the file's size and the archive's hash. */
-function writeExecutable(target: string, archive: Uint8Array): void {
-  const key = createHash("sha256").update(archive).digest("hex").slice(0, 16);
-  const lines = stub.trimEnd().split("\n").length;
-  const filled = stub.trimEnd()
-    .replaceAll("@VERSION@", `ftl ${manifest.version}`)
-    .replaceAll("@KEY@", key)
-    .replaceAll("@LINES@", String(lines + 1)) + "\n";
-  // The size has as many digits as its placeholder is replaced by, so it is found by trying.
-  let size = 0;
-  for (let guess = -1; guess !== size;) {
-    guess = size;
-    size = new TextEncoder().encode(filled.replaceAll("@SIZE@", String(guess))).length + archive.length;
+/** Which npm packages a bundle holds: it names the file before what it took of each. */
+function packagesIn(program: ProgramFile[]): (id: string) => boolean {
+  // These are carried as they are.
+  const found = new Set([`webgpu@${versionOf("webgpu")}`, `onnxruntime-node@${versionOf("onnxruntime-node")}`]);
+  for (const { bytes } of program) {
+    const paths = new TextDecoder().decode(bytes).matchAll(/^\/\/ .*?node_modules\/\.deno\/(@?)([^@/]+)@([^/_]+)/gm);
+    for (const [, scope, name, version] of paths) found.add(`${scope}${name.replace("+", "/")}@${version}`);
   }
-  const head = new TextEncoder().encode(filled.replaceAll("@SIZE@", String(size)));
-  const temporary = `${target}.partial-${Deno.pid}`;
-  Deno.writeFileSync(temporary, head, { mode: 0o755 });
-  Deno.writeFileSync(temporary, archive, { append: true });
-  Deno.renameSync(temporary, target);
-  console.log(
-    `${target}: one file, ${(size / 1e6).toFixed(0)} MB; copy it to any machine with the same system and run it`,
-  );
+  return (id) => found.has(id);
 }
 
-async function compile(target: string): Promise<void> {
-  await run(Deno.execPath(), [
-    "compile",
-    "--allow-all",
-    "--self-extracting",
-    `--output=${target}`,
-    join(root, "main.ts"),
-  ]);
+/** "0.6.2", of a package in the table of imports. */
+function versionOf(name: string): string {
+  return Object.values(manifest.imports).map((one) => one.split("/")[0])
+    .find((one) => one.startsWith(`npm:${name}@`))!.split("@").at(-1)!;
 }
 
-async function run(command: string, args: string[]): Promise<void> {
-  const { success, stderr } = await new Deno.Command(command, { args, cwd: root, stderr: "piped" }).output();
-  if (success) return;
-  throw new Error(`${command} ${args[0]} failed:\n${new TextDecoder().decode(stderr)}`);
+/** What the program says of itself: its commit, and the licences of its parts. */
+function describe(components: Component[], commit: Commit | undefined): ProgramFile[] {
+  const json = (name: string, value: unknown) => ({ name, bytes: new TextEncoder().encode(JSON.stringify(value)) });
+  return [...commit ? [json("commit.json", commit)] : [], json("licences.json", components)];
+}
+
+const isNative = ({ name }: ProgramFile) => /^deno(\.exe)?$|\.(node|dll|dylib|so)(\.\d+)*$/.test(name);
+
+async function compile(target: string, files: ProgramFile[]): Promise<void> {
+  const folder = Deno.makeTempDirSync({ prefix: "ftl-build-" });
+  try {
+    for (const { name, bytes } of files.filter(({ name }) => !/^deno(\.exe)?$/.test(name))) {
+      const path = join(folder, name);
+      Deno.mkdirSync(dirname(path), { recursive: true });
+      Deno.writeFileSync(path, bytes);
+    }
+    const flags = ["--allow-all", "--self-extracting", "--no-config", "--no-lock", "--node-modules-dir=manual"];
+    await runDeno(["compile", ...flags, `--include=${folder}`, `--output=${target}`, join(folder, "main.js")]);
+  } finally {
+    Deno.removeSync(folder, { recursive: true });
+  }
+}
+
+/** Beside its name and then renamed, so that no half of it is ever taken for the whole. */
+function writeWhole(path: string, bytes: Uint8Array, { mode }: { mode: number }): void {
+  const temporary = `${path}.partial-${Deno.pid}`;
+  Deno.writeFileSync(temporary, bytes);
+  Deno.chmodSync(temporary, mode);
+  Deno.renameSync(temporary, path);
+}
+
+async function main(args: string[]): Promise<void> {
+  const { values, positionals } = parseArgs({
+    args,
+    options: { target: { type: "string", default: thisPlatform } },
+    allowPositionals: true,
+  });
+  const platform = values.target;
+  if (!Object.hasOwn(platforms, platform)) {
+    throw new Error(`no one file for ${platform}; --target is one of ${Object.keys(platforms).join(", ")}`);
+  }
+  const name = platform === thisPlatform ? "ftl" : `ftl-${platform}`;
+  await build(platform, positionals[0] ?? join(root, platform.startsWith("windows") ? `${name}.cmd` : name));
 }
 
 if (import.meta.main) {
   try {
-    await build(Deno.args[0] ?? join(root, "ftl"));
+    await main(Deno.args);
   } catch (error) {
     console.error(`build: ${(error as Error).message}`);
     Deno.exitCode = 1;

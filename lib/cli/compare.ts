@@ -21,6 +21,7 @@ import {
   temperature,
 } from "./contestants.ts";
 import { questionSets } from "./eval_rows.ts";
+import { dropNetwork } from "./network.ts";
 import { versionNumber } from "./overview.ts";
 import { liveLine } from "./progress.ts";
 import { fetchModel } from "./pull.ts";
@@ -77,9 +78,9 @@ async function compare({ positional }: CommandLine, settings: CompareSettings): 
   try {
     const questions = sets.flatMap(({ questions }) => questions);
     const asking = { questions, log, settings, signal: interrupt.signal, show: (text: string) => line.show(text) };
-    // Before anything takes the network away.
     for (const { named } of local) await fetchModel(named.model);
     const asked = await Promise.all(remote.map(({ price, ...one }) => askRemote(one, { ...asking, price })));
+    await dropNetwork();
     for (const group of Map.groupBy(local, ({ named }) => named.model).values()) {
       asked.unshift(...await askLocal(group, asking));
     }

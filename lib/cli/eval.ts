@@ -53,7 +53,7 @@ async function evaluate({ positional }: CommandLine, settings: EvalSettings): Pr
   const sets = await questionSets({ files, what, limit: settings.limit });
   const judge = makeJudge(settings);
   const engine = await chooseEngine(settings.engine);
-  const opened = await openNamedModel(named.model, { keepNetwork: judge !== null });
+  const opened = await openNamedModel(named.model);
   const { tokenizer, source } = opened, { prompt_style, max_length: maxLength } = settings;
   const asking: Asking = { tokenizer, style: styleToAsk(prompt_style, { named, tokenizer }), maxLength };
   const adapter = named.adapter === null ? null : loadAdapter(named.adapter, source.config);

@@ -21,7 +21,7 @@ import type { Profile } from "../webgpu/profile.ts";
 import type { ChosenEngine } from "./engine.ts";
 import { fetchModel } from "./pull.ts";
 import { progressBar } from "./progress.ts";
-import { cacheFolder, dropNetwork } from "./terminal.ts";
+import { cacheFolder } from "./terminal.ts";
 
 /** A model's files, without its weights. */
 export interface OpenedModel {
@@ -60,11 +60,9 @@ export interface KernelTimes extends Pick<Profile, "reset" | "result"> {
   ceilings(): Promise<Ceilings>;
 }
 
-/** Finds or fetches a model and opens it. Afterwards the process has no network any more, unless it is asked to keep it. */
-export async function openNamedModel(name: string, { keepNetwork = false } = {}): Promise<OpenedModel> {
-  const path = await fetchModel(name);
-  if (!keepNetwork) await dropNetwork();
-  const source = openModel(path);
+/** Finds or fetches a model and opens it. */
+export async function openNamedModel(name: string): Promise<OpenedModel> {
+  const source = openModel(await fetchModel(name));
   const parameters = source.tensors.reduce((sum, tensor) => sum + elementCount(tensor.shape), 0);
   return { source, tokenizer: tokenizerOf(source), parameters };
 }

@@ -16,7 +16,8 @@ export type CommandName =
   | "models"
   | "experiment"
   | "report"
-  | "doctor";
+  | "doctor"
+  | "licenses";
 
 interface Common {
   commands: readonly CommandName[];

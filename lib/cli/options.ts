@@ -321,8 +321,9 @@ export const options = {
     min: 0,
     max: 0.9,
   }),
+  full: yesNo("print the texts of all licences", { commands: ["licenses"], group: "Output", default: false }),
   json: yesNo("print it for programs", {
-    commands: ["models", "doctor", "plan", "data", "eval", "compare"],
+    commands: ["models", "doctor", "licenses", "plan", "data", "eval", "compare"],
     group: "Output",
     default: false,
   }),

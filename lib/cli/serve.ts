@@ -3,11 +3,13 @@ import manifest from "../../deno.json" with { type: "json" };
 import { UserError } from "../errors.ts";
 import type { Engine } from "../serve/engine.ts";
 import { chatPage } from "../serve/chat_page.ts";
-import { defaultLimits, listen, type Listening } from "../serve/server.ts";
+import { openListener } from "../serve/listen.ts";
+import { defaultLimits, type Listening, serveAt } from "../serve/server.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
 import { readCommandLine, settingsOf } from "./command_line.ts";
 import { chooseEngine } from "./engine.ts";
 import { loadOpenedModel, openNamedModel } from "./load.ts";
+import { takenAddress } from "./network.ts";
 import type { Settings } from "./options.ts";
 import { warnOfOtherBase } from "./other_base.ts";
 import { makeEngine } from "./serve_engine.ts";
@@ -56,7 +58,7 @@ export async function command(
   refuseOpenDoor(settings, apiKey);
   const root = settings.allow_adapters === null ? null : adapterFolder(settings.allow_adapters);
   const plan = planServing(line.positional[0], settings);
-  const listening = listen({ host: settings.host, port: settings.port });
+  const listening = serveAt(takenAddress(settings) ?? openListener(settings));
   let backend: Backend | undefined;
   const interrupt = onInterrupt(() => console.log("\nfinishing what is running; once more ends at once"));
   try {
@@ -87,7 +89,7 @@ export async function command(
   return 0;
 }
 
-/** The model from its files, and the engine over it. Afterwards the process has no network but its own port. */
+/** The model from its files, and the engine over it. */
 async function openModels(plan: ServePlan, settings: ServeSettings): Promise<Backend> {
   const chosen = await chooseEngine(settings.engine);
   const opened = await openNamedModel(plan.model);

@@ -8,7 +8,7 @@ import { UserError } from "../errors.ts";
 
 /** Prints an error for a person and returns the exit code. Stacks are shown only when FTL_DEBUG is set. */
 export function printError(error: unknown): number {
-  if (error instanceof StoppedError) return error.exitCode;
+  if (error instanceof ToldError) return error.exitCode;
   const debug = Deno.env.get("FTL_DEBUG");
   if (error instanceof UserError) {
     console.error(`ftl: ${error.message}`);
@@ -30,7 +30,7 @@ export function asTyped(text: string): string {
   const deno = /[\\/]_npx[\\/]/.test(Deno.execPath()) ? `npx -y deno@${Deno.version.deno}` : "deno";
   const program = Deno.env.get("FTL_PROGRAM") || `${deno} task ftl`;
   return text.replaceAll(
-    /\bftl (?=(train|data|plan|run|serve|export|eval|compare|experiment|report|pull|models|doctor)\b)/g,
+    /\bftl (?=(train|data|plan|run|serve|export|eval|compare|experiment|report|pull|models|doctor|licenses)\b)/g,
     `${program} `,
   );
 }
@@ -40,13 +40,21 @@ export function ownCommand(args: string[]): [program: string, args: string[]] {
   const file = Deno.env.get("FTL_PROGRAM");
   if (file) return [resolve(file), args];
   if (Deno.build.standalone) return [Deno.execPath(), args];
-  return [Deno.execPath(), ["run", "--allow-all", "--quiet", Deno.mainModule, ...args]];
+  const main = new URL("../../main.ts", import.meta.url).href;
+  return [Deno.execPath(), ["run", "--allow-all", "--quiet", main, ...args]];
+}
+
+/** Thrown when nothing more is to be said: another process of this program has said it. */
+export class ToldError extends Error {
+  constructor(message: string, readonly exitCode: number) {
+    super(message);
+  }
 }
 
 /** Thrown when a person stopped the work and everything worth keeping is on the disk. */
-export class StoppedError extends Error {
-  constructor(message = "stopped", readonly exitCode = 130) {
-    super(message);
+export class StoppedError extends ToldError {
+  constructor(message = "stopped", exitCode = 130) {
+    super(message, exitCode);
   }
 }
 
@@ -117,11 +125,6 @@ export function environmentValue(name: string): string | null {
 /** The package index that pip and uv are told by environment, for machines without either. */
 export function packageIndex(): string | undefined {
   return Deno.env.get("PIP_INDEX_URL") || Deno.env.get("UV_DEFAULT_INDEX") || Deno.env.get("UV_INDEX_URL") || undefined;
-}
-
-/** From here on nothing of this process reaches the network. */
-export async function dropNetwork(): Promise<void> {
-  await Deno.permissions.revoke({ name: "net" });
 }
 
 export interface Interrupt {

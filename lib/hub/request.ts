@@ -45,6 +45,9 @@ export class PassingError extends Error {
   }
 }
 
+/** Something would have to be fetched, and the caller wants to do that elsewhere. */
+export class NotCachedError extends Error {}
+
 /** The hub cannot be reached, or not now: what is cached may do instead. */
 export class UnreachableError extends UserError {}
 

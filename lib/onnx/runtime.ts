@@ -91,6 +91,8 @@ function libraryPath(): string {
 
 function openLibrary() {
   const path = libraryPath();
+  // Otherwise it gives the machine a number, keeps a diary in the user's cache folder and sends it to its maker.
+  Deno.env.set("ORT_DISABLE_TELEMETRY", "1");
   try {
     return Deno.dlopen(path, { OrtGetApiBase: { parameters: [], result: "pointer" } });
   } catch (error) {

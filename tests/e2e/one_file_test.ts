@@ -1,14 +1,52 @@
 /**
- * The one-file program: built, moved to an empty folder, and run there without Deno, Node or Python on PATH and with an
- * empty environment, where it trains, exports and answers. Also what it does when its copy is broken, when two start at
- * once for the first time, and when it may not use the network.
+ * The one-file program: built twice to the same bytes, moved to an empty folder, and run there without Deno, Node or
+ * Python on PATH and with an empty environment, where it trains, exports and answers; the same on a machine without a
+ * network (helpers/airgap.ts). Also what it does when its copy is broken and when two start at once for the first time.
  */
 import assert from "node:assert/strict";
+import { Buffer } from "node:buffer";
+import { createHash } from "node:crypto";
+import { dirname } from "node:path";
 import { makeTinyFolder } from "../helpers/tiny_folders.ts";
 import { rows } from "../helpers/ftl.ts";
 
-const build = new URL("../../lib/build/build.ts", import.meta.url).pathname;
+const root = new URL("../..", import.meta.url).pathname;
 const decode = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
+
+/** Builds in a folder of the project; returns what the build printed. */
+async function build(folder: string, { to, env }: { to: string; env?: Record<string, string> }): Promise<string> {
+  const { code, stdout, stderr } = await new Deno.Command("sh", {
+    args: ["-c", 'umask "${TEST_UMASK:-022}" && exec "$@"', "sh", Deno.execPath(), "run", "-A", "--quiet"].concat(
+      `${folder}/lib/build/build.ts`,
+      to,
+    ),
+    env,
+  }).output();
+  assert.equal(code, 0, decode(stderr));
+  return decode(stdout);
+}
+
+/** The files of the project in another folder, whose git is this one's. */
+async function copyProject(to: string): Promise<Record<string, string>> {
+  const git = async (...args: string[]) =>
+    decode((await new Deno.Command("git", { args, cwd: root }).output()).stdout).trim();
+  for (const path of (await git("ls-files", "-z", "--cached", "--others", "--exclude-standard")).split("\0")) {
+    if (path === "") continue;
+    Deno.mkdirSync(dirname(`${to}/${path}`), { recursive: true });
+    Deno.copyFileSync(`${root}/${path}`, `${to}/${path}`);
+  }
+  return { GIT_DIR: await git("rev-parse", "--absolute-git-dir"), GIT_WORK_TREE: to, GIT_OPTIONAL_LOCKS: "0" };
+}
+
+/** Whether this process may make namespaces; where it must, and may not, tests fail. */
+function mayUnshare(): boolean {
+  if (Deno.build.os !== "linux") return false;
+  const { success } = new Deno.Command("unshare", { args: ["--net", "--mount", "true"], stderr: "null" }).outputSync();
+  return success;
+}
+
+const versions =
+  /^ftl 0\.1\.0( \(commit [0-9a-f]{10}(-dirty)?, \d{4}-\d\d-\d\d\))?\nDeno \d\S+, V8 \d\S+, ONNX Runtime \d\S+, Dawn of webgpu \d\S+\n$/;
 
 /** What the file may need of a machine, and nothing else. */
 const tools = ["sh", "cat", "chmod", "gzip", "id", "mkdir", "mv", "rm", "tail", "tar", "tr", "uname", "wc"];
@@ -45,18 +83,35 @@ Deno.test({
       Deno.mkdirSync(`${folder}/empty`);
       const cache = { PATH, FTL_CACHE: `${folder}/cache` };
 
-      await t.step("it builds", async () => {
-        const { code, stderr } = await new Deno.Command(Deno.execPath(), {
-          args: ["run", "--allow-all", "--quiet", build, `${folder}/empty/ftl`],
-          stdout: "null",
-          stderr: "piped",
-        }).output();
-        assert.equal(code, 0, decode(stderr));
+      await t.step("it builds, in another place under other settings to the same bytes", async () => {
+        const git = await copyProject(`${folder}/copy`);
+        const elsewhere = {
+          ...git,
+          TEST_UMASK: "077",
+          TZ: "Asia/Tokyo",
+          LC_ALL: "C",
+          HOME: Deno.env.get("HOME") ?? "",
+        };
+        const [said] = await Promise.all([
+          build(root, { to: `${folder}/empty/ftl` }),
+          build(`${folder}/copy`, { to: `${folder}/copy/ftl`, env: elsewhere }),
+        ]);
+        const [one, other] = ["empty", "copy"].map((place) => Deno.readFileSync(`${folder}/${place}/ftl`));
+        assert.ok(one.length < 75e6, `${one.length} bytes`);
+        assert.equal(Buffer.compare(one, other), 0, "the two files are the same");
+        const bill = Deno.readTextFileSync(`${folder}/empty/ftl.cdx.json`);
+        assert.equal(bill, Deno.readTextFileSync(`${folder}/copy/ftl.cdx.json`));
+        const hash = createHash("sha256").update(one).digest("hex");
+        assert.ok(said.includes(hash) && bill.includes(hash), said);
+        Deno.removeSync(`${folder}/copy`, { recursive: true });
       });
 
       await t.step("two first starts at once both work and unpack one program", async () => {
         const both = await Promise.all([run(["--version"], cache), run(["--version"], cache)]);
-        for (const { code, stdout, stderr } of both) assert.deepEqual([code, stdout, stderr], [0, "ftl 0.1.0\n", ""]);
+        for (const { code, stdout, stderr } of both) {
+          assert.deepEqual([code, stderr], [0, ""]);
+          assert.match(stdout, versions);
+        }
         const unpacked = [...Deno.readDirSync(`${folder}/cache`)].map((entry) => entry.name);
         assert.equal(unpacked.length, 1, unpacked.join());
         assert.match(unpacked[0], /^app-[0-9a-f]{16}$/);
@@ -88,11 +143,60 @@ Deno.test({
         assert.equal(asked.code, 0, asked.stderr);
       });
 
+      await t.step("it knows the licence of everything inside, as its bill of materials does", async () => {
+        const { stdout } = await run(["licenses", "--json"], cache);
+        const inside: { name: string; version: string; text: string }[] = JSON.parse(stdout);
+        for (const { name, text } of inside) assert.ok(text.length > 100, `${name} has no licence`);
+        const names = inside.slice(1).map(({ name, version }) => `${name}@${version}`);
+        const bill = JSON.parse(Deno.readTextFileSync(`${folder}/empty/ftl.cdx.json`));
+        const listed = bill.components.map((one: { "bom-ref": string }) => one["bom-ref"]);
+        assert.deepEqual(listed.filter((ref: string) => !ref.startsWith("file:")), names);
+        assert.equal(listed.filter((ref: string) => ref.startsWith("file:")).length, 3, "Deno, ONNX Runtime, Dawn");
+        // A bundle names every file that it took in.
+        const [program] = [...Deno.readDirSync(`${folder}/cache`)].filter(({ name }) => name.startsWith("app-"));
+        const taken = new Set<string>();
+        for (const { name } of Deno.readDirSync(`${folder}/cache/${program.name}`)) {
+          if (!name.endsWith(".js")) continue;
+          const code = Deno.readTextFileSync(`${folder}/cache/${program.name}/${name}`);
+          for (const [, path] of code.matchAll(/^\/\/ \S*node_modules\/\.deno\/([^/]+)\//gm)) taken.add(path);
+        }
+        assert.ok(taken.size > 50, `${taken.size} packages`);
+        const folders = names.map((name) => name.replace("/", "+"));
+        assert.deepEqual(
+          [...taken].map((path) => path.replace(/_.*/, "")).filter((path) => !folders.includes(path)),
+          [],
+        );
+      });
+
+      const step = "on a machine without a network, as another user, everything but fetching works";
+      const possible = mayUnshare();
+      if (!possible) console.log(`skipped: ${step}: namespaces need root`);
+      assert.ok(possible || !Deno.env.get("FTL_REQUIRE_NAMESPACES"), "FTL_REQUIRE_NAMESPACES is set");
+      await t.step({
+        name: step,
+        ignore: !possible,
+        async fn() {
+          const airgap = `${folder}/airgap`;
+          Deno.mkdirSync(airgap);
+          Deno.copyFileSync(`${folder}/empty/ftl`, `${airgap}/ftl`);
+          Deno.copyFileSync(`${folder}/empty/runs/model-1/export/model.F16.gguf`, `${airgap}/model.gguf`);
+          Deno.writeTextFileSync(`${airgap}/rows.jsonl`, rows);
+          binFolder(airgap);
+          const driver = new URL("../helpers/airgap.ts", import.meta.url).pathname;
+          const { code, stderr } = await new Deno.Command("unshare", {
+            args: ["--net", "--mount", Deno.execPath(), "run", "-A", "--quiet", "--no-check", driver, airgap],
+          }).output();
+          assert.equal(code, 0, decode(stderr));
+        },
+      });
+
       await t.step("it starts with an environment that holds nothing at all", async () => {
         const program = [...Deno.readDirSync(`${folder}/cache`)].find(({ name }) => name.startsWith("app-"))!.name;
         const unpacked = `/tmp/ftl-${Deno.uid()}/${program}`;
         try {
-          assert.deepEqual(await run(["--version"]), { code: 0, stdout: "ftl 0.1.0\n", stderr: "" });
+          const { code, stdout, stderr } = await run(["--version"]);
+          assert.deepEqual([code, stderr], [0, ""]);
+          assert.match(stdout, versions);
           assert.ok(Deno.statSync(`${unpacked}/main.js`).isFile);
         } finally {
           Deno.removeSync(unpacked, { recursive: true });

@@ -1,6 +1,7 @@
 /** A server over scripted answers on a port of its own, for tests of what goes over the wire. */
 import type { ServiceSettings } from "../../lib/serve/service.ts";
-import { listen } from "../../lib/serve/server.ts";
+import { openListener } from "../../lib/serve/listen.ts";
+import { serveAt } from "../../lib/serve/server.ts";
 import type { TokenRequest } from "../../lib/serve/engine.ts";
 import { type FakeEngine, fakeEngine, type Script } from "./fake_engine.ts";
 import { chatMl, smollm2Tokenizer } from "./tokenizers.ts";
@@ -34,7 +35,7 @@ export async function serving(options: ServingOptions, test: (serving: Serving) 
     script: typeof script === "function" ? script : () => script,
   });
   const reported: unknown[] = [];
-  const server = listen({ host: "127.0.0.1", port: 0 });
+  const server = serveAt(openListener({ host: "127.0.0.1", port: 0 }));
   server.serve({
     engine,
     tokenizer,
