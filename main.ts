@@ -3,25 +3,10 @@
  * done, 2 wrong usage, 130 stopped by Ctrl-C. The stack of an error is shown only when FTL_DEBUG is set.
  */
 import { nearest, UserError } from "./lib/errors.ts";
+import { commands } from "./lib/cli/commands.ts";
+import type { CommandName } from "./lib/cli/option_spec.ts";
 import { overview, version } from "./lib/cli/overview.ts";
 import { printError } from "./lib/cli/terminal.ts";
-
-/** Loaded on demand, so that --help does not wait for the whole program. */
-const commands: Record<string, () => Promise<{ command: (args: string[]) => Promise<number> }>> = {
-  train: () => import("./lib/cli/train.ts"),
-  data: () => import("./lib/cli/data.ts"),
-  plan: () => import("./lib/cli/plan.ts"),
-  pull: () => import("./lib/cli/pull.ts"),
-  run: () => import("./lib/cli/run.ts"),
-  serve: () => import("./lib/cli/serve.ts"),
-  export: () => import("./lib/cli/export.ts"),
-  eval: () => import("./lib/cli/eval.ts"),
-  compare: () => import("./lib/cli/compare.ts"),
-  models: () => import("./lib/cli/models.ts"),
-  experiment: () => import("./lib/cli/experiment.ts"),
-  report: () => import("./lib/cli/report.ts"),
-  doctor: () => import("./lib/cli/doctor.ts"),
-};
 
 async function main(args: string[]): Promise<number> {
   const [name, ...rest] = args;
@@ -40,7 +25,7 @@ async function main(args: string[]): Promise<number> {
       exitCode: 2,
     });
   }
-  return await (await commands[name]()).command(rest);
+  return await (await commands[name as CommandName]()).command(rest);
 }
 
 if (import.meta.main) {

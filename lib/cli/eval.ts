@@ -14,7 +14,7 @@ import type { Generator } from "../model/generate.ts";
 import { loadAdapter, type LoadedAdapter } from "../model/load_adapter.ts";
 import type { RowLoss, Trainable } from "../model/trainable.ts";
 import { makeTrainable } from "../model/trainable_model.ts";
-import { type CommandLine, readCommandLine, settingsOf } from "./command_line.ts";
+import { type CommandLine, type CommandShape, readCommandLine, settingsOf } from "./command_line.ts";
 import { chooseEngine } from "./engine.ts";
 import { checkOut, showEval, writeEval } from "./eval_report.ts";
 import { answeredRow, type Asking, choiceRow, questionIds, questionSets, styleToAsk } from "./eval_rows.ts";
@@ -33,21 +33,23 @@ const tokensPerPass = 1024;
 /** Answers made together: as many as their keys and values have room for, in bytes of f32. */
 const mostTogether = 32, cacheBytes = 2 ** 29;
 
+export const shape: CommandShape = {
+  name: "eval",
+  summary: "Measures what a training did: trained rows (memorised), other questions about them (learned), unrelated\n" +
+    "questions (forgotten), base beside tuned, with 95 % intervals. Without files it takes those that belong to the run.",
+  usage: "[run folder | adapter folder | model] [rows.jsonl...]",
+  most: 100,
+  takes: [{ kinds: ["run", "model"] }, { kinds: ["file"] }],
+  examples: [
+    ["ftl eval runs/smollm2-135m-1", "a run: its rows, questions about them, the control set"],
+    ["ftl eval runs/smollm2-135m-1 questions.jsonl -o results.json", "rows of your own, every answer kept"],
+    ["ftl eval model.gguf --limit 5", "a model as it is, five questions of each set"],
+    ["ftl eval runs/smollm2-135m-1 --judge openai:gpt-4o-mini", "another model grades the answers"],
+  ],
+};
+
 export async function command(args: string[]): Promise<number> {
-  const line = readCommandLine({
-    name: "eval",
-    summary:
-      "Measures what a training did: trained rows (memorised), other questions about them (learned), unrelated\n" +
-      "questions (forgotten), base beside tuned, with 95 % intervals. Without files it takes those that belong to the run.",
-    usage: "[run folder | adapter folder | model] [rows.jsonl...]",
-    most: 100,
-    examples: [
-      ["ftl eval runs/smollm2-135m-1", "a run: its rows, questions about them, the control set"],
-      ["ftl eval runs/smollm2-135m-1 questions.jsonl -o results.json", "rows of your own, every answer kept"],
-      ["ftl eval model.gguf --limit 5", "a model as it is, five questions of each set"],
-      ["ftl eval runs/smollm2-135m-1 --judge openai:gpt-4o-mini", "another model grades the answers"],
-    ],
-  }, args);
+  const line = readCommandLine(shape, args);
   if ("help" in line) {
     console.log(line.help);
     return 0;
@@ -57,7 +59,7 @@ export async function command(args: string[]): Promise<number> {
 
 async function evaluate({ positional }: CommandLine, settings: EvalSettings): Promise<number> {
   const [what = "smollm2-135m", ...files] = positional;
-  if (settings.save !== null) checkOut(settings.save);
+  if (settings.output_file !== null) checkOut(settings.output_file);
   const named = lookUp(what, { base: settings.base });
   const sets = await questionSets({ files, what, limit: settings.limit });
   const judge = makeJudge(settings);
@@ -86,9 +88,9 @@ async function evaluate({ positional }: CommandLine, settings: EvalSettings): Pr
   }
   results.complete = !interrupt.signal.aborted;
   for (const set of results.sets) set.scores = summarize(set.rows, settings);
-  if (settings.save !== null) writeEval(settings.save, results);
+  if (settings.output_file !== null) writeEval(settings.output_file, results);
   console.log(settings.json ? JSON.stringify(results, null, 2) : showEval(results));
-  if (settings.save !== null) console.error(`every answer and score: ${settings.save}`);
+  if (settings.output_file !== null) console.error(`every answer and score: ${settings.output_file}`);
   if (interrupt.signal.aborted) throw new StoppedError();
   return 0;
 }
@@ -104,7 +106,7 @@ function emptyResults(
     sets: QuestionSet[];
   },
 ): EvalResults {
-  const { answer_tokens, limit, seed } = settings;
+  const { max_new_tokens, limit, seed } = settings;
   return {
     format: "ftl-eval/1",
     version: versionNumber,
@@ -118,7 +120,7 @@ function emptyResults(
       engine: model.executor.description,
       prompt_style: asking.style,
     },
-    settings: { answer_tokens, limit, seed, resamples, confidence },
+    settings: { max_new_tokens, limit, seed, resamples, confidence },
     judge: judge && { model: judge.name, prompt: judge.prompt },
     sets: sets.map(({ name, role, source, questions }) => ({
       name,
@@ -210,7 +212,7 @@ async function answerQuestions(
   { work: { model, asking, settings, interrupt }, generator, show }: Measuring & { generator: Generator },
 ): Promise<void> {
   const prompts = items.map(({ question }) => questionIds(question, asking));
-  const { layers, kvHeads, headDim } = model.source.config, maxNewTokens = settings.answer_tokens;
+  const { layers, kvHeads, headDim } = model.source.config, maxNewTokens = settings.max_new_tokens;
   const longest = Math.max(...prompts.map(({ length }) => length)) + maxNewTokens;
   const room = Math.floor(cacheBytes / (2 * 4 * layers * kvHeads * headDim * longest));
   const answers = answerAll(generator, prompts, {

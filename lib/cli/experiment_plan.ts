@@ -33,13 +33,13 @@ export interface PlannedCell {
 /** Settings of ftl eval that hold for every cell. */
 export interface CellEvaluation {
   limit: number;
-  answer_tokens: number;
+  max_new_tokens: number;
 }
 
 const mostCells = 1000;
 /** What the experiment decides itself. */
 const decided = ["output_dir", "resume", "profile", "export"];
-const evaluationNames = ["limit", "answer_tokens"] as const;
+const evaluationNames = ["limit", "max_new_tokens"] as const;
 
 /** `set`: lines "name=value" that stand over the file's. Errors: one UserError, exit code 2, with every problem. */
 export function planExperiment(

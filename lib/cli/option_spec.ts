@@ -16,7 +16,9 @@ export type CommandName =
   | "models"
   | "experiment"
   | "report"
-  | "doctor";
+  | "doctor"
+  | "completions"
+  | "man";
 
 interface Common {
   commands: readonly CommandName[];
@@ -24,6 +26,10 @@ interface Common {
   /** One line, without the default, which is added. */
   help: string;
   short?: string;
+  /** What is otherwise in single commands. */
+  differs?: Partial<
+    Record<CommandName, { help?: string; group?: string; default?: boolean | number | readonly string[] }>
+  >;
 }
 
 export type OptionSpec =

@@ -86,7 +86,7 @@ function ofRun(folder: string): ReportData {
   const finalLoss = spreadOf(lines.slice(-1).map(({ loss }) => loss));
   const label = folder.replace(/[\\/]+$/, "").split(/[\\/]/).at(-1)!;
   const rows = found?.settings.limit === 0 ? found.sets.find(({ role }) => role === "trained")?.rows.length : undefined;
-  const measure = asTyped(`ftl eval ${folder} --save ${path}    (then the report again)`);
+  const measure = asTyped(`ftl eval ${folder} --output-file ${path}    (then the report again)`);
   return {
     ...head(),
     title: `Run ${folder}`,
@@ -128,7 +128,7 @@ function ofComparison(folder: string, { models, sets, complete }: CompareResults
     about: `${models.length} models, asked the same questions.`,
     ...{ groups, answers, setting: null, training: null, costs: [], files: [] },
     gaps: complete ? [] : ["some answers are missing"],
-    commands: [asTyped(`ftl compare ${models.map(({ name }) => name).join(" ")} --folder ${folder}`)],
+    commands: [asTyped(`ftl compare ${models.map(({ name }) => name).join(" ")} --output-dir ${folder}`)],
   };
 }
 

@@ -16,7 +16,7 @@ save_steps: 1
 threads: 1
 engine: onnx
 limit: 2
-answer_tokens: 4
+max_new_tokens: 4
 `;
 
 function prepare({ write }: Workplace): void {
