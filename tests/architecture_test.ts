@@ -28,7 +28,7 @@ const allowed: Record<string, string[]> = {
   export: ["model", "formats", "quant", "text", "files", "data"],
   serve: ["model", "text", "ops.ts", "formats", "templates"],
   cli: ["*"],
-  build: [],
+  build: ["cli"],
 };
 
 const maxLines = 400;

@@ -189,7 +189,7 @@ async function plannedRows(
   if (!files) {
     const length = settings.max_length, tokens = window * length;
     return {
-      from: "rows of max_length tokens",
+      from: `no data named, so each row counts as max_length, ${length}`,
       steps: settings.max_steps > 0 ? settings.max_steps : undefined,
       ...{ rowsPerStep: window, positions: window, lengthAt: () => length, evaluated: [] },
       step: { tokens, targets: tokens - window, squares: window * length ** 2, passes: 1 },
