@@ -53,7 +53,7 @@ export const options = {
     default: "paper",
     short: "p",
   }),
-  model: text("a known name, a hub's org/name, a GGUF file or a folder of safetensors", {
+  model: text("a short name, a hub's org/name, a GGUF file or a folder of safetensors", {
     ...shared,
     default: "smollm2-135m",
     placeholder: "name|path",
@@ -166,7 +166,7 @@ export const options = {
     default: null,
     placeholder: "folder",
   }),
-  r: integer("rank", { ...adapter, default: 16, min: 1, max: 1024, short: "r" }),
+  r: integer("rank of the adapter's matrices", { ...adapter, default: 16, min: 1, max: 1024, short: "r" }),
   lora_alpha: number("scale of the adapter is lora_alpha / r", { ...adapter, default: 16, min: 0, short: "a" }),
   lora_dropout: number("share of an adapter's inputs set to zero while training", {
     ...adapter,
@@ -175,8 +175,8 @@ export const options = {
     max: 0.95,
   }),
   target_modules: list("projections that get an adapter", { ...adapter, choices: modules, default: modules }),
-  use_rslora: yesNo("scale by lora_alpha / sqrt(r)", { ...adapter, default: false }),
-  use_dora: yesNo("also train the length of each weight row", { ...adapter, default: false }),
+  use_rslora: yesNo("scale by lora_alpha / sqrt(r) instead (rsLoRA)", { ...adapter, default: false }),
+  use_dora: yesNo("also train the length of each weight row (DoRA)", { ...adapter, default: false }),
   init_lora_weights: choice(
     "first values of A: true: uniform as PEFT, gaussian, hash: a formula of the position, for comparisons",
     { ...adapter, choices: ["true", "gaussian", "hash"], default: "true" },
@@ -232,7 +232,7 @@ export const options = {
       unit: "GiB",
     },
   ),
-  seed: integer("of the adapter's first values, the order of rows, dropout and sampling", {
+  seed: integer("decides the adapter's first values, the order of rows, dropout and sampling", {
     commands: ["train", "data", "run", "eval", "compare"],
     group: "Training",
     default: 3407,
@@ -240,9 +240,9 @@ export const options = {
     max: 0xffffffff,
     differs: {
       data: { help: "decides which rows are held out", group: "Output" },
-      run: { help: "of sampling: the same seed gives the same answer", group: "Generation" },
-      eval: { help: "of the 95 % intervals and of the judge", group: "Questions" },
-      compare: { help: "of the 95 % intervals, and sent to remote models", group: "Questions" },
+      run: { help: "decides what is sampled: the same seed gives the same answer", group: "Generation" },
+      eval: { help: "decides how the 95 % intervals are sampled, and is sent to the judge", group: "Questions" },
+      compare: { help: "decides how the 95 % intervals are sampled, and is sent to remote models", group: "Questions" },
     },
   }),
   eval_steps: integer("steps between evaluations; 0: only before and after", { ...evaluation, default: 0, min: 0 }),
