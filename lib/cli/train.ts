@@ -50,7 +50,9 @@ const answerTokens = 80;
 export const shape: CommandShape = {
   name: "train",
   summary:
-    "Fine-tunes a model on your rows by QLoRA. Settings come from flags, a YAML file and a preset, in this order.",
+    "Fine-tunes a model on your rows by QLoRA. Settings come from flags, a YAML file and a preset, in this order; the " +
+    "defaults below hold where none of them says otherwise. The preset paper, which is taken unless another is named, " +
+    "says 30 steps and a max_length of 2048; naming --num-train-epochs replaces the steps.",
   usage: "[config.yaml]",
   most: 1,
   takes: [{ kinds: ["file"] }],

@@ -34,7 +34,6 @@ const notRun: [RegExp, string][] = [
   [/#qwen$/, "it asks a server that the reader has; tests/cli/compare_test.ts asks one"],
   [/^ollama |^llama-cli /, "another program; tests/e2e and tests/export load the same files into real llama.cpp"],
   [/^pip /, "it fetches 93 MB"],
-  [/^git |^cd /, "it fetches this repository"],
 ];
 
 /** Programs that are used where they are there. */
