@@ -14,7 +14,7 @@ const root = new URL("../..", import.meta.url).pathname;
 
 /** What is added to a command, so that it ends soon: by its name, unless it holds one of these words already. */
 const shortened: Record<string, { add: string; unless?: string }> = {
-  train: { add: "--max-steps 2 --warmup-steps 0 --questions 1", unless: "--resume" },
+  train: { add: "--max-steps 1 --warmup-steps 0 --questions 0", unless: "--resume" },
   run: { add: "--max-new-tokens 4" },
   eval: { add: "--limit 1 --max-new-tokens 4" },
   compare: { add: "--limit 1 --max-new-tokens 4" },
