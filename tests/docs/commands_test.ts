@@ -16,7 +16,7 @@ import { inTempFolder } from "../helpers/temp_folder.ts";
 
 const root = new URL("../..", import.meta.url).pathname;
 const inDocs = filesBelow(join(root, "docs")).filter((path) => path.endsWith(".md")).map((path) => `docs/${path}`);
-/** The tutorial first, pages of single commands last. */
+/** README first, from nothing; the others begin with what it leaves. Pages of single commands last. */
 const pages = ["README.md", "docs/first-hour.md", ...inDocs.toSorted((a, b) => depth(a) - depth(b))]
   .filter((page, i, all) => all.indexOf(page) === i);
 const textOf = (page: string) => Deno.readTextFileSync(join(root, page));
@@ -82,9 +82,7 @@ async function runPage(
 ): Promise<void> {
   if (commands.length === 0) return;
   const { page } = commands[0];
-  const cwd = place.page(page, {
-    begun: !/^ftl train$|task train$/.test(commands[0].text) || page.includes("commands/"),
-  });
+  const cwd = place.page(page, { begun: page !== pages[0] });
   let server: Server | undefined;
   try {
     for (const { line, text } of commands) {

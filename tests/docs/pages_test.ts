@@ -1,6 +1,7 @@
 /** The documentation says what is so: links lead somewhere, messages it quotes exist, made pages are up to date. */
 import assert from "node:assert/strict";
 import { dirname, join } from "node:path";
+import manifest from "../../deno.json" with { type: "json" };
 import { commandPages } from "../../lib/build/docs.ts";
 import { commands } from "../../lib/cli/commands.ts";
 import { filesBelow } from "../helpers/files_below.ts";
@@ -15,6 +16,10 @@ Deno.test("docs/commands has a page for each command, as deno task docs makes it
   for (const [name, text] of made) assert.equal(read(`docs/commands/${name}`), text, `${name}: run deno task docs`);
   const there = filesBelow(join(root, "docs/commands"));
   assert.deepEqual(there.toSorted(), [...made.keys()].toSorted());
+});
+
+Deno.test("the changelog knows the version in deno.json", () => {
+  assert.match(read("CHANGELOG.md"), new RegExp(`\\b${manifest.version.replaceAll(".", "\\.")}\\b`));
 });
 
 Deno.test("links between pages lead to files and headings that are there", () => {
