@@ -121,7 +121,8 @@ export function placeholder(spec: OptionSpec): string {
   }
 }
 
-function helpOf(spec: OptionSpec): string {
+/** What an option does, with its choices and its default. */
+export function helpOf(spec: OptionSpec): string {
   const facts = [choicesOf(spec).join(", "), defaultOf(spec)].filter((fact) => fact !== "");
   return facts.length === 0 ? spec.help : `${spec.help} (${facts.join("; ")})`;
 }
@@ -132,7 +133,7 @@ export function choicesOf(spec: OptionSpec): readonly string[] {
 }
 
 /** "default: 3", or nothing. */
-export function defaultOf(spec: OptionSpec): string {
+function defaultOf(spec: OptionSpec): string {
   const value = Array.isArray(spec.default) ? spec.default.join(",") : spec.default;
   return value === null || value === "" || value === false ? "" : `default: ${value}`;
 }

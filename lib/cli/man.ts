@@ -1,5 +1,5 @@
 /** `ftl man`: the manual page ftl(1), in roff's man macros, from the tables that --help is made of. */
-import { choicesOf, type CommandShape, defaultOf, placeholder, readCommandLine, settingsOf } from "./command_line.ts";
+import { type CommandShape, helpOf, placeholder, readCommandLine, settingsOf } from "./command_line.ts";
 import { commandShapes } from "./commands.ts";
 import type { OptionSpec } from "./option_spec.ts";
 import { flagOf, optionsOf } from "./options.ts";
@@ -72,12 +72,12 @@ function commandPart(shape: CommandShape): string[] {
 }
 
 function optionPart([name, spec]: [string, OptionSpec]): string[] {
-  const asked = placeholder(spec), facts = [choicesOf(spec).join(", "), defaultOf(spec)].filter((fact) => fact !== "");
+  const asked = placeholder(spec);
   const names = [...spec.short ? [`-${spec.short}`] : [], flagOf(name)].map((flag) => `\\fB${roff(flag)}\\fR`);
   return [
     ".TP",
     names.join(", ") + (asked === "" ? "" : ` \\fI${roff(asked)}\\fR`),
-    roff(spec.help + (facts.length === 0 ? "" : ` (${facts.join("; ")})`)),
+    roff(helpOf(spec)),
   ];
 }
 
