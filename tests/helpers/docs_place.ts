@@ -14,13 +14,14 @@ const root = new URL("../..", import.meta.url).pathname;
 
 /** What is added to a command, so that it ends soon: by its name, unless it holds one of these words already. */
 const shortened: Record<string, { add: string; unless?: string }> = {
-  train: { add: "--max-steps 1 --warmup-steps 0 --questions 0", unless: "--resume" },
-  run: { add: "--max-new-tokens 4" },
-  eval: { add: "--limit 1 --max-new-tokens 4" },
-  compare: { add: "--limit 1 --max-new-tokens 4" },
+  train: { add: "--max-steps 1 --warmup-steps 0 --questions 0 --threads 1", unless: "--resume" },
+  run: { add: "--max-new-tokens 4 --threads 1" },
+  eval: { add: "--limit 1 --max-new-tokens 4 --threads 1" },
+  compare: { add: "--limit 1 --max-new-tokens 4 --threads 1" },
   plan: { add: "--no-measure" },
   experiment: {
-    add: "--set max_steps=2 --set data=data/cultural-qa-4.jsonl --set seed=1 --set limit=1 --set max_new_tokens=4",
+    add:
+      "--set max_steps=2 --set data=data/cultural-qa-4.jsonl --set seed=1 --set limit=1 --set max_new_tokens=4 --set threads=1",
     unless: "--dry-run",
   },
 };
