@@ -4,27 +4,11 @@
  * is set.
  */
 import { nearest, UserError } from "./lib/errors.ts";
-import { overview } from "./lib/cli/overview.ts";
+import { commands } from "./lib/cli/commands.ts";
 import { limitNetwork } from "./lib/cli/network.ts";
+import type { CommandName } from "./lib/cli/option_spec.ts";
+import { overview } from "./lib/cli/overview.ts";
 import { outliveTerminal, printError } from "./lib/cli/terminal.ts";
-
-/** Loaded on demand, so that --help does not wait for the whole program. */
-const commands: Record<string, () => Promise<{ command: (args: string[]) => Promise<number> }>> = {
-  train: () => import("./lib/cli/train.ts"),
-  data: () => import("./lib/cli/data.ts"),
-  plan: () => import("./lib/cli/plan.ts"),
-  pull: () => import("./lib/cli/pull.ts"),
-  run: () => import("./lib/cli/run.ts"),
-  serve: () => import("./lib/cli/serve.ts"),
-  export: () => import("./lib/cli/export.ts"),
-  eval: () => import("./lib/cli/eval.ts"),
-  compare: () => import("./lib/cli/compare.ts"),
-  models: () => import("./lib/cli/models.ts"),
-  experiment: () => import("./lib/cli/experiment.ts"),
-  report: () => import("./lib/cli/report.ts"),
-  doctor: () => import("./lib/cli/doctor.ts"),
-  licenses: () => import("./lib/cli/licenses.ts"),
-};
 
 async function main(args: string[]): Promise<number> {
   const [name, ...rest] = args;
@@ -45,7 +29,7 @@ async function main(args: string[]): Promise<number> {
   }
   // Before any dependency is loaded.
   await limitNetwork(name, rest);
-  return await (await commands[name]()).command(rest);
+  return await (await commands[name as CommandName]()).command(rest);
 }
 
 if (import.meta.main) {

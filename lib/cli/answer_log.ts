@@ -69,6 +69,6 @@ function readLine(line: string, place: string): LoggedAnswer {
     // Said below.
   }
   throw new UserError(`Cannot read ${place}: not an answer of ftl compare`, {
-    hint: "Remove the line, or name another --folder; the answer will be asked for again.",
+    hint: "Remove the line, or name another --output-dir; the answer will be asked for again.",
   });
 }

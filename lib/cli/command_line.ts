@@ -9,6 +9,12 @@ import { flagOf, optionsOf, type Settings } from "./options.ts";
 import { checkValues, parseFlag, suggestion } from "./schema.ts";
 import { problemsError } from "./resolve.ts";
 
+/** What may stand in a place of the command line: some of these words, or something that is looked for. */
+export interface Slot {
+  words?: readonly string[];
+  kinds?: readonly ("file" | "folder" | "run" | "model")[];
+}
+
 export interface CommandShape {
   name: CommandName;
   /** What the command does, one or two sentences. */
@@ -17,6 +23,8 @@ export interface CommandShape {
   usage: string;
   /** How many of them there may be. */
   most: number;
+  /** What each of them may be, for a shell that completes it; what the last one says holds for all that follow. */
+  takes: Slot[];
   /** Command and what it does. */
   examples: [string, string][];
 }
@@ -28,6 +36,9 @@ export interface CommandLine {
   problems: string[];
 }
 
+/** Columns of a command's help. */
+const helpWidth = 120;
+
 /** Null when help was asked for: `help` then has it. */
 export function readCommandLine(shape: CommandShape, args: string[]): CommandLine | { help: string } {
   const specs = optionsOf(shape.name);
@@ -36,7 +47,9 @@ export function readCommandLine(shape: CommandShape, args: string[]): CommandLin
     command.parse(args.map((arg) => normalise(arg, specs)), { from: "user" });
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error;
-    if (error.code === "commander.helpDisplayed") return { help: command.helpInformation() + examplesText(shape) };
+    if (error.code === "commander.helpDisplayed") {
+      return { help: command.helpInformation() + belowOptions(shape, specs) };
+    }
     throw new UserError(error.message.replace(/^error: /, ""), { hint: `See ftl ${shape.name} --help`, exitCode: 2 });
   }
 
@@ -77,7 +90,7 @@ function commandOf(shape: CommandShape, specs: [string, OptionSpec][]): Command 
     .allowExcessArguments()
     .exitOverride()
     .configureOutput({ writeOut: () => {}, writeErr: () => {} })
-    .configureHelp({ helpWidth: 120 })
+    .configureHelp({ helpWidth })
     .helpOption("-h, --help", "show this help");
   for (const [name, spec] of specs) {
     const short = spec.short ? `-${spec.short}, ` : "";
@@ -91,7 +104,8 @@ function commandOf(shape: CommandShape, specs: [string, OptionSpec][]): Command 
   return command;
 }
 
-function placeholder(spec: OptionSpec): string {
+/** What stands for an option's value: "folder", nothing for a switch. */
+export function placeholder(spec: OptionSpec): string {
   switch (spec.type) {
     case "string":
     case "texts":
@@ -107,19 +121,31 @@ function placeholder(spec: OptionSpec): string {
   }
 }
 
-function helpOf(spec: OptionSpec): string {
-  const choices = spec.type === "choice" || (spec.type === "list" && spec.choices.length < 7)
-    ? `: ${spec.choices.join(", ")}`
-    : "";
-  const value = spec.type === "list" || spec.type === "texts" ? spec.default.join(",") : spec.default;
-  const shown = value === null || value === "" || value === false ? "" : ` (default: ${value})`;
-  return spec.help + choices + shown;
+/** What an option does, with its choices and its default. */
+export function helpOf(spec: OptionSpec): string {
+  const facts = [choicesOf(spec).join(", "), defaultOf(spec)].filter((fact) => fact !== "");
+  return facts.length === 0 ? spec.help : `${spec.help} (${facts.join("; ")})`;
 }
 
-function examplesText(shape: CommandShape): string {
+/** The words that an option may be, where it says them itself. */
+export function choicesOf(spec: OptionSpec): readonly string[] {
+  return spec.type === "choice" || (spec.type === "list" && spec.choices.length < 7) ? spec.choices : [];
+}
+
+/** "default: 3", or nothing. */
+function defaultOf(spec: OptionSpec): string {
+  const value = Array.isArray(spec.default) ? spec.default.join(",") : spec.default;
+  return value === null || value === "" || value === false ? "" : `default: ${value}`;
+}
+
+/** What stands below the options: examples in two columns, or each under what it does where that is too wide. */
+function belowOptions(shape: CommandShape, specs: [string, OptionSpec][]): string {
+  const isOn = specs.some(([, spec]) => spec.type === "boolean" && spec.default);
   const width = Math.max(...shape.examples.map(([line]) => line.length));
-  return "\nA setting that is on by default is turned off with --no-NAME.\n\nExamples:\n" +
-    shape.examples.map(([line, what]) => `  ${line.padEnd(width)}  ${what}\n`).join("");
+  const isWide = shape.examples.some(([, what]) => width + what.length > helpWidth - 4);
+  return (isOn ? "\nA setting that is on by default is turned off with --no-NAME.\n" : "") + "\nExamples:\n" +
+    shape.examples.map(([line, what]) => isWide ? `  # ${what}\n  ${line}\n` : `  ${line.padEnd(width)}  ${what}\n`)
+      .join("");
 }
 
 /** --learning_rate=1 becomes --learning-rate=1, and --use-dora=false becomes --no-use-dora. */

@@ -10,7 +10,7 @@ import { scoreText } from "../eval/summary.ts";
 import { makeFolder } from "../files/folder.ts";
 import { lockFolder } from "../files/lock.ts";
 import { type AnswerLog, openAnswerLog } from "./answer_log.ts";
-import { type CommandLine, readCommandLine, settingsOf } from "./command_line.ts";
+import { type CommandLine, type CommandShape, readCommandLine, settingsOf } from "./command_line.ts";
 import { showComparison, writeComparison } from "./compare_report.ts";
 import {
   type Asked,
@@ -30,27 +30,30 @@ import { isRunFolder } from "./run_folder.ts";
 import { lookUp } from "./saved_run.ts";
 import { onInterrupt, StoppedError } from "./terminal.ts";
 
-export async function command(args: string[]): Promise<number> {
-  const line = readCommandLine({
-    name: "compare",
-    summary:
-      "Asks any number of models the same questions: base models, runs and adapters, GGUF files, and remote ones\n" +
-      "behind any OpenAI-compatible address. Answers are kept as they come; the same command again asks only for the rest.",
-    usage: "[run folder | adapter folder | model...]",
-    most: 2000,
-    examples: [
-      ["ftl compare smollm2-135m runs/smollm2-135m-1", "base beside tuned, on the run's own questions"],
-      ["ftl compare runs/a runs/b --ask rows.jsonl", "two runs, rows of your own"],
-      [
-        "ftl compare runs/a --remote openai:gpt-4o-mini --price openai:gpt-4o-mini=0.15/0.60",
-        "with a remote model and its price (key from OPENAI_API_KEY)",
-      ],
-      [
-        "ftl compare runs/a --remote http://127.0.0.1:8080/v1#qwen",
-        "with a server of your own (key from FTL_REMOTE_KEY)",
-      ],
+export const shape: CommandShape = {
+  name: "compare",
+  summary:
+    "Asks any number of models the same questions: base models, runs and adapters, GGUF files, and remote ones\n" +
+    "behind any OpenAI-compatible address. Answers are kept as they come; the same command again asks only for the rest.",
+  usage: "[run folder | adapter folder | model...]",
+  most: 2000,
+  takes: [{ kinds: ["run", "model"] }],
+  examples: [
+    ["ftl compare smollm2-135m runs/smollm2-135m-1", "base beside tuned, on the run's own questions"],
+    ["ftl compare runs/a runs/b --data rows.jsonl", "two runs, rows of your own"],
+    [
+      "ftl compare runs/a --remote openai:gpt-4o-mini --price openai:gpt-4o-mini=0.15/0.60",
+      "with a remote model and its price (key from OPENAI_API_KEY)",
     ],
-  }, args);
+    [
+      "ftl compare runs/a --remote http://127.0.0.1:8080/v1#qwen",
+      "with a server of your own (key from FTL_REMOTE_KEY)",
+    ],
+  ],
+};
+
+export async function command(args: string[]): Promise<number> {
+  const line = readCommandLine(shape, args);
   if ("help" in line) {
     console.log(line.help);
     return 0;
@@ -61,11 +64,11 @@ export async function command(args: string[]): Promise<number> {
 async function compare({ positional }: CommandLine, settings: CompareSettings): Promise<number> {
   const { local, remote } = contestantsOf(positional, settings);
   const sets = await questionSets({
-    files: settings.ask,
+    files: settings.data,
     what: positional.find(isRunFolder) ?? null,
     limit: settings.limit,
   });
-  const { folder } = settings;
+  const folder = settings.output_dir ?? "compare";
   makeFolder(folder);
   const lock = lockFolder(folder);
   const line = liveLine();
@@ -141,7 +144,7 @@ function resultsOf(
   asked: Asked[],
   { sets, log, settings }: { sets: QuestionSet[]; log: AnswerLog; settings: CompareSettings },
 ): CompareResults {
-  const { answer_tokens, limit, seed } = settings;
+  const { max_new_tokens, limit, seed } = settings;
   const places = sets.flatMap(({ questions }, set) => questions.map((question, row) => ({ set, row, question })));
   const models = asked.map(({ facts, keys }) => {
     const answers = places.map(({ set, row, question }, i): ComparedAnswer => {
@@ -157,7 +160,7 @@ function resultsOf(
     version: versionNumber,
     created: new Date().toISOString(),
     complete: models.every(({ failed }) => failed === 0),
-    settings: { answer_tokens, temperature, limit, seed },
+    settings: { max_new_tokens, temperature, limit, seed },
     sets: sets.map(({ name, role, source, questions }) => ({
       ...{ name, role, source },
       rows: questions.map(({ place, shown, reference }) => ({ place, question: shown, reference })),

@@ -51,7 +51,7 @@ function missing(keys: string[], { questions, log }: Asking): { key: string; que
 
 export async function askRemote({ name, endpoint }: Remote, asking: Asking & { price: Price | null }): Promise<Asked> {
   const { questions, log, settings, signal, show, price } = asking;
-  const { seed, answer_tokens: maxTokens, retries, timeout, per_minute: perMinute, at_once } = settings;
+  const { seed, max_new_tokens: maxTokens, retries, timeout, per_minute: perMinute, at_once } = settings;
   const requestOf = ({ messages }: Question) => ({
     messages: messages.map(({ role, content }) => ({ role, content })),
     ...{ temperature, seed, maxTokens },
@@ -104,8 +104,8 @@ export async function askLocal(contestants: LocalContestant[], asking: Asking): 
     const asked: Asked[] = [];
     for (const { name, named, price } of contestants) {
       const prompts = promptsOf(named, opened, asking);
-      const identity = identityOf(named, opened), { answer_tokens, seed } = asking.settings;
-      const keys = prompts.map((prompt) => keyOf([identity, prompt, { temperature, answer_tokens, seed }]));
+      const identity = identityOf(named, opened), { max_new_tokens, seed } = asking.settings;
+      const keys = prompts.map((prompt) => keyOf([identity, prompt, { temperature, max_new_tokens, seed }]));
       const left = missing(keys, asking);
       if (left.length > 0 && !asking.signal.aborted) {
         model ??= await load(opened, asking.settings);
@@ -159,7 +159,7 @@ async function answerLocally(
   const { log, settings, signal, show } = asking;
   const answers = answerAll(generator, items.map(({ prompt }) => prompt), {
     tokenizer: model.tokenizer,
-    maxNewTokens: settings.answer_tokens,
+    maxNewTokens: settings.max_new_tokens,
     temperature,
     seed: settings.seed,
     together: 1,

@@ -7,7 +7,7 @@ import { cleanedRows } from "../data/dataset.ts";
 import { isChat, isText, type Row } from "../data/rows.ts";
 import { writeAtomicStream } from "../files/atomic.ts";
 import { kindOfPath } from "../model/model_files.ts";
-import { readCommandLine, settingsOf } from "./command_line.ts";
+import { type CommandShape, readCommandLine, settingsOf } from "./command_line.ts";
 import { chooseFiles } from "./data_files.ts";
 import { examineRows, showFindings, showRows } from "./data_report.ts";
 import { openNamedModel } from "./load.ts";
@@ -16,19 +16,22 @@ import { problemsError, resolveTrain } from "./resolve.ts";
 import { type DataSettings, prepareRows, readingOf, type TrainingRows } from "./rows.ts";
 import { hasColours } from "./terminal.ts";
 
+export const shape: CommandShape = {
+  name: "data",
+  summary: "Shows rows as the model will see them, and what of them is learnt: cleaned, counted in tokens, split.",
+  usage: "<file or folder...>",
+  most: 1000,
+  takes: [{ kinds: ["file"] }],
+  examples: [
+    ["ftl data rows.jsonl", "the first rows, what was cleaned, how long they are"],
+    ["ftl data table.csv --columns instruction=Q,output=A", "a table whose columns have other names"],
+    ["ftl data chats.parquet -m models/Qwen3-0.6B --rows 10", "with another model's tokenizer and chat template"],
+    ["ftl data rows.xlsx -o clean.jsonl --eval-split 0.1", "write clean.train.jsonl and clean.eval.jsonl"],
+  ],
+};
+
 export async function command(args: string[]): Promise<number> {
-  const line = readCommandLine({
-    name: "data",
-    summary: "Shows rows as the model will see them, and what of them is learnt: cleaned, counted in tokens, split.",
-    usage: "<file or folder...>",
-    most: 1000,
-    examples: [
-      ["ftl data rows.jsonl", "the first rows, what was cleaned, how long they are"],
-      ["ftl data table.csv --columns instruction=Q,output=A", "a table whose columns have other names"],
-      ["ftl data chats.parquet -m models/Qwen3-0.6B --rows 10", "with another model's tokenizer and chat template"],
-      ["ftl data rows.xlsx --out clean.jsonl --split 0.1", "write clean.train.jsonl and clean.eval.jsonl"],
-    ],
-  }, args);
+  const line = readCommandLine(shape, args);
   if ("help" in line) {
     console.log(line.help);
     return 0;
@@ -38,8 +41,7 @@ export async function command(args: string[]): Promise<number> {
   const outputs = outputsOf(own);
   const training = new Set<string>(optionsOf("train").map(([name]) => name));
   const flags = Object.fromEntries(Object.entries(line.flags).filter(([name]) => training.has(name)));
-  const given = resolveTrain({ flags: { ...flags, data: line.positional } }).settings;
-  const settings = { ...given, eval_split: own.split };
+  const { settings } = resolveTrain({ flags: { ...flags, data: line.positional } });
 
   const files = await chooseFiles(settings);
   const { tokenizer, source } = await openNamedModel(settings.model);
@@ -57,12 +59,14 @@ export async function command(args: string[]): Promise<number> {
 }
 
 /** Files to be written: the training rows' first, that of rows held out second. */
-function outputsOf({ out, split }: Settings<"data">): string[] {
+function outputsOf({ output_file: out, eval_split: split }: Settings<"data">): string[] {
   if (out === null) {
-    if (split > 0) throw problemsError(["--split: needs --out, the file to write"], "data");
+    if (split > 0) throw problemsError(["--eval-split: needs --output-file, the file to write"], "data");
     return [];
   }
-  if (!/\.jsonl$/i.test(out)) throw problemsError([`--out: expected a name that ends in .jsonl, got "${out}"`], "data");
+  if (!/\.jsonl$/i.test(out)) {
+    throw problemsError([`--output-file: expected a name that ends in .jsonl, got "${out}"`], "data");
+  }
   const stem = out.replace(/\.jsonl$/i, "");
   const outputs = split > 0 ? [`${stem}.train.jsonl`, `${stem}.eval.jsonl`] : [out];
   for (const path of outputs) {

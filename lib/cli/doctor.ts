@@ -1,7 +1,7 @@
 /** `ftl doctor`: what this machine offers, which engine `auto` takes there, and why. Works when any engine is missing. */
 import { join } from "node:path";
 import type { GpuAbout, GpuEngine } from "../webgpu/device.ts";
-import { readCommandLine, settingsOf } from "./command_line.ts";
+import { type CommandShape, readCommandLine, settingsOf } from "./command_line.ts";
 import { chooseEngine, engineNames, gpuEngines, mayHaveGpu } from "./engine.ts";
 import { gpuBudget } from "./gpu_memory.ts";
 import { freeDisk, machineMemory, processor } from "./machine.ts";
@@ -9,24 +9,27 @@ import { measureProcessor, type ProcessorSpeed } from "./measure_speed.ts";
 import { versionNumber } from "./overview.ts";
 import { cacheFolder, huggingFaceCache, modelsFolder } from "./terminal.ts";
 
+export const shape: CommandShape = {
+  name: "doctor",
+  summary: "Shows the machine, every engine that can compute on it, and which one ftl takes by itself.",
+  usage: "",
+  most: 0,
+  takes: [],
+  examples: [
+    ["ftl doctor", "what is here"],
+    ["ftl doctor --measure", "and what the processor does"],
+    ["ftl doctor --json", "the same for a program"],
+  ],
+};
+
 export async function command(args: string[]): Promise<number> {
-  const line = readCommandLine({
-    name: "doctor",
-    summary: "Shows the machine, every engine that can compute on it, and which one ftl takes by itself.",
-    usage: "",
-    most: 0,
-    examples: [
-      ["ftl doctor", "what is here"],
-      ["ftl doctor --speed", "and what the processor does"],
-      ["ftl doctor --json", "the same for a program"],
-    ],
-  }, args);
+  const line = readCommandLine(shape, args);
   if ("help" in line) {
     console.log(line.help);
     return 0;
   }
-  const { json, speed } = settingsOf("doctor", line);
-  const findings = await examine({ speed });
+  const { json, measure } = settingsOf("doctor", line);
+  const findings = await examine({ measure });
   console.log(json ? JSON.stringify(findings, null, 2) : showFindings(findings));
   return 0;
 }
@@ -48,7 +51,7 @@ export interface Findings {
     vectors: string[];
     /** Bytes; `limited`: the total is what a container may use. */
     memory: { total: number; available: number; limited: boolean };
-    /** Where --speed asked for it. */
+    /** Where --measure asked for it. */
     speed?: ProcessorSpeed;
   };
   /** Folders that models come from, and what they hold; `free`: bytes on the disk of the first. */
@@ -69,7 +72,7 @@ interface Folder {
   models?: string[];
 }
 
-async function examine({ speed }: { speed: boolean }): Promise<Findings> {
+async function examine({ measure }: { measure: boolean }): Promise<Findings> {
   const engines = {
     onnx: await found(async () => ({ version: (await import("../onnx/runtime.ts")).onnxRuntime().version })),
     dawn: await found(() => inspect("dawn")),
@@ -87,7 +90,7 @@ async function examine({ speed }: { speed: boolean }): Promise<Findings> {
   const memory = chosen.kind === "onnx" ? undefined : await gpuBudget(chosen.about, { wanted: "auto" });
   return {
     version: versionNumber,
-    machine: { ...machine(), speed: speed ? await measureProcessor() : undefined },
+    machine: { ...machine(), speed: measure ? await measureProcessor() : undefined },
     folders: folders(),
     engines,
     auto: { engine: chosen.kind, reason: chosen.reason, memory },

@@ -9,7 +9,7 @@ import type { EvalResults, RowResult } from "../eval/results.ts";
 import { summarize } from "../eval/summary.ts";
 import { loadAdapter } from "../model/load_adapter.ts";
 import { openBaseAnswers } from "./base_answers.ts";
-import { type CommandLine, readCommandLine, settingsOf } from "./command_line.ts";
+import { type CommandLine, type CommandShape, readCommandLine, settingsOf } from "./command_line.ts";
 import { chooseEngine, type ChosenEngine } from "./engine.ts";
 import { checkOut, showEval, writeEval } from "./eval_report.ts";
 import { type Asking, questionSets, styleToAsk } from "./eval_rows.ts";
@@ -24,21 +24,23 @@ import { type Interrupt, onInterrupt, StoppedError } from "./terminal.ts";
 
 type EvalSettings = Settings<"eval">;
 
+export const shape: CommandShape = {
+  name: "eval",
+  summary: "Measures what a training did: trained rows (memorised), other questions about them (learned), unrelated\n" +
+    "questions (forgotten), base beside tuned, with 95 % intervals. Without files it takes those that belong to the run.",
+  usage: "[run folder | adapter folder | model] [rows.jsonl...]",
+  most: 100,
+  takes: [{ kinds: ["run", "model"] }, { kinds: ["file"] }],
+  examples: [
+    ["ftl eval runs/smollm2-135m-1", "a run: its rows, questions about them, the control set"],
+    ["ftl eval runs/smollm2-135m-1 questions.jsonl -o results.json", "rows of your own, every answer kept"],
+    ["ftl eval model.gguf --limit 5", "a model as it is, five questions of each set"],
+    ["ftl eval runs/smollm2-135m-1 --judge openai:gpt-4o-mini", "another model grades the answers"],
+  ],
+};
+
 export async function command(args: string[]): Promise<number> {
-  const line = readCommandLine({
-    name: "eval",
-    summary:
-      "Measures what a training did: trained rows (memorised), other questions about them (learned), unrelated\n" +
-      "questions (forgotten), base beside tuned, with 95 % intervals. Without files it takes those that belong to the run.",
-    usage: "[run folder | adapter folder | model] [rows.jsonl...]",
-    most: 100,
-    examples: [
-      ["ftl eval runs/smollm2-135m-1", "a run: its rows, questions about them, the control set"],
-      ["ftl eval runs/smollm2-135m-1 questions.jsonl -o results.json", "rows of your own, every answer kept"],
-      ["ftl eval model.gguf --limit 5", "a model as it is, five questions of each set"],
-      ["ftl eval runs/smollm2-135m-1 --judge openai:gpt-4o-mini", "another model grades the answers"],
-    ],
-  }, args);
+  const line = readCommandLine(shape, args);
   if ("help" in line) {
     console.log(line.help);
     return 0;
@@ -48,7 +50,7 @@ export async function command(args: string[]): Promise<number> {
 
 async function evaluate({ positional }: CommandLine, settings: EvalSettings): Promise<number> {
   const [what = "smollm2-135m", ...files] = positional;
-  if (settings.save !== null) checkOut(settings.save);
+  if (settings.output_file !== null) checkOut(settings.output_file);
   const named = lookUp(what, { base: settings.base });
   const sets = await questionSets({ files, what, limit: settings.limit });
   const judge = makeJudge(settings);
@@ -93,9 +95,9 @@ async function evaluate({ positional }: CommandLine, settings: EvalSettings): Pr
   }
   results.complete = !interrupt.signal.aborted;
   for (const set of results.sets) set.scores = summarize(set.rows, settings);
-  if (settings.save !== null) writeEval(settings.save, results);
+  if (settings.output_file !== null) writeEval(settings.output_file, results);
   console.log(settings.json ? JSON.stringify(results, null, 2) : showEval(results));
-  if (settings.save !== null) console.error(`every answer and score: ${settings.save}`);
+  if (settings.output_file !== null) console.error(`every answer and score: ${settings.output_file}`);
   if (interrupt.signal.aborted) throw new StoppedError();
   return 0;
 }
@@ -111,7 +113,7 @@ function emptyResults(
     sets: QuestionSet[];
   },
 ): EvalResults {
-  const { answer_tokens, limit, seed } = settings;
+  const { max_new_tokens, limit, seed } = settings;
   return {
     format: "ftl-eval/1",
     version: versionNumber,
@@ -125,7 +127,7 @@ function emptyResults(
       engine: "",
       prompt_style: asking.style,
     },
-    settings: { answer_tokens, limit, seed, resamples, confidence },
+    settings: { max_new_tokens, limit, seed, resamples, confidence },
     judge: judge && { model: judge.name, prompt: judge.prompt },
     sets: sets.map(({ name, role, source, questions }) => ({
       name,

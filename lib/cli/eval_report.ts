@@ -16,7 +16,7 @@ import {
 /** Errors: UserError, exit code 2, for an ending that is neither .json nor .csv: before anything is computed. */
 export function checkOut(path: string): void {
   if (/\.(json|csv)$/i.test(path)) return;
-  throw new UserError(`--save ${path}: expected a name that ends in .json or .csv`, { exitCode: 2 });
+  throw new UserError(`--output-file ${path}: expected a name that ends in .json or .csv`, { exitCode: 2 });
 }
 
 export function writeEval(path: string, results: EvalResults): void {
@@ -60,7 +60,9 @@ export function showEval(results: EvalResults): string {
   const { sets, complete, model, judge } = results;
   const rows = sets.flatMap((set) => set.rows.filter(({ base, tuned }) => (base?.text ?? tuned?.text) !== undefined));
   const answers = rows.slice(0, mostShown).map(showRow);
-  if (rows.length > mostShown) answers.push(`... and ${rows.length - mostShown} more, all with --save results.json`);
+  if (rows.length > mostShown) {
+    answers.push(`... and ${rows.length - mostShown} more, all with --output-file results.json`);
+  }
   const missing = sets.flatMap((set) => set.rows).length - rows.length;
   const tuned = model.adapter === null ? "" : `, tuned by ${model.adapter}`;
   return [

@@ -11,7 +11,7 @@ import { lockFolder } from "../files/lock.ts";
 import { readText } from "../model/model_files.ts";
 import { alignedTable } from "./answer_table.ts";
 import { showGroups } from "./compare_report.ts";
-import { readCommandLine, settingsOf } from "./command_line.ts";
+import { type CommandShape, readCommandLine, settingsOf } from "./command_line.ts";
 import { questionSets } from "./eval_rows.ts";
 import { type CellRecord, openRecord, runCell, type Stage, stageOf } from "./experiment_cell.ts";
 import { compareCells, comparedGroups, readComparison } from "./experiment_compare.ts";
@@ -28,23 +28,26 @@ const presets: Record<string, string> = { sizes };
 /** Of the intervals, so that the same answers give the same numbers. */
 const bootstrapSeed = 3407;
 
+export const shape: CommandShape = {
+  name: "experiment",
+  summary:
+    "Trains and measures a grid of settings. The file has lines of ftl train's settings; a list of values makes one\n" +
+    "training for each: data: [4.jsonl, 8.jsonl], seed: [1, 2, 3], r, learning_rate, model, engine. limit and\n" +
+    "max_new_tokens are ftl eval's; compare: [questions.jsonl] asks base and trained models these in the end. Cells that\n" +
+    "differ in their seed alone are averaged. The same command goes on where it was stopped, and tries again what failed.",
+  usage: "[experiment.yaml | sizes]",
+  most: 1,
+  takes: [{ words: ["sizes"], kinds: ["file"] }],
+  examples: [
+    ["ftl experiment", "the preset sizes: 4, 8 and 16 sample rows, three seeds each"],
+    ["ftl experiment sizes --set seed=[3407] --set max_steps=10 -o runs/quick", "less of it"],
+    ["ftl experiment ranks.yaml --dry-run", "what a grid of your own comes to"],
+    ["ftl report runs/sizes", "afterwards: a page about it"],
+  ],
+};
+
 export async function command(args: string[]): Promise<number> {
-  const line = readCommandLine({
-    name: "experiment",
-    summary:
-      "Trains and measures a grid of settings. The file has lines of ftl train's settings; a list of values makes one\n" +
-      "training for each: data: [4.jsonl, 8.jsonl], seed: [1, 2, 3], r, learning_rate, model, engine. limit and\n" +
-      "answer_tokens are ftl eval's; compare: [questions.jsonl] asks base and trained models these in the end. Cells that\n" +
-      "differ in their seed alone are averaged. The same command goes on where it was stopped, and tries again what failed.",
-    usage: "[experiment.yaml | sizes]",
-    most: 1,
-    examples: [
-      ["ftl experiment", "the preset sizes: 4, 8 and 16 sample rows, three seeds each"],
-      ["ftl experiment sizes --set seed=[3407] --set max_steps=10 -o runs/quick", "less of it"],
-      ["ftl experiment ranks.yaml --dry-run", "what a grid of your own comes to"],
-      ["ftl report runs/sizes", "afterwards: a page about it"],
-    ],
-  }, args);
+  const line = readCommandLine(shape, args);
   if ("help" in line) {
     console.log(line.help);
     return 0;
@@ -54,7 +57,7 @@ export async function command(args: string[]): Promise<number> {
   const file = { text: preset ? presets[what] : readText(what), name: preset ? `preset ${what}` : what };
   const plan = planExperiment(file, { set: settings.set });
   const name = preset ? what : lastPart(what).replace(/\.ya?ml$/i, "");
-  return await experiment(name, plan, { ...settings, into: settings.into ?? join("runs", name) });
+  return await experiment(name, plan, { ...settings, into: settings.output_dir ?? join("runs", name) });
 }
 
 /** A cell with its folder, and how far it came. */

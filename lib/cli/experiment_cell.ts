@@ -82,7 +82,7 @@ export function openRecord(
       ? `the content of ${showSetting(given.data)} was another`
       : `${other} was ${JSON.stringify(found.given?.[other] ?? null)} and is ${JSON.stringify(given[other] ?? null)}`;
     throw new UserError(`Cannot go on in ${folder}: ${change}`, {
-      hint: "Choose another folder with --into, or remove this one.",
+      hint: "Choose another folder with --output-dir, or remove this one.",
     });
   }
   return { ...found, evaluation, evaluated: found.evaluated && same(found.evaluation, evaluation) };
@@ -147,9 +147,18 @@ export async function runCell({ given, settings }: PlannedCell, work: CellWork):
     cards.close();
   }
   if (!signal.aborted && record.trained && !record.evaluated) {
-    const { limit, answer_tokens } = record.evaluation;
+    const { limit, max_new_tokens } = record.evaluation;
     const { ended, seconds } = await start("eval", [
-      ...["eval", run, "--save", evaluation, "--limit", String(limit), "--answer-tokens", String(answer_tokens)],
+      ...[
+        "eval",
+        run,
+        "--output-file",
+        evaluation,
+        "--limit",
+        String(limit),
+        "--max-new-tokens",
+        String(max_new_tokens),
+      ],
       ...["--base-answers", baseAnswers, "--engine", settings.engine, "--threads", String(settings.threads)],
     ]);
     const good = ended.code === 0 && readEvaluation(folder) !== null;

@@ -27,13 +27,13 @@ export async function compareCells(
   const folder = join(into, compareFolder);
   makeFolder(folder);
   await untilFree(folder, { signal, show });
-  const { limit, answer_tokens } = plan.evaluation;
+  const { limit, max_new_tokens } = plan.evaluation;
   const ended = await runOwn([
     "compare",
     ...basesOf(cells),
     ...cells.map(({ name }) => runOf(into, name)),
-    ...plan.compare.flatMap((file) => ["--ask", file]),
-    ...["--limit", String(limit), "--answer-tokens", String(answer_tokens), "--folder", folder],
+    ...plan.compare.flatMap((file) => ["--data", file]),
+    ...["--limit", String(limit), "--max-new-tokens", String(max_new_tokens), "--output-dir", folder],
     // Where cells differ in it, one for all of them.
     ...["--engine", onlyOne(cells.map(({ settings }) => settings.engine)) ?? "auto"],
     ...["--threads", String(onlyOne(cells.map(({ settings }) => settings.threads)) ?? 0)],

@@ -1,7 +1,6 @@
-/** The part of the table of options (options.ts) that belongs to `ftl experiment` and `ftl report` alone. */
-import { text, texts, yesNo } from "./option_spec.ts";
+/** The part of the table of options (options.ts) that belongs to `ftl experiment` alone. */
+import { texts, yesNo } from "./option_spec.ts";
 
-const output = { commands: ["experiment", "report"], group: "Output" } as const;
 const grid = { commands: ["experiment"], group: "Grid" } as const;
 
 export const experimentOptions = {
@@ -11,10 +10,4 @@ export const experimentOptions = {
     placeholder: "name=value",
   }),
   dry_run: yesNo("show what would be trained, and train nothing", { ...grid, default: false }),
-  into: text("folder to write to (default: runs/NAME of an experiment; report/ inside what a report is of)", {
-    ...output,
-    default: null,
-    placeholder: "folder",
-    short: "o",
-  }),
 } as const;

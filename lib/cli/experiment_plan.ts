@@ -35,7 +35,7 @@ export interface PlannedCell {
 /** Settings of ftl eval that hold for every cell. */
 export interface CellEvaluation {
   limit: number;
-  answer_tokens: number;
+  max_new_tokens: number;
 }
 
 const mostCells = 1000;
@@ -127,7 +127,7 @@ function measuringSpecs(): Map<string, OptionSpec> {
     optionsOf(command).find(([name]) => name === wanted)![1];
   return new Map([
     ["limit", specOf("eval", "limit")],
-    ["answer_tokens", specOf("eval", "answer_tokens")],
+    ["max_new_tokens", specOf("eval", "max_new_tokens")],
     ["compare", specOf("compare", "ask")],
   ]);
 }

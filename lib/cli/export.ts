@@ -16,7 +16,7 @@ import { parsePartPath } from "../formats/gguf_parts.ts";
 import { loadAdapter, type LoadedAdapter } from "../model/load_adapter.ts";
 import type { ModelSource } from "../model/source.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
-import { readCommandLine, settingsOf } from "./command_line.ts";
+import { type CommandShape, readCommandLine, settingsOf } from "./command_line.ts";
 import { openNamedModel } from "./load.ts";
 import { type Settings } from "./options.ts";
 import { warnOfOtherBase } from "./other_base.ts";
@@ -56,18 +56,21 @@ is rounded once. Where that file is itself in 4 bits (NF4, or a quantised GGUF) 
 lost twice: name an f16 or bf16 base with --base where there is one. Types are mixed by layer as llama-quantize does
 without importance matrix, to its bytes; the perplexities are those it states for Llama 3 8B. Small models lose more.`;
 
+export const shape: CommandShape = {
+  name: "export",
+  summary: kindsText,
+  usage: "<run folder | adapter folder | model>",
+  most: 1,
+  takes: [{ kinds: ["run", "model"] }],
+  examples: [
+    ["ftl export runs/smollm2-135m-1", "F16 GGUF and Modelfile in runs/smollm2-135m-1/export"],
+    ["ftl export runs/smollm2-135m-1 --to q4_k_m,lora", "a far smaller GGUF, and the adapter alone as GGUF"],
+    ["ftl export runs/smollm2-135m-1 --to safetensors -o merged", "a Hugging Face folder"],
+  ],
+};
+
 export async function command(args: string[]): Promise<number> {
-  const line = readCommandLine({
-    name: "export",
-    summary: kindsText,
-    usage: "<run folder | adapter folder | model>",
-    most: 1,
-    examples: [
-      ["ftl export runs/smollm2-135m-1", "F16 GGUF and Modelfile in runs/smollm2-135m-1/export"],
-      ["ftl export runs/smollm2-135m-1 --to q4_k_m,lora", "a far smaller GGUF, and the adapter alone as GGUF"],
-      ["ftl export runs/smollm2-135m-1 --to safetensors -o merged", "a Hugging Face folder"],
-    ],
-  }, args);
+  const line = readCommandLine(shape, args);
   if ("help" in line) {
     console.log(line.help);
     return 0;
@@ -78,7 +81,7 @@ export async function command(args: string[]): Promise<number> {
   }
   const maxBytes = sizeOf(settings.split_max_size);
   const named = lookUp(line.positional[0], { base: settings.base });
-  const folder = settings.output ?? join(named.folder ?? named.name, "export");
+  const folder = settings.output_dir ?? join(named.folder ?? named.name, "export");
   const { source, tokenizer } = await openNamedModel(named.model);
   try {
     if (named.adapter !== null) warnOfOtherBase(named.adapter, { model: named.model, name: source.config.name });

@@ -2,22 +2,25 @@
 import { nearest, UserError } from "../errors.ts";
 import { besideProgram } from "../build/commit.ts";
 import type { Component } from "../build/inventory.ts";
-import { readCommandLine, settingsOf } from "./command_line.ts";
+import { type CommandShape, readCommandLine, settingsOf } from "./command_line.ts";
 import { printable } from "./terminal.ts";
 
+export const shape: CommandShape = {
+  name: "licenses",
+  summary: "Lists everything that this program is made of with its licence. With names: the texts of their licences.",
+  usage: "[name...]",
+  most: 1000,
+  takes: [],
+  examples: [
+    ["ftl licenses", "name, version and licence of every part"],
+    ["ftl licenses zod Deno", "what the licences of these say"],
+    ["ftl licenses --full > NOTICE", "all texts in one file"],
+    ["ftl licenses --json", "the same for a program"],
+  ],
+};
+
 export async function command(args: string[]): Promise<number> {
-  const line = readCommandLine({
-    name: "licenses",
-    summary: "Lists everything that this program is made of with its licence. With names: the texts of their licences.",
-    usage: "[name...]",
-    most: 1000,
-    examples: [
-      ["ftl licenses", "name, version and licence of every part"],
-      ["ftl licenses zod Deno", "what the licences of these say"],
-      ["ftl licenses --full > NOTICE", "all texts in one file"],
-      ["ftl licenses --json", "the same for a program"],
-    ],
-  }, args);
+  const line = readCommandLine(shape, args);
   if ("help" in line) {
     console.log(line.help);
     return 0;

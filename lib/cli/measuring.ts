@@ -76,7 +76,7 @@ export function takeKnown(
 ): { left: Item[]; keep: () => void } {
   if (known === null) return { left: items, keep: () => {} };
   const partsOf = ({ question }: Item) => [
-    ...[model, settings.answer_tokens, questionIds(question, asking)],
+    ...[model, settings.max_new_tokens, questionIds(question, asking)],
     answeredRow(question, question.reference, asking)?.tokens,
     question.choices?.texts.map((text) => choiceRow(question, text, asking)?.tokens),
   ];
@@ -129,7 +129,7 @@ export async function measureLosses(model: LoadedModel, work: Measuring): Promis
 export async function answerQuestions(model: LoadedModel, work: Measuring): Promise<void> {
   await eachVariant(work, async (items, { asking, adapter, settings, signal, show }) => {
     const prompts = items.map(({ question }) => questionIds(question, asking));
-    const { layers, kvHeads, headDim } = model.source.config, maxNewTokens = settings.answer_tokens;
+    const { layers, kvHeads, headDim } = model.source.config, maxNewTokens = settings.max_new_tokens;
     const longest = Math.max(...prompts.map(({ length }) => length)) + maxNewTokens;
     const room = Math.floor(cacheBytes / (2 * 4 * layers * kvHeads * headDim * longest));
     const answers = answerAll(await generatorOf(model, adapter), prompts, {

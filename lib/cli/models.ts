@@ -5,28 +5,30 @@ import { quantOf } from "../hub/choose_files.ts";
 import { type CachedRepo, removeRepo, scanHubCache, scanOwnCache } from "../hub/cached_models.ts";
 import { type CachedWeightsFile, listCachedWeights } from "../model/cached_weights.ts";
 import { openModel } from "../model/source.ts";
-import { readCommandLine, settingsOf } from "./command_line.ts";
+import { type CommandShape, readCommandLine, settingsOf } from "./command_line.ts";
 import { hubSettings } from "./hub_settings.ts";
 import { asTyped, cacheFolder, modelsFolder, printable, showBytes } from "./terminal.ts";
 
+export const shape: CommandShape = {
+  name: "models",
+  summary: "Lists what is cached: models and datasets in ftl's own cache and in Hugging Face's, and the weights that " +
+    "ftl keeps in 4-bit NF4 to start sooner. remove deletes some of it, clear all of the NF4 weights (they are made " +
+    "again when needed).",
+  usage: "[remove name... | clear]",
+  most: Infinity,
+  takes: [{ words: ["remove", "clear"] }, { kinds: ["model"] }],
+  examples: [
+    ["ftl models", "what is here"],
+    ["ftl models --json", "the same for a program"],
+    ["ftl models remove Qwen/Qwen3-0.6B", "delete a model, with the NF4 weights made from it"],
+    ["ftl models remove datasets/org/name", "delete a dataset"],
+    ["ftl models clear", "delete the NF4 weights of all models"],
+  ],
+};
+
 // deno-lint-ignore require-await
 export async function command(args: string[]): Promise<number> {
-  const line = readCommandLine({
-    name: "models",
-    summary:
-      "Lists what is cached: models and datasets in ftl's own cache and in Hugging Face's, and the weights that " +
-      "ftl keeps in 4-bit NF4 to start sooner. remove deletes some of it, clear all of the NF4 weights (they are made " +
-      "again when needed).",
-    usage: "[remove name... | clear]",
-    most: Infinity,
-    examples: [
-      ["ftl models", "what is here"],
-      ["ftl models --json", "the same for a program"],
-      ["ftl models remove Qwen/Qwen3-0.6B", "delete a model, with the NF4 weights made from it"],
-      ["ftl models remove datasets/org/name", "delete a dataset"],
-      ["ftl models clear", "delete the NF4 weights of all models"],
-    ],
-  }, args);
+  const line = readCommandLine(shape, args);
   if ("help" in line) {
     console.log(line.help);
     return 0;

@@ -17,7 +17,9 @@ export type CommandName =
   | "experiment"
   | "report"
   | "doctor"
-  | "licenses";
+  | "licenses"
+  | "completions"
+  | "man";
 
 interface Common {
   commands: readonly CommandName[];
@@ -25,6 +27,10 @@ interface Common {
   /** One line, without the default, which is added. */
   help: string;
   short?: string;
+  /** What is otherwise in single commands. */
+  differs?: Partial<
+    Record<CommandName, { help?: string; group?: string; default?: boolean | number | readonly string[] }>
+  >;
 }
 
 export type OptionSpec =

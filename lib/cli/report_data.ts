@@ -94,7 +94,7 @@ function ofRun(folder: string): ReportData {
   const finalLoss = spreadOf(lines.slice(-1).map(({ loss }) => loss));
   const label = folder.replace(/[\\/]+$/, "").split(/[\\/]/).at(-1)!;
   const rows = found?.settings.limit === 0 ? found.sets.find(({ role }) => role === "trained")?.rows.length : undefined;
-  const measure = asTyped(`ftl eval ${folder} --save ${path}    (then the report again)`);
+  const measure = asTyped(`ftl eval ${folder} --output-file ${path}    (then the report again)`);
   return {
     ...head(),
     title: `Run ${folder}`,
@@ -146,8 +146,8 @@ function ofComparison(folder: string, results: CompareResults): ReportData {
       asTyped([
         "ftl compare",
         ...models.map(({ name, kind }) => kind === "remote" ? `--remote ${name}` : name),
-        ...sets.map(({ source }) => `--ask ${source}`),
-        `--folder ${folder}`,
+        ...sets.map(({ source }) => `--data ${source}`),
+        `--output-dir ${folder}`,
       ].join(" ")),
     ],
   };

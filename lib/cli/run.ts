@@ -3,7 +3,7 @@ import type { Message } from "../text/chat_template.ts";
 import { UserError } from "../errors.ts";
 import type { Generator } from "../model/generate.ts";
 import { loadAdapter } from "../model/load_adapter.ts";
-import { type CommandLine, readCommandLine, settingsOf } from "./command_line.ts";
+import { type CommandLine, type CommandShape, readCommandLine, settingsOf } from "./command_line.ts";
 import { chooseEngine } from "./engine.ts";
 import { generatorOf, type LoadedModel, loadOpenedModel, openNamedModel } from "./load.ts";
 import type { Settings } from "./options.ts";
@@ -15,19 +15,22 @@ import { onInterrupt, printable, writeOut } from "./terminal.ts";
 
 type RunSettings = Settings<"run">;
 
+export const shape: CommandShape = {
+  name: "run",
+  summary: "Asks a model and prints its answer. Without a question it chats; a question may also come from a pipe.",
+  usage: "[run folder | adapter folder | model] [question]",
+  most: 2,
+  takes: [{ kinds: ["run", "model"] }, {}],
+  examples: [
+    ["ftl run runs/smollm2-135m-1", "chat with what was trained"],
+    ['ftl run runs/smollm2-135m-1 "What is jollof?"', "ask it once"],
+    ['ftl run smollm2-135m "What is jollof?"', "ask the base model"],
+    ["ftl run model.gguf --adapter adapter/ -t 0.7 < question.txt", "any model and adapter, sampled"],
+  ],
+};
+
 export async function command(args: string[]): Promise<number> {
-  const line = readCommandLine({
-    name: "run",
-    summary: "Asks a model and prints its answer. Without a question it chats; a question may also come from a pipe.",
-    usage: "[run folder | adapter folder | model] [question]",
-    most: 2,
-    examples: [
-      ["ftl run runs/smollm2-135m-1", "chat with what was trained"],
-      ['ftl run runs/smollm2-135m-1 "What is jollof?"', "ask it once"],
-      ['ftl run smollm2-135m "What is jollof?"', "ask the base model"],
-      ["ftl run model.gguf --adapter adapter/ -t 0.7 < question.txt", "any model and adapter, sampled"],
-    ],
-  }, args);
+  const line = readCommandLine(shape, args);
   if ("help" in line) {
     console.log(line.help);
     return 0;

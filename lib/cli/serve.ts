@@ -6,7 +6,7 @@ import { chatPage } from "../serve/chat_page.ts";
 import { openListener } from "../serve/listen.ts";
 import { defaultLimits, type Listening, serveAt } from "../serve/server.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
-import { readCommandLine, settingsOf } from "./command_line.ts";
+import { type CommandShape, readCommandLine, settingsOf } from "./command_line.ts";
 import { chooseEngine } from "./engine.ts";
 import { loadOpenedModel, openNamedModel } from "./load.ts";
 import { takenAddress } from "./network.ts";
@@ -30,25 +30,27 @@ export interface Backend {
   close(): Promise<void>;
 }
 
+export const shape: CommandShape = {
+  name: "serve",
+  summary: "Answers over HTTP as OpenAI's and Ollama's APIs do, with a base model and any number of adapters on it. " +
+    "Without an argument: the last run in runs/.",
+  usage: "[run folder | adapter folder | model]",
+  most: 1,
+  takes: [{ kinds: ["run", "model"] }],
+  examples: [
+    ["ftl serve runs/smollm2-135m-1", "base and tuned model side by side"],
+    ["ftl serve model.gguf --adapter a/ --adapter b/", "one base, two adapters"],
+    ["ftl serve --port 0 --alias gpt-4o", "any free port, under another name too"],
+    ["ftl serve --allow-adapters runs", "POST /v1/load_lora_adapter adds one of these runs"],
+    ["FTL_API_KEY=... ftl serve --host 0.0.0.0", "for other machines"],
+  ],
+};
+
 export async function command(
   args: string[],
   openBackend: (plan: ServePlan, settings: ServeSettings) => Promise<Backend> = openModels,
 ): Promise<number> {
-  const line = readCommandLine({
-    name: "serve",
-    summary:
-      "Answers over HTTP as OpenAI's and Ollama's APIs do, with a base model and any number of adapters on it. " +
-      "Without an argument: the last run in runs/.",
-    usage: "[run folder | adapter folder | model]",
-    most: 1,
-    examples: [
-      ["ftl serve runs/smollm2-135m-1", "base and tuned model side by side"],
-      ["ftl serve model.gguf --adapter a/ --adapter b/", "one base, two adapters"],
-      ["ftl serve --port 0 --alias gpt-4o", "any free port, under another name too"],
-      ["ftl serve --allow-adapters runs", "POST /v1/load_lora_adapter adds one of these runs"],
-      ["FTL_API_KEY=... ftl serve --host 0.0.0.0", "for other machines"],
-    ],
-  }, args);
+  const line = readCommandLine(shape, args);
   if ("help" in line) {
     console.log(line.help);
     return 0;

@@ -30,7 +30,7 @@ export function asTyped(text: string): string {
   const deno = /[\\/]_npx[\\/]/.test(Deno.execPath()) ? `npx -y deno@${Deno.version.deno}` : "deno";
   const program = Deno.env.get("FTL_PROGRAM") || `${deno} task ftl`;
   return text.replaceAll(
-    /\bftl (?=(train|data|plan|run|serve|export|eval|compare|experiment|report|pull|models|doctor|licenses)\b)/g,
+    /\bftl (?=(train|data|plan|run|serve|export|eval|compare|experiment|report|pull|models|doctor|licenses|completions|man)\b)/g,
     `${program} `,
   );
 }

@@ -16,7 +16,7 @@ import { readLog } from "../train/log.ts";
 import { train } from "../train/loop.ts";
 import { lossCurveSvg, lossCurveText } from "../train/loss_curve.ts";
 import { meanLoss } from "../train/window_gradient.ts";
-import { readCommandLine } from "./command_line.ts";
+import { type CommandShape, readCommandLine } from "./command_line.ts";
 import { chooseFiles } from "./data_files.ts";
 import { chooseEngine } from "./engine.ts";
 import { exportModel } from "./export.ts";
@@ -49,23 +49,28 @@ import {
 /** Longest answer of the comparison at the end. */
 const answerTokens = 80;
 
+export const shape: CommandShape = {
+  name: "train",
+  summary:
+    "Fine-tunes a model on your rows by QLoRA. Settings come from flags, a YAML file and a preset, in this order; the " +
+    "defaults below hold where none of them says otherwise. The preset paper, which is taken unless another is named, " +
+    "says 30 steps and a max_length of 2048; naming --num-train-epochs replaces the steps.",
+  usage: "[config.yaml]",
+  most: 1,
+  takes: [{ kinds: ["file"] }],
+  examples: [
+    ["ftl train", "the default model on the sample rows, as in the paper"],
+    ["ftl train -d rows.jsonl -n 3", "your rows, three times through"],
+    ["ftl train -d book.xlsx --columns instruction=Q,output=A", "a table whose columns have other names"],
+    ["ftl train -m models/Qwen3-0.6B -d rows.jsonl --export q8_0", "a local model, with a GGUF at the end"],
+    ["ftl train runs/smollm2-135m-1/config.yaml -l 1e-3", "an earlier run again, with another learning rate"],
+    ["ftl train -d more.jsonl --init-adapter runs/smollm2-135m-1", "teach a tuned model more, in a new run"],
+    ["ftl train --resume runs/smollm2-135m-1", "go on where a run was stopped"],
+  ],
+};
+
 export async function command(args: string[]): Promise<number> {
-  const line = readCommandLine({
-    name: "train",
-    summary:
-      "Fine-tunes a model on your rows by QLoRA. Settings come from flags, a YAML file and a preset, in this order.",
-    usage: "[config.yaml]",
-    most: 1,
-    examples: [
-      ["ftl train", "the default model on the sample rows, as in the paper"],
-      ["ftl train -d rows.jsonl -n 3", "your rows, three times through; ftl data rows.jsonl shows them first"],
-      ["ftl train -d book.xlsx --columns instruction=Q,output=A", "a table whose columns have other names"],
-      ["ftl train -m models/Qwen3-0.6B -d rows.jsonl --export q8_0", "a local model, with a GGUF at the end"],
-      ["ftl train runs/smollm2-135m-1/config.yaml -l 1e-3", "an earlier run again, with another learning rate"],
-      ["ftl train -d more.jsonl --init-adapter runs/smollm2-135m-1", "teach a tuned model more, in a new run"],
-      ["ftl train --resume runs/smollm2-135m-1", "go on where a run was stopped"],
-    ],
-  }, args);
+  const line = readCommandLine(shape, args);
   if ("help" in line) {
     console.log(line.help);
     return 0;

@@ -14,7 +14,7 @@ export interface CompareResults {
   created: string;
   /** False where answers are missing, whether it was stopped or they failed. */
   complete: boolean;
-  settings: { answer_tokens: number; temperature: number; limit: number; seed: number };
+  settings: { max_new_tokens: number; temperature: number; limit: number; seed: number };
   sets: { name: string; role: SetRole; source: string; rows: Pick<RowResult, "place" | "question" | "reference">[] }[];
   models: ModelResult[];
 }

@@ -1,5 +1,5 @@
 /**
- * What an evaluation found, as `ftl eval --out results.json` writes it and a report reads it: plain JSON, every number
+ * What an evaluation found, as `ftl eval -o results.json` writes it and a report reads it: plain JSON, every number
  * unrounded, shares from 0 to 1. Field names are those of the file. `format` changes when a field changes its meaning.
  */
 import type { Estimate } from "./bootstrap.ts";
@@ -24,7 +24,7 @@ export interface EvalResults {
     /** How questions became prompts: alpaca, alpaca-short, chat. */
     prompt_style: string;
   };
-  settings: { answer_tokens: number; limit: number; seed: number; resamples: number; confidence: number };
+  settings: { max_new_tokens: number; limit: number; seed: number; resamples: number; confidence: number };
   /** The model that judged, and what it was asked; {question}, {reference} and {answer} stand for each row's. */
   judge: { model: string; prompt: string } | null;
   sets: SetResult[];
@@ -56,7 +56,7 @@ export interface RowResult {
 /** One model's answer to one question. What was not measured is missing. */
 export interface RowAnswer {
   text?: string;
-  /** "length": cut off at answer_tokens. */
+  /** "length": cut off at max_new_tokens. */
   finish?: "stop" | "length";
   tokens?: number;
   /** Of the reference: sum over its tokens in nats, and their number. */

@@ -59,6 +59,23 @@ Deno.test({
 });
 
 Deno.test({
+  name: "has_shells() of .ci/run wants all of them",
+  ignore,
+  async fn() {
+    const folder = Deno.makeTempDirSync();
+    try {
+      for (const shell of ["bash", "zsh", "fish"]) {
+        assert.notEqual((await bash(`PATH=${folder}; has_shells`)).code, 0);
+        Deno.writeTextFileSync(`${folder}/${shell}`, "#!/bin/sh\n", { mode: 0o755 });
+      }
+      assert.equal((await bash(`PATH=${folder}; has_shells`)).code, 0);
+    } finally {
+      Deno.removeSync(folder, { recursive: true });
+    }
+  },
+});
+
+Deno.test({
   name: "has_chromium() of .ci/run looks for any of its names",
   ignore,
   async fn() {

@@ -104,19 +104,19 @@ const cases: Case[] = [
   { what: "nothing to look at", args: ["data"], says: /^ftl: no data: name a file or a folder$/, code: 2 },
   {
     what: "a split that is not written",
-    args: ["data", "rows.jsonl", "--split", "0.5"],
-    says: /^ftl: --split: needs --out/,
+    args: ["data", "rows.jsonl", "--eval-split", "0.5"],
+    says: /^ftl: --eval-split: needs --output-file/,
     code: 2,
   },
   {
     what: "an unknown kind of output",
-    args: ["data", "rows.jsonl", "--out", "x.csv"],
-    says: /^ftl: --out: expected a name that ends in \.jsonl/,
+    args: ["data", "rows.jsonl", "--output-file", "x.csv"],
+    says: /^ftl: --output-file: expected a name that ends in \.jsonl/,
     code: 2,
   },
   {
     what: "an output that exists",
-    args: ["data", "rows.jsonl", "--out", "rows.jsonl"],
+    args: ["data", "rows.jsonl", "--output-file", "rows.jsonl"],
     says: /^ftl: Cannot write rows\.jsonl: it exists already$/,
   },
   {

@@ -38,7 +38,7 @@ Deno.test("ftl compare scores remote models, counts what they cost, and keeps ke
     await inWorkplace(async (place) => {
       const name = `${url}#some-model`;
       const { code, stdout, stderr } = await place.ftl(
-        ["compare", "-r", name, "--ask", "rows.jsonl", "--price", `${name}=2/10`],
+        ["compare", "-r", name, "--data", "rows.jsonl", "--price", `${name}=2/10`],
         { FTL_REMOTE_KEY: secret, FTL_DEBUG: "1" },
       );
       assert.equal(code, 1, "one answer is missing");
@@ -73,7 +73,7 @@ Deno.test("ftl compare goes on with the other models when one cannot be asked", 
     await chatScript(answerTo, async (open) => {
       await inWorkplace(async (place) => {
         const models = [`${closed.url}#a`, `${open.url}#b`].flatMap((name) => ["-r", name]);
-        const { code, stdout } = await place.ftl(["compare", ...models, "--ask", "rows.jsonl", "--at-once", "1"]);
+        const { code, stdout } = await place.ftl(["compare", ...models, "--data", "rows.jsonl", "--at-once", "1"]);
         assert.equal(code, 1);
         assert.match(stdout, /#a: 6 without an answer: 401, the key is missing or wrong/);
         assert.deepEqual(resultsOf(place).models.map(({ answered }) => answered), [0, 6]);
@@ -98,7 +98,7 @@ Deno.test("ftl compare, killed anywhere, asks no answer twice and ends with the 
       place.write("many.jsonl", many.join(""));
       const args = (
         folder: string,
-      ) => ["compare", "-r", `${url}#m`, "--ask", "many.jsonl", "-o", folder, "--at-once", "3"];
+      ) => ["compare", "-r", `${url}#m`, "--data", "many.jsonl", "-o", folder, "--at-once", "3"];
       const whole = await place.ftl(args("whole"));
       assert.equal(whole.code, 0, whole.stderr);
       assert.equal(seen.length, 40);
@@ -153,7 +153,7 @@ Deno.test("ftl compare asks local models once, one answer at a time, and a run a
   await inWorkplace(async (place) => {
     const trained = await place.ftl([...tinyTraining, "--questions", "0"]);
     assert.equal(trained.code, 0, trained.stderr);
-    const args = ["compare", "model", "runs/model-1", "--limit", "2", "--answer-tokens", "5", "--threads", "1"];
+    const args = ["compare", "model", "runs/model-1", "--limit", "2", "--max-new-tokens", "5", "--threads", "1"];
     const first = await place.ftl(args);
     assert.equal(first.code, 0, first.stderr);
     const found = resultsOf(place);

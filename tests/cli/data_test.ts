@@ -33,7 +33,7 @@ Deno.test("ftl data shows what is trained, what was cleaned, and how long rows a
   });
 });
 
-Deno.test("ftl data --json says the same for programs, and --out writes a split that can be read again", async () => {
+Deno.test("ftl data --json says the same for programs, and --output-file writes a split that can be read again", async () => {
   await inWorkplace(async ({ ftl, folder, write }) => {
     const cells = Array.from({ length: 20 }, (_, i) => [`What is ${i}?`, `Number ${i} it is.`]);
     write("rows.xlsx", xlsxOf({ Rows: [["question", "answer"], ...cells] }));
@@ -44,9 +44,9 @@ Deno.test("ftl data --json says the same for programs, and --out writes a split 
       "-m",
       "model",
       "--json",
-      "--out",
+      "--output-file",
       "clean.jsonl",
-      "--split",
+      "--eval-split",
       "0.25",
     ]);
     assert.equal(ran.code, 0, ran.stderr);

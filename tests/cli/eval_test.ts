@@ -5,7 +5,7 @@ import { type Act, chatScript } from "../helpers/chat_script.ts";
 import { assertClose } from "../helpers/close.ts";
 import { filesWith, inWorkplace, tinyTraining, type Workplace } from "../helpers/ftl.ts";
 
-const quick = ["--threads", "1", "--answer-tokens", "6", "--engine", "onnx"];
+const quick = ["--threads", "1", "--max-new-tokens", "6", "--engine", "onnx"];
 const resultsIn = ({ folder }: Workplace, name: string): EvalResults =>
   JSON.parse(Deno.readTextFileSync(`${folder}/${name}`));
 
@@ -89,7 +89,7 @@ Deno.test("ftl eval stops at Ctrl-C with what is known", async () => {
   await inWorkplace(async (place) => {
     const rows = Array.from({ length: 400 }, (_, i) => `{"instruction": "What is ${i}?", "output": "It is ${i}."}\n`);
     place.write("many.jsonl", rows.join(""));
-    const child = place.start(["eval", "model", "many.jsonl", ...quick, "--answer-tokens", "400", "-o", "many.json"]);
+    const child = place.start(["eval", "model", "many.jsonl", ...quick, "--max-new-tokens", "400", "-o", "many.json"]);
     // Once the file of prepared weights is there, the measuring begins.
     for (const end = Date.now() + 60_000; place.list("cache/weights").length === 0;) {
       assert.ok(Date.now() < end);
@@ -121,8 +121,8 @@ const refused: [string, string, RegExp][] = [
   ['{"instruction": "a", "output": "b", "accept": "b"}', "", /"accept" must be a list of at least 1 texts/],
   [
     '{"instruction": "a", "output": "b"}',
-    "--save=x.txt",
-    /--save x\.txt: expected a name that ends in \.json or \.csv/,
+    "--output-file=x.txt",
+    /--output-file x\.txt: expected a name that ends in \.json or \.csv/,
   ],
   [
     '{"instruction": "a", "output": "b"}',

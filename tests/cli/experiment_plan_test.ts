@@ -35,7 +35,7 @@ Deno.test("planExperiment() trains each combination of the lists, with every oth
   ]);
   assert.ok(cells.every(({ settings }) => settings.learning_rate === 1e-3 && settings.r === 8), "preset and line");
   assert.deepEqual(cells.map(({ settings }) => [settings.data, settings.seed])[4], [["a/8.jsonl"], 2]);
-  assert.deepEqual(evaluation, { limit: 5, answer_tokens: 80 });
+  assert.deepEqual(evaluation, { limit: 5, max_new_tokens: 80 });
   assert.deepEqual(compare, ["q.jsonl"]);
   assert.deepEqual(plan("compare: [a.jsonl, b.jsonl]").compare, ["a.jsonl", "b.jsonl"], "no axis");
   assert.deepEqual(plan("").compare, []);

@@ -18,7 +18,7 @@ save_steps: 1
 threads: 1
 engine: onnx
 limit: 2
-answer_tokens: 4
+max_new_tokens: 4
 compare: rows.jsonl
 `;
 

@@ -11,7 +11,7 @@ gpuTest("ftl eval --engine measures what the CPU measures", async (_gpu, engine)
     assert.equal(trained.code, 0, trained.stderr);
     const found: Record<string, number[]> = {};
     for (const wanted of ["onnx", engine]) {
-      const settings = ["--limit", "2", "--answer-tokens", "3", "--json", "--engine", wanted, "--threads", "1"];
+      const settings = ["--limit", "2", "--max-new-tokens", "3", "--json", "--engine", wanted, "--threads", "1"];
       const { code, stdout, stderr } = await ftl(["eval", "runs/model-1", ...settings]);
       assert.equal(code, 0, stderr);
       const { sets } = JSON.parse(stdout) as EvalResults;

@@ -4,6 +4,7 @@ import { parse } from "yaml";
 import { UserError } from "../../lib/errors.ts";
 import { type CommandLine, type CommandShape, readCommandLine } from "../../lib/cli/command_line.ts";
 import type { CommandName } from "../../lib/cli/option_spec.ts";
+import { summaries } from "../../lib/cli/overview.ts";
 import { flagOf, options, optionsOf } from "../../lib/cli/options.ts";
 import { renderSettings, type Resolved, resolveTrain, type Sources } from "../../lib/cli/resolve.ts";
 
@@ -12,6 +13,7 @@ const shape: CommandShape = {
   summary: "Trains.",
   usage: "[config.yaml]",
   most: 1,
+  takes: [],
   examples: [["a", "b"]],
 };
 
@@ -37,10 +39,7 @@ function refusal(run: () => unknown): string {
   assert.fail("nothing was thrown");
 }
 
-const commands: CommandName[] = [
-  ...["train", "data", "plan", "pull", "run", "serve", "export"] as const,
-  ...["eval", "compare", "models", "doctor"] as const,
-];
+const commands = Object.keys(summaries) as CommandName[];
 
 Deno.test("options have the names of PEFT and TRL and one short flag each within a command", () => {
   const names = "model data eval_data output_dir r lora_alpha lora_dropout target_modules use_rslora use_dora " +

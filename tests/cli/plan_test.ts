@@ -11,7 +11,7 @@ Deno.test("ftl plan says what a run takes, over the rows or without any, and ftl
     const plain = await ftl(["plan", "model", "--engine", "onnx", "--max-length", "64"]);
     assert.equal(plain.code, 0, plain.stderr);
     assert.match(plain.stdout, /^model {5}model, \d+K parameters, frozen in 4-bit NF4$/m);
-    assert.match(plain.stdout, /^step {6}8 rows, 512 tokens \(rows of max_length tokens\)$/m);
+    assert.match(plain.stdout, /^step {6}8 rows, 512 tokens \(no data named, so each row counts as max_length, 64\)$/m);
     assert.match(plain.stdout, /^memory {4}\d\.\d\d GiB expected at most, \d+\.\d\d GiB free now$/m);
     assert.match(
       plain.stdout,

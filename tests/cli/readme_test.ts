@@ -1,23 +1,27 @@
-/** The README says what the program does: its table of settings is the program's own. */
+/** The README says what the program does: its commands are the program's, and all ways of training are the same one. */
 import assert from "node:assert/strict";
-import { optionsOf } from "../../lib/cli/options.ts";
+import manifest from "../../deno.json" with { type: "json" };
+import { commands } from "../../lib/cli/commands.ts";
+import { environment } from "../../lib/cli/overview.ts";
 
-/** The table as it should stand in the README. */
-function optionsTable(): string {
-  const rows = optionsOf("train").map(([name, spec]) => {
-    const value = spec.type === "list" && spec.default.length > 3 ? "all seven" : spec.default;
-    const shown = value === null || (Array.isArray(value) && value.length === 0) ? "" : `\`${value}\``;
-    const choices = spec.type === "choice" ? ` (${spec.choices.join(", ")})` : "";
-    const short = spec.short ? `, \`-${spec.short}\`` : "";
-    return `| \`${name}\`${short} | ${shown} | ${spec.help.replaceAll("<", "\\<")}${choices} |`;
-  });
-  return ["| name | default | what |", "| --- | --- | --- |", ...rows].join("\n");
-}
+const readme = Deno.readTextFileSync(new URL("../../README.md", import.meta.url));
 
-/** Without the spaces and dashes that align a table. */
-const squeeze = (text: string) => text.replace(/ +/g, " ").replace(/-{3,}/g, "---");
+Deno.test("the README's table of commands has every command, with its page", () => {
+  const listed = [...readme.matchAll(/^\| \[`ftl (\w+)`\]\(docs\/commands\/(\w+)\.md\)/gm)];
+  assert.deepEqual(listed.map(([, name]) => name).toSorted(), Object.keys(commands).toSorted());
+  assert.deepEqual(listed.map(([, name]) => name), listed.map(([, , page]) => page));
+});
 
-Deno.test("the README's table of settings is the table that the program is made of", () => {
-  const readme = squeeze(Deno.readTextFileSync(new URL("../../README.md", import.meta.url)));
-  assert.ok(readme.includes(squeeze(optionsTable())), `README.md should hold:\n\n${optionsTable()}\n`);
+Deno.test("the README shows deno task train and ./ftl train, and both are the command train", () => {
+  assert.match(readme, /^npx -y deno@[\d.]+ task train +# .*deno task train\n\.\/ftl train /m);
+  assert.equal(manifest.tasks.train, `${manifest.tasks.ftl} train`);
+  assert.equal(manifest.tasks.ftl, "deno run -A main.ts", "what lib/build/build.ts packs is main.ts too");
+});
+
+Deno.test("the README names one version of Deno, and variables that the program knows", () => {
+  assert.equal(new Set(readme.match(/deno@[\d.]+\d/g)).size, 1);
+  const known = environment.flatMap(([names]) => names.split(", "));
+  const named = [...readme.matchAll(/^\| `(FTL_\w+)` /gm)].map(([, name]) => name);
+  assert.ok(named.length > 0);
+  assert.deepEqual(named.filter((name) => !known.includes(name)), []);
 });

@@ -41,7 +41,7 @@ async function main(folder: string): Promise<void> {
   assert.ok(Number(after) < Number(before), trained);
   const [run] = [...Deno.readDirSync(`${place}/desk/runs`)].map(({ name }) => `runs/${name}`);
 
-  assert.match(await good(["eval", run, "rows.jsonl", "--limit", "2", "--answer-tokens", "4"]), /rows\.jsonl/);
+  assert.match(await good(["eval", run, "rows.jsonl", "--limit", "2", "--max-new-tokens", "4"]), /rows\.jsonl/);
   await good(["export", run, "--to", "q8_0"]);
   assert.ok([...Deno.readDirSync(`${place}/desk/${run}/export`)].some(({ name }) => name.endsWith(".gguf")));
   await good(["run", run, "What is number 0?", "--max-new-tokens", "4"]);

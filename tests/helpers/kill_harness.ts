@@ -200,7 +200,7 @@ export function experimenting(place: Workplace, { name }: { name: string }): Vic
       "warmup_steps: 1",
       "save_steps: 1",
     ],
-    ...["learning_rate: 1e-2", "threads: 1", "engine: onnx", "limit: 1", "answer_tokens: 3"],
+    ...["learning_rate: 1e-2", "threads: 1", "engine: onnx", "limit: 1", "max_new_tokens: 3"],
   ];
   place.write("grid.yaml", settings.join("\n") + "\n");
   place.write(
