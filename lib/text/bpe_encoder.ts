@@ -33,7 +33,7 @@ interface BpeModel {
 
 /**
  * The encoder of a tokenizer.json, and the library's object for everything else, which `build` makes: without the merges,
- * whose table takes the library seconds. `mergeIds`: the merges as ids, where they are known already. Null where something
+ * of which only our table is made. `mergeIds`: the merges as ids, where they are known already. Null where something
  * in the file is not understood here; then the library encodes.
  */
 export function bpeEncoder(

@@ -2,9 +2,8 @@
  * Byte-pair merging on ids: joins neighbouring symbols of a word, always the pair that stands first in the list of
  * merges, of equal ones the leftmost, until no pair is in the list.
  *
- * The list is one hash table of integers: half a million pairs, as Gemma has, fill 16 MiB in a tenth of a second, where a
- * map of strings takes ten times as long and as much. Words are arrays of symbols: an id, or any negative number for what
- * is not in the vocabulary and therefore joins nothing.
+ * The list is one hash table of integers: half a million pairs, as Gemma has, fill 16 MiB. Words are arrays of symbols: an
+ * id, or any negative number for what is not in the vocabulary and therefore joins nothing.
  */
 import { hashOf, tableOf, unitReader } from "./string_table.ts";
 

@@ -1,6 +1,5 @@
 /**
- * Remembers the ids of words, since texts repeat theirs: finding a word again takes tens of nanoseconds, encoding it a
- * hundred times that.
+ * Remembers the ids of words, since texts repeat theirs: finding a word again takes a small part of encoding it.
  *
  * A text is read once, character by character: cut where it may be cut, each word looked up by its characters. Nothing is
  * allocated for a word that is known.
