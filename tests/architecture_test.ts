@@ -179,7 +179,9 @@ Deno.test("the project speaks of itself alone: no machine paths, no registry hos
 
 Deno.test("the top level is what the README's tree says", () => {
   const expected = new Set(
-    "deno.json deno.lock main.ts lib kernels templates data tests docs README.md LICENSE .ci .git .gitignore".split(" "),
+    "deno.json deno.lock main.ts lib kernels templates data tests docs README.md LICENSE .ci .git .gitignore".split(
+      " ",
+    ),
   );
   const local = new Set(["node_modules", "runs", "dist", "ftl", ".cache", ".gpuhost"]);
   const extra = [...Deno.readDirSync(root)].map((entry) => entry.name)
