@@ -54,11 +54,15 @@ export function resolveTrain({ flags, file, problems = [] }: Sources): Resolved 
   return resolved;
 }
 
+/** Problems that are listed; a damaged file may have one in every line. */
+const mostProblems = 30;
+
 /** One line when there is one problem, otherwise a line for each. */
 export function problemsError(problems: string[], command = "train"): UserError {
-  const hint = `See ftl ${command} --help`;
+  const hint = `See ftl ${command} --help`, more = problems.length - mostProblems;
   if (problems.length === 1) return new UserError(problems[0], { hint, exitCode: 2 });
-  return new UserError(`${problems.length} settings are wrong:\n  ${problems.join("\n  ")}`, { hint, exitCode: 2 });
+  const shown = [...problems.slice(0, mostProblems), ...more > 0 ? [`and ${more} more`] : []];
+  return new UserError(`${problems.length} settings are wrong:\n  ${shown.join("\n  ")}`, { hint, exitCode: 2 });
 }
 
 /** `--num-train-epochs 5` given beside a preset's max_steps is meant: the setting from the stronger source counts. */
@@ -114,10 +118,20 @@ export function readYamlMap(
 ): { values: Record<string, unknown>; place: (key: string) => string } {
   const nothing = { values: {}, place: (key: string) => `${name}: ${key}` };
   const lines = new LineCounter();
-  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false });
-  for (const error of document.errors) problems.push(`${name}:${lines.linePos(error.pos[0]).line}: ${error.message}`);
+  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false, logLevel: "error" });
+  for (const error of document.errors) {
+    const what = /call stack/.test(error.message) ? "nested too deep" : error.message;
+    problems.push(`${name}:${lines.linePos(error.pos[0]).line}: ${what}`);
+  }
   if (document.errors.length > 0) return nothing;
-  const values = document.toJS() ?? {};
+  let values: unknown;
+  try {
+    values = document.toJS() ?? {};
+    JSON.stringify(values); // Throws for a value that holds itself.
+  } catch (error) {
+    problems.push(`${name}: ${(error as Error).message}`);
+    return nothing;
+  }
   if (typeof values !== "object" || Array.isArray(values)) {
     problems.push(`${name}:1: expected lines of the form name: value`);
     return nothing;
@@ -127,7 +141,7 @@ export function readYamlMap(
       .find((item) => String(item.key.value) === key);
     return lines.linePos(pair?.key.range?.[0] ?? 0).line;
   };
-  return { values, place: (key) => `${name}:${lineOf(key)}: ${key}` };
+  return { values: values as Record<string, unknown>, place: (key) => `${name}:${lineOf(key)}: ${key}` };
 }
 
 /**

@@ -7,6 +7,8 @@
  */
 import { Tokenizer as Library } from "@huggingface/tokenizers";
 import { UserError } from "../errors.ts";
+import { parseJson } from "../formats/json_depth.ts";
+import { mayNeverEnd } from "../formats/patterns.ts";
 import { endOfTurnTokens, rebuildTokenizer } from "./gguf_tokenizer.ts";
 import { spellOut } from "./pre_tokenizers.ts";
 import { bytesReader, spellingOf } from "./token_bytes.ts";
@@ -48,12 +50,18 @@ export function tokenizerFromJson(files: {
   source: string;
 }): Tokenizer {
   const { source } = files;
+  return guarded(source, () => buildFromJson(files));
+}
+
+function buildFromJson(files: Parameters<typeof tokenizerFromJson>[0]): Tokenizer {
+  const { source } = files;
   const json = parseObject(files.tokenizerJson, `${source}/tokenizer.json`);
+  for (const key of ["normalizer", "pre_tokenizer", "decoder"]) checkPatterns(json[key], source);
   const config = files.tokenizerConfig ? parseObject(files.tokenizerConfig, `${source}/tokenizer_config.json`) : {};
   const generation = files.generationConfig
     ? parseObject(files.generationConfig, `${source}/generation_config.json`)
     : {};
-  const library = construct({ ...json, pre_tokenizer: spellOut(json.pre_tokenizer ?? null) }, source);
+  const library = construct({ ...json, pre_tokenizer: spellOut(json.pre_tokenizer ?? null) });
   const addedIds = library.get_added_tokens_decoder();
   const specialIds = new Set([...addedIds].filter(([, token]) => token.special).map(([id]) => id));
   const idOfToken = (value: unknown) => {
@@ -63,7 +71,7 @@ export function tokenizerFromJson(files: {
   const eosIds = new Set<number>();
   const named = idOfToken(config.eos_token);
   if (named !== undefined) eosIds.add(named);
-  for (const id of [generation.eos_token_id].flat()) if (Number.isInteger(id)) eosIds.add(id as number);
+  for (const id of [generation.eos_token_id].flat()) if (isId(id)) eosIds.add(id);
   for (const id of specialIds) if (endOfTurnTokens.includes(addedIds.get(id)!.content)) eosIds.add(id);
   // What the post-processor puts before an empty text is BOS, whatever the configuration calls it.
   const first = library.encode("", { add_special_tokens: true }).ids[0];
@@ -85,7 +93,7 @@ export function tokenizerFromJson(files: {
  */
 export function tokenizerFromGguf(metadata: Map<string, unknown>, source: string): Tokenizer {
   const { json, tokens, ...facts } = rebuildTokenizer(metadata, source);
-  return wrap(construct(json, source), { ...facts, tokens, decoder: json.decoder });
+  return guarded(source, () => wrap(construct(json), { ...facts, tokens, decoder: json.decoder }));
 }
 
 interface Facts {
@@ -104,7 +112,16 @@ function wrap(library: Library, facts: Facts): Tokenizer {
   const pieces: (string | undefined)[] = facts.tokens ?? piecesOf(library);
   const addedTokens = library.get_added_tokens_decoder();
   const added = new Set(addedTokens.keys());
-  const encodeWhole = (text: string) => library.encode(text, { add_special_tokens: false }).ids;
+  const encodeWhole = (text: string) => {
+    const { ids } = library.encode(text, { add_special_tokens: false });
+    if (ids.every((id) => pieces[id] !== undefined)) return ids;
+    throw new UserError(
+      `The tokenizer gives a text the id ${ids.find((id) => pieces[id] === undefined)}, which is none`,
+      {
+        hint: "The tokenizer is damaged: fetch it again.",
+      },
+    );
+  };
   // Marks that take in the spaces beside them see a text differently from its pieces.
   const cuttable = [...addedTokens.values()].every(({ lstrip, rstrip, content }) =>
     !lstrip && !rstrip && !isCut(content)
@@ -137,22 +154,49 @@ function wrap(library: Library, facts: Facts): Tokenizer {
 
 function piecesOf(library: Library): string[] {
   const pieces: string[] = [];
-  for (const [piece, id] of library.get_vocab()) if (piece !== undefined) pieces[id] = piece;
+  for (const [piece, id] of library.get_vocab()) {
+    if (piece === undefined) continue;
+    if (!isId(id)) throw new Error(`token ${JSON.stringify(piece).slice(0, 60)} has the id ${JSON.stringify(id)}`);
+    pieces[id] = piece;
+  }
   return pieces;
 }
 
-function construct(json: Record<string, unknown>, source: string): Library {
+/** More than any vocabulary has. */
+const mostIds = 1 << 24;
+
+const isId = (id: unknown): id is number => Number.isInteger(id) && (id as number) >= 0 && (id as number) < mostIds;
+
+/** Throws Error for an expression anywhere in a step of the tokenizer that might never come to an end. */
+function checkPatterns(step: unknown, source: string): void {
+  if (typeof step !== "object" || step === null) return;
+  const { Regex } = step as { Regex?: unknown };
+  if (typeof Regex === "string" && mayNeverEnd(Regex)) {
+    throw new UserError(`${source}: the tokenizer's expression ${JSON.stringify(Regex).slice(0, 200)} may never end`, {
+      hint: "Use another copy of the model, or its GGUF file.",
+    });
+  }
+  for (const inner of Object.values(step)) checkPatterns(inner, source);
+}
+
+function construct(json: Record<string, unknown>): Library {
+  // The library insists on all five keys being there; files may leave out those that are null.
+  return new Library({
+    normalizer: null,
+    pre_tokenizer: null,
+    post_processor: null,
+    decoder: null,
+    added_tokens: [],
+    ...json,
+  }, {});
+}
+
+/** The library believes its files: whatever goes wrong while a tokenizer is built and tried out is the file's fault. */
+function guarded(source: string, build: () => Tokenizer): Tokenizer {
   try {
-    // The library insists on all five keys being there; files may leave out those that are null.
-    return new Library({
-      normalizer: null,
-      pre_tokenizer: null,
-      post_processor: null,
-      decoder: null,
-      added_tokens: [],
-      ...json,
-    }, {});
+    return build();
   } catch (error) {
+    if (error instanceof UserError) throw error;
     throw new UserError(`${source}: cannot build the tokenizer: ${(error as Error).message}`, {
       hint: "The tokenizer is damaged or of a kind not supported.",
       cause: error,
@@ -163,7 +207,7 @@ function construct(json: Record<string, unknown>, source: string): Library {
 function parseObject(text: string, path: string): Record<string, unknown> {
   let value: unknown;
   try {
-    value = JSON.parse(text);
+    value = parseJson(text);
   } catch (error) {
     throw new UserError(`${path}: not JSON: ${(error as Error).message}`, {
       hint: "Fetch the file again.",
