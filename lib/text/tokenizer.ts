@@ -113,7 +113,7 @@ function wrap(library: Library, facts: Facts): Tokenizer {
   const addedTokens = library.get_added_tokens_decoder();
   const added = new Set(addedTokens.keys());
   const encodeWhole = (text: string) => {
-    const { ids } = library.encode(text, { add_special_tokens: false });
+    const { ids } = using("encode", () => library.encode(text, { add_special_tokens: false }));
     if (ids.every((id) => pieces[id] !== undefined)) return ids;
     throw new UserError(
       `The tokenizer gives a text the id ${ids.find((id) => pieces[id] === undefined)}, which is none`,
@@ -143,7 +143,8 @@ function wrap(library: Library, facts: Facts): Tokenizer {
       const kept = [...ids].filter((id) =>
         pieces[id] !== undefined && !(options.skipSpecial && facts.specialIds.has(id))
       );
-      return kept.length === 0 ? "" : library.decode(kept, { clean_up_tokenization_spaces: false });
+      if (kept.length === 0) return "";
+      return using("decode", () => library.decode(kept, { clean_up_tokenization_spaces: false }));
     },
     tokenText: (id) => pieces[id] ?? "",
     bytesOf: bytesReader(pieces, { spelling: spellingOf(facts.decoder), added }),
@@ -189,6 +190,18 @@ function construct(json: Record<string, unknown>): Library {
     added_tokens: [],
     ...json,
   }, {});
+}
+
+/** What shows only when a text of its kind comes along. */
+function using<T>(what: string, work: () => T): T {
+  try {
+    return work();
+  } catch (error) {
+    throw new UserError(`The tokenizer cannot ${what} a text: ${(error as Error).message}`, {
+      hint: "The tokenizer is damaged or of a kind not supported.",
+      cause: error,
+    });
+  }
 }
 
 /** The library believes its files: whatever goes wrong while a tokenizer is built and tried out is the file's fault. */

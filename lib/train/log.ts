@@ -56,7 +56,7 @@ export function peakMemory(lines: LogLine[]): number | null {
   return told.length === 0 ? null : Math.max(...told);
 }
 
-/** All complete lines. UserError names a line in the middle that is not JSON. */
+/** All complete lines. UserError names a line in the middle that is not JSON, or of something else. */
 export function readLog(path: string): LogLine[] {
   let text: string;
   try {
@@ -67,12 +67,30 @@ export function readLog(path: string): LogLine[] {
   const lines = text.split("\n");
   lines.pop(); // what follows the last line end: nothing, or a line cut off by a kill
   return lines.map((line, i) => {
-    try {
-      return JSON.parse(line) as LogLine;
-    } catch {
-      throw new UserError(`Cannot read ${path}:${i + 1}: not JSON`, {
+    const found = parsed(line);
+    if (isLogLine(found)) return found;
+    throw new UserError(
+      `Cannot read ${path}:${i + 1}: ${found === undefined ? "not JSON" : "not a step of training"}`,
+      {
         hint: "Remove the damaged line; training does not need it.",
-      });
-    }
+      },
+    );
   });
+}
+
+function parsed(line: string): unknown {
+  try {
+    return JSON.parse(line);
+  } catch {
+    return undefined;
+  }
+}
+
+/** JSON has no NaN: numbers of a step that went wrong may be null. */
+function isLogLine(value: unknown): value is LogLine {
+  if (typeof value !== "object" || value === null) return false;
+  const line = value as Record<string, unknown>;
+  const isNumber = (key: string) => typeof line[key] === "number" || line[key] === null;
+  return Number.isInteger(line.step) && ["loss", "grad_norm", "learning_rate", "tokens", "seconds"].every(isNumber) &&
+    ["memory_bytes", "eval_loss"].every((key) => line[key] === undefined || isNumber(key));
 }

@@ -69,7 +69,7 @@ const scraps = [
 export function damagedText(text: string, random: Random, words: readonly string[] = []): string {
   let out = text;
   for (let left = 1 + random() % 4; left > 0; left--) out = changedText(out, random, words);
-  return out.slice(0, 1 << 20);
+  return out.slice(0, 1 << 18);
 }
 
 function changedText(text: string, random: Random, words: readonly string[]): string {

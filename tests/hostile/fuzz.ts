@@ -13,8 +13,11 @@ import { ApiError } from "../../lib/serve/api_error.ts";
 import { randomBits } from "../helpers/bytes.ts";
 import { damagedFile, type Reader, readers } from "./readers.ts";
 
-/** Of one execution. Memory: twice the file, and what the engine needs for any (its young heap, code, tables). */
-export const limits = { cpuSeconds: 2, allowance: 64 << 20, perByte: 2 };
+/**
+ * Of one execution. Memory: twice the file, and what the engine needs for any (its young heap, code, tables). Time: some
+ * seconds, and what it takes to tokenise a text of any length, 10 us a character.
+ */
+export const limits = { cpuSeconds: 3, perCharacter: 2e-5, allowance: 64 << 20, perByte: 2 };
 
 /** Kept beside the valid files. */
 const mostKept = 300;
@@ -26,7 +29,8 @@ export interface Outcome {
   fault?: string;
 }
 
-const control = /[\x00-\x09\x0b-\x1f]/; // deno-lint-ignore-line no-control-regex
+// deno-lint-ignore no-control-regex
+const control = /[\x00-\x09\x0b-\x1f]/;
 
 /** Reads one file and judges what came of it. */
 export async function execute(reader: Reader, bytes: Uint8Array): Promise<Outcome> {
@@ -39,7 +43,9 @@ export async function execute(reader: Reader, bytes: Uint8Array): Promise<Outcom
   }
   const seconds = cpuSeconds() - begin, grown = memory();
   if (outcome.fault !== undefined) return outcome;
-  if (seconds > limits.cpuSeconds) return { answer: "slow", fault: `${seconds.toFixed(1)} s of CPU time` };
+  if (seconds > limits.cpuSeconds + limits.perCharacter * bytes.length) {
+    return { answer: "slow", fault: `${seconds.toFixed(1)} s of CPU time` };
+  }
   if (grown > limits.allowance + limits.perByte * bytes.length) {
     return { answer: "large", fault: `${Math.round(grown / 2 ** 20)} MiB for a file of ${bytes.length} bytes` };
   }
@@ -55,7 +61,7 @@ function judged(error: unknown, reader: Reader): Outcome {
   const { message, hint = "" } = error, text = message + hint;
   const odd = control.test(text) || /\n/.test(hint) || (!reader.lines && message.includes("\n"))
     ? "has control characters or lines"
-    : message.length > (reader.lines ? 40_000 : 600) || hint.length > 400
+    : message.length > (reader.lines ? 40_000 : 1000) || hint.length > 1000
     ? `has ${message.length} characters`
     : undefined;
   return { answer: shape(message), fault: odd && `a message that ${odd}: ${JSON.stringify(text.slice(0, 300))}` };
@@ -135,8 +141,9 @@ export async function fuzz(reader: Reader, options: {
 /** The file with as much taken out as can be while the reader answers the same. */
 async function smaller(reader: Reader, bytes: Uint8Array, answer: string): Promise<Uint8Array> {
   let best = bytes, tries = 300;
+  const end = performance.now() + 10_000;
   for (let piece = bytes.length >> 1; piece >= 1 && tries > 0; piece >>= 1) {
-    for (let at = 0; at < best.length && tries-- > 0;) {
+    for (let at = 0; at < best.length && tries-- > 0 && performance.now() < end;) {
       const shorter = Uint8Array.from([...best.subarray(0, at), ...best.subarray(at + piece)]);
       if ((await execute(reader, shorter)).answer === answer) best = shorter;
       else at += piece;

@@ -26,7 +26,8 @@ import { chatRequest } from "../../lib/serve/schema.ts";
 import { renderChat } from "../../lib/text/chat_template.ts";
 import { type Tokenizer, tokenizerFromJson } from "../../lib/text/tokenizer.ts";
 import { readCheckpoint } from "../../lib/train/checkpoint.ts";
-import { chatMl, smollm2Tokenizer } from "../helpers/tokenizers.ts";
+import { qwenTemplate } from "../helpers/chat_templates.ts";
+import { smollm2Tokenizer } from "../helpers/tokenizers.ts";
 import { readReport } from "../../lib/cli/report_data.ts";
 import { damagedBytes, damagedHeader, damagedJson, damagedText, pick, type Random } from "./damage.ts";
 import * as seeds from "./seeds.ts";
@@ -249,7 +250,7 @@ async function readRows(bytes: Uint8Array, name: string): Promise<void> {
   await loadDataset({
     files: { name, open: [() => bytesSource(bytes, name)] },
     ...{ format: "auto", columns: null },
-    rendering: () => ({ tokenizer, maxLength: 2048, chatTemplate: chatMl }),
+    rendering: () => ({ tokenizer, maxLength: 2048, chatTemplate: qwenTemplate }),
   });
 }
 
