@@ -56,6 +56,7 @@ export function tokenizerFromJson(files: {
 function buildFromJson(files: Parameters<typeof tokenizerFromJson>[0]): Tokenizer {
   const { source } = files;
   const json = parseObject(files.tokenizerJson, `${source}/tokenizer.json`);
+  checkIds(json);
   for (const key of ["normalizer", "pre_tokenizer", "decoder"]) checkPatterns(json[key], source);
   const config = files.tokenizerConfig ? parseObject(files.tokenizerConfig, `${source}/tokenizer_config.json`) : {};
   const generation = files.generationConfig
@@ -155,11 +156,7 @@ function wrap(library: Library, facts: Facts): Tokenizer {
 
 function piecesOf(library: Library): string[] {
   const pieces: string[] = [];
-  for (const [piece, id] of library.get_vocab()) {
-    if (piece === undefined) continue;
-    if (!isId(id)) throw new Error(`token ${JSON.stringify(piece).slice(0, 60)} has the id ${JSON.stringify(id)}`);
-    pieces[id] = piece;
-  }
+  for (const [piece, id] of library.get_vocab()) if (piece !== undefined) pieces[id] = piece;
   return pieces;
 }
 
@@ -168,7 +165,16 @@ const mostIds = 1 << 24;
 
 const isId = (id: unknown): id is number => Number.isInteger(id) && (id as number) >= 0 && (id as number) < mostIds;
 
-/** Throws Error for an expression anywhere in a step of the tokenizer that might never come to an end. */
+/** Throws Error for a piece or a mark whose id is none. */
+function checkIds({ model, added_tokens: added }: Record<string, unknown>): void {
+  const { type, vocab } = (model ?? {}) as { type?: unknown; vocab?: unknown };
+  const ids = type === "Unigram" ? [] : Object.entries(vocab ?? {});
+  for (const mark of Array.isArray(added) ? added : []) ids.push([String(mark?.content), mark?.id]);
+  const wrong = ids.find(([, id]) => !isId(id));
+  if (wrong) throw new Error(`token ${JSON.stringify(wrong[0]).slice(0, 60)} has the id ${JSON.stringify(wrong[1])}`);
+}
+
+/** Throws UserError for an expression anywhere in a step of the tokenizer that might never come to an end. */
 function checkPatterns(step: unknown, source: string): void {
   if (typeof step !== "object" || step === null) return;
   const { Regex } = step as { Regex?: unknown };

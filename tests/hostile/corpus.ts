@@ -10,6 +10,6 @@ export interface Row {
   /** What is wrong with the file. */
   class: string;
   bytes: () => Uint8Array;
-  /** The refusal, or "read" where nothing has to be wrong. */
-  says: RegExp | "read";
+  /** The refusal, or the word "read". */
+  says: RegExp;
 }

@@ -8,16 +8,17 @@
  * process of its own, watched from outside; a file that fails is made smaller while it fails and left in the folder.
  */
 import { join } from "node:path";
+import { cpuUsage } from "node:process";
 import { UserError } from "../../lib/errors.ts";
 import { ApiError } from "../../lib/serve/api_error.ts";
 import { randomBits } from "../helpers/bytes.ts";
 import { damagedFile, type Reader, readers } from "./readers.ts";
 
 /**
- * Of one execution. Memory: twice the file, and what the engine needs for any (its young heap, code, tables). Time: some
+ * Of one execution. Memory: twice the file, and what any may take (the engine's young heap, a line of the longest that is read). Time: some
  * seconds, and what it takes to tokenise a text of any length, 10 us a character.
  */
-export const limits = { cpuSeconds: 3, perCharacter: 2e-5, allowance: 64 << 20, perByte: 2 };
+export const limits = { cpuSeconds: 3, perCharacter: 2e-5, allowance: 96 << 20, perByte: 2 };
 
 /** Kept beside the valid files. */
 const mostKept = 300;
@@ -25,6 +26,8 @@ const mostKept = 300;
 export interface Outcome {
   /** What happened, without the numbers and quotes that differ from file to file. */
   answer: string;
+  /** The refusal in full. */
+  message?: string;
   /** Set where that must not happen. */
   fault?: string;
 }
@@ -53,7 +56,7 @@ export async function execute(reader: Reader, bytes: Uint8Array): Promise<Outcom
 }
 
 function judged(error: unknown, reader: Reader): Outcome {
-  if (error instanceof ApiError) return { answer: `${error.status} ${shape(error.message)}` };
+  if (error instanceof ApiError) return { answer: `${error.status} ${shape(error.message)}`, message: error.message };
   if (!(error instanceof UserError)) {
     const text = error instanceof Error ? error.stack ?? error.message : String(error);
     return { answer: `threw ${shape(text.split("\n")[0])}`, fault: text.split("\n").slice(0, 6).join("\n") };
@@ -64,15 +67,19 @@ function judged(error: unknown, reader: Reader): Outcome {
     : message.length > (reader.lines ? 40_000 : 1000) || hint.length > 1000
     ? `has ${message.length} characters`
     : undefined;
-  return { answer: shape(message), fault: odd && `a message that ${odd}: ${JSON.stringify(text.slice(0, 300))}` };
+  return {
+    answer: shape(message),
+    message,
+    fault: odd && `a message that ${odd}: ${JSON.stringify(text.slice(0, 300))}`,
+  };
 }
 
 const shape = (text: string) =>
   text.replace(/"(?:[^"\\]|\\.)*"/g, '""').replace(/-?\d+(\.\d+)?(e[+-]?\d+)?/g, "0").slice(0, 80);
 
 const cpuSeconds = () => {
-  const [user, system] = /\) \S+ (?:\S+ ){10}(\d+) (\d+)/.exec(Deno.readTextFileSync("/proc/self/stat"))!.slice(1);
-  return (Number(user) + Number(system)) / 100;
+  const { user, system } = cpuUsage();
+  return (user + system) / 1e6;
 };
 
 /** Bytes by which the process's memory, and V8's count of what it holds, grew at most since the call. */
@@ -83,6 +90,10 @@ function watchMemory(): () => number {
   };
   const resident = (key: string) =>
     1024 * Number(new RegExp(`${key}:\\s+(\\d+)`).exec(Deno.readTextFileSync("/proc/self/status"))?.[1] ?? 0);
+  if (Deno.build.os !== "linux") {
+    const before = held();
+    return () => held() - before;
+  }
   // Sets the highest resident size back to the present one.
   Deno.writeTextFileSync("/proc/self/clear_refs", "5");
   const before = { resident: resident("VmRSS"), held: held() };

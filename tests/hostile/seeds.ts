@@ -526,6 +526,8 @@ function damagedLines(bytes: Uint8Array, random: Random): Uint8Array {
   return utf8(all.join("\n"));
 }
 
+export const unzipped = (bytes: Uint8Array) => unzipSync(bytes);
+
 /** One file of a zip archive changed as text, and the archive made anew; sometimes with names that lead out of it. */
 function damagedZip(bytes: Uint8Array, random: Random): Uint8Array {
   const files = unzipSync(bytes), name = pick(Object.keys(files), random);

@@ -9,8 +9,8 @@ const long = "{% set ns = namespace(x='a') %}{% for i in range(16) %}{% set ns.x
 const often = (what: string) => `${long}{% for i in range(99999) %}${what}{% endfor %}`;
 const tooDeep = /nested too deep, or calls itself without end|levels deep|takes more steps/;
 
-/** Templates by what they try, and what is said of them; a text: what they render to. */
-const templates: [what: string, template: string, says: RegExp | string][] = [
+/** Templates by what they try, and what is said of them: "read" where they render to something harmless. */
+const templates: [what: string, template: string, says: RegExp][] = [
   // Loops without end
   ["loops within loops", "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}", most],
   ["a range in every turn", "{% for i in range(99999) %}{% set x = range(99999) %}{% endfor %}", most],
@@ -68,7 +68,7 @@ const templates: [what: string, template: string, says: RegExp | string][] = [
   ["indenting by 10^9", "{{ 'a\\nb' | indent(1000000000) }}", most],
   ["indenting by infinity", "{{ 'a\\nb' | indent(10 ** 308 * 10) }}", most],
   ["JSON indented by 10^9", "{{ [1] | tojson(indent=1000000000) }}", most],
-  ["cutting a text into letters, again and again", often("{% set y = ns.x.split('') %}"), /empty separator/],
+  ["cutting a text into letters, again and again", often("{% set y = ns.x.split('') %}"), most],
   ["cutting a text at its letters", often("{% set y = ns.x.split('a') %}"), most],
   ["taking a text apart", often("{% set y = ns.x[::-1] %}"), most],
   ["comparing a text", often("{% if ns.x == ns.x ~ 'b' %}{% endif %}"), most],
@@ -104,10 +104,10 @@ const templates: [what: string, template: string, says: RegExp | string][] = [
     "(1).constructor",
     "true.valueOf",
     "none.constructor",
-  ].map((path): [string, string, string | RegExp] => [
+  ].map((path): [string, string, RegExp] => [
     `reaching for ${path}`,
-    `<{{ ${path} }}>`,
-    /^<>$|Cannot access property|cannot be rendered/,
+    `{% if ${path} %}{{ raise_exception('it is there') }}{% endif %}`,
+    /^read$/,
   ]),
   [
     "running code",
@@ -120,7 +120,11 @@ const templates: [what: string, template: string, says: RegExp | string][] = [
     /Cannot/,
   ],
   ["writing into a message", "{% set messages[0].role = 'x' %}", /cannot assign attribute on non-namespace object/],
-  ["writing into __proto__", "{% set ns = namespace() %}{% set ns.__proto__ = 'polluted' %}{{ {}.polluted }}", ""],
+  [
+    "writing into __proto__",
+    "{% set ns = namespace() %}{% set ns.__proto__ = ns %}{% if {}.ns or messages[0].ns %}{{ raise_exception('x') }}{% endif %}",
+    /^read$/,
+  ],
   ["reading a file", "{% include '/etc/passwd' %}", /cannot be rendered/],
   ["importing", "{% import 'os' as os %}{{ os }}", /cannot be rendered/],
   // Not a template
@@ -144,5 +148,5 @@ export const templateRows: Row[] = templates.map(([what, template, says]) => ({
   reader: "chat template",
   class: what,
   bytes: () => new TextEncoder().encode(template),
-  says: typeof says === "string" ? "read" : says,
+  says,
 }));
