@@ -2,7 +2,7 @@
  * Which value each setting of a training run has, and from where: flag > file > preset > default. Reads YAML text,
  * never files, so that it can be tested without a disk. Every problem of every source is collected before it throws.
  */
-import { LineCounter, parseDocument, stringify } from "yaml";
+import { isMap, LineCounter, parseDocument, stringify } from "yaml";
 import { UserError } from "../errors.ts";
 import paper from "../../templates/presets/paper.yaml" with { type: "text" };
 import quick from "../../templates/presets/quick.yaml" with { type: "text" };
@@ -111,12 +111,19 @@ function readYaml(
   return checked.values;
 }
 
+/** Characters of a file of settings: the parser takes up to 0.1 ms for one of a damaged file. */
+const mostText = 1 << 16;
+
 /** The lines of a YAML file as they are, empty where it is not one, and where each stands: "run.yaml:3: seed". */
 export function readYamlMap(
   { text, name }: { text: string; name: string },
   problems: string[],
 ): { values: Record<string, unknown>; place: (key: string) => string } {
   const nothing = { values: {}, place: (key: string) => `${name}: ${key}` };
+  if (text.length > mostText) {
+    problems.push(`${name}: ${text.length} characters, a file of settings has at most ${mostText}`);
+    return nothing;
+  }
   const lines = new LineCounter();
   const document = parseDocument(text, { lineCounter: lines, prettyErrors: false, logLevel: "error" });
   for (const error of document.errors) {
@@ -124,16 +131,16 @@ export function readYamlMap(
     problems.push(`${name}:${lines.linePos(error.pos[0]).line}: ${what}`);
   }
   if (document.errors.length > 0) return nothing;
+  if (document.contents !== null && !isMap(document.contents)) {
+    problems.push(`${name}:1: expected lines of the form name: value`);
+    return nothing;
+  }
   let values: unknown;
   try {
     values = document.toJS() ?? {};
     JSON.stringify(values); // Throws for a value that holds itself.
   } catch (error) {
     problems.push(`${name}: ${(error as Error).message}`);
-    return nothing;
-  }
-  if (typeof values !== "object" || Array.isArray(values)) {
-    problems.push(`${name}:1: expected lines of the form name: value`);
     return nothing;
   }
   const lineOf = (key: string) => {
