@@ -13,7 +13,7 @@ export interface Piece {
 }
 
 /** Bytes read at a time; few of gzip's, which may unpack to a thousand times as many. */
-const chunkBytes = 1 << 20, packedBytes = 1 << 14;
+const chunkBytes = 1 << 20, packedBytes = 1 << 12;
 /** Longest line, or element of a JSON array, in UTF-16 units. */
 export const longestPiece = 1 << 24;
 

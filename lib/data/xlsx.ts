@@ -37,6 +37,8 @@ export async function readXlsx(source: ByteSource): Promise<Table[]> {
       checkGrid(new TextDecoder("latin1").decode(xml), `${name}:${entry}`);
     }
     sheets = await readWorkbook(bytes.buffer);
+    const lost = sheets.find(({ data }) => !Array.isArray(data));
+    if (lost) throw new Error(`its sheet ${JSON.stringify(lost.sheet ?? "")} is not there`);
   } catch (error) {
     if (error instanceof UserError) throw error;
     throw new UserError(`${name}: not a readable Excel workbook: ${(error as Error).message.slice(0, 200)}`, {

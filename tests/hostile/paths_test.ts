@@ -13,7 +13,7 @@ import { partKeys } from "../../lib/formats/gguf_parts.ts";
 import { writeGguf } from "../../lib/formats/gguf_write.ts";
 import { assertRefused, concat } from "../helpers/bytes.ts";
 import { inTempFolder } from "../helpers/temp_folder.ts";
-import * as seeds from "./seeds.ts";
+import * as rowSeeds from "./row_seeds.ts";
 
 const outside = ["..", "../other", "../../etc", "/etc", "a/b", "a\\b", "C:", "", ".", ".hidden", "-rf\0", "a\nb"];
 
@@ -22,7 +22,7 @@ Deno.test("readReport() follows no cell of results.json out of the experiment's 
     const inside = join(folder, "experiment");
     Deno.mkdirSync(join(folder, "other", "run"), { recursive: true });
     Deno.mkdirSync(inside);
-    seeds.writeRun(join(folder, "other", "run"));
+    rowSeeds.writeRun(join(folder, "other", "run"));
     const cell = (name: string) => ({
       ...{ name, status: "done", train_seconds: 1, eval_seconds: 1, energy_joules: null },
     });

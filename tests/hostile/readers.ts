@@ -30,6 +30,7 @@ import { qwenTemplate } from "../helpers/chat_templates.ts";
 import { smollm2Tokenizer } from "../helpers/tokenizers.ts";
 import { readReport } from "../../lib/cli/report_data.ts";
 import { damagedBytes, damagedHeader, damagedJson, damagedText, pick, type Random } from "./damage.ts";
+import * as rowSeeds from "./row_seeds.ts";
 import * as seeds from "./seeds.ts";
 
 export interface Reader {
@@ -193,47 +194,47 @@ const modelReaders: Reader[] = [
 const settingsReaders: Reader[] = [
   {
     name: "train.yaml",
-    seeds: () => seeds.trainYamls().map(utf8),
-    damage: asText(seeds.yamlWords),
+    seeds: () => rowSeeds.trainYamls().map(utf8),
+    damage: asText(rowSeeds.yamlWords),
     read: (bytes) => void resolveTrain({ flags: {}, file: { text: textOf(bytes), name: "train.yaml" } }),
     lines: true,
   },
   {
     name: "experiment.yaml",
-    seeds: () => [utf8(seeds.experimentYaml)],
-    damage: asText(seeds.yamlWords),
+    seeds: () => [utf8(rowSeeds.experimentYaml)],
+    damage: asText(rowSeeds.yamlWords),
     read: (bytes) => void planExperiment({ text: textOf(bytes), name: "experiment.yaml" }),
     lines: true,
   },
   {
     name: "dataset card",
-    seeds: () => [utf8(seeds.card)],
-    damage: asText(seeds.yamlWords),
+    seeds: () => [utf8(rowSeeds.card)],
+    damage: asText(rowSeeds.yamlWords),
     read: (bytes) => void filesByCard(textOf(bytes), ["data/train-0.parquet", "a/test.jsonl"], { repo: "org/rows" }),
   },
   {
     name: "checkpoint",
-    seeds: seeds.checkpoints,
-    damage: seeds.damagedCheckpoint,
+    seeds: rowSeeds.checkpoints,
+    damage: rowSeeds.damagedCheckpoint,
     read: inFolder(() => {}, "step-000010.safetensors", (folder) => {
       readCheckpoint(join(folder, "step-000010.safetensors"));
     }),
   },
   {
     name: "log.jsonl",
-    seeds: () => [utf8(seeds.trainLog)],
+    seeds: () => [utf8(rowSeeds.trainLog)],
     damage: asText(["\n", "{}", "null", '{"step":'.repeat(9)]),
-    read: inFolder(seeds.writeRun, "log.jsonl", (folder) => void readReport(folder)),
+    read: inFolder(rowSeeds.writeRun, "log.jsonl", (folder) => void readReport(folder)),
   },
   {
     name: "eval.json",
-    seeds: () => [utf8(seeds.evaluation)],
+    seeds: () => [utf8(rowSeeds.evaluation)],
     damage: asJson,
-    read: inFolder(seeds.writeRun, "eval.json", (folder) => void readReport(folder)),
+    read: inFolder(rowSeeds.writeRun, "eval.json", (folder) => void readReport(folder)),
   },
   {
     name: "chat request",
-    seeds: () => [utf8(JSON.stringify(seeds.chatBody))],
+    seeds: () => [utf8(JSON.stringify(rowSeeds.chatBody))],
     damage: asJson,
     async read(bytes) {
       const request = new Request("http://localhost/", { method: "POST", body: bytes as Uint8Array<ArrayBuffer> });
@@ -254,10 +255,10 @@ async function readRows(bytes: Uint8Array, name: string): Promise<void> {
   });
 }
 
-const dataReaders: Reader[] = Object.entries(seeds.dataFiles).map(([name, { files, damage }]) => ({
+const dataReaders: Reader[] = Object.entries(rowSeeds.dataFiles).map(([name, { files, damage }]) => ({
   name,
   seeds: files,
-  damage: damage ?? asText(seeds.dataWords),
+  damage: damage ?? asText(rowSeeds.dataWords),
   read: (bytes) => readRows(bytes, name),
 }));
 
