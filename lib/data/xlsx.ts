@@ -12,7 +12,7 @@ const mostBytes = 1 << 28;
 /** Excel's own limits. */
 const mostRows = 1 << 20, mostColumns = 1 << 14;
 /** Cells that may stand empty, beside one for each byte. */
-const emptyCells = 1 << 22;
+const emptyCells = 1 << 20;
 
 /** Tables of all sheets that are not empty. Errors: UserError for a damaged file, and one that is too large unpacked. */
 export async function readXlsx(source: ByteSource): Promise<Table[]> {
