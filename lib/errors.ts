@@ -1,7 +1,8 @@
 /**
  * The one error class for mistakes a user can act on. Everything else is a bug and keeps its stack.
  *
- * A message says what happened and where (file:line, tensor name, byte offset); the hint says what to do.
+ * A message says what happened and where (file:line, tensor name, byte offset); the hint says what to do. Both may quote
+ * files and servers: whatever these hold, a message stays one line of sane length that a terminal does not obey.
  */
 export class UserError extends Error {
   /** What to do about it, one line. */
@@ -10,11 +11,25 @@ export class UserError extends Error {
   readonly exitCode: 1 | 2;
 
   constructor(message: string, options: { hint?: string; exitCode?: 1 | 2; cause?: unknown } = {}) {
-    super(message, { cause: options.cause });
+    super(printable(message), { cause: options.cause });
     this.name = "UserError";
-    this.hint = options.hint;
+    this.hint = options.hint === undefined ? undefined : printable(options.hint);
     this.exitCode = options.exitCode ?? 1;
   }
+}
+
+/** Control characters, line separators, and what turns the direction of writing. */
+// deno-lint-ignore no-control-regex
+const unprintable = /[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]/g;
+/** Characters of a line, and how many of a longer one's beginning and end are shown. */
+const longestLine = 1000, shownStart = 700, shownEnd = 200;
+
+/** Text for a person to read. A list of problems keeps its lines, which are indented. */
+function printable(text: string): string {
+  return text.split(/\n(?= {2}\S)/).map((line) => {
+    const short = line.length > longestLine ? `${line.slice(0, shownStart)} ... ${line.slice(-shownEnd)}` : line;
+    return short.replace(unprintable, (sign) => "\\u" + sign.charCodeAt(0).toString(16).padStart(4, "0"));
+  }).join("\n");
 }
 
 /** The candidate nearest to `word` by edit distance, or undefined when none is near enough to be a typing mistake. */

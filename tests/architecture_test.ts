@@ -14,7 +14,7 @@ const allowed: Record<string, string[]> = {
   "fixed_inputs.ts": ["ops.ts"],
   formats: [],
   quant: ["formats"],
-  text: [],
+  text: ["formats"],
   hub: ["files"],
   files: ["formats"],
   data: ["text", "formats"],

@@ -14,6 +14,7 @@ import { listCheckpoints } from "../train/checkpoint.ts";
 import { cardEnergy, processorEnergy } from "./energy.ts";
 import { type CellEvaluation, type PlannedCell, showSetting } from "./experiment_plan.ts";
 import { type Ended, runOwn } from "./own_process.ts";
+import { readEvalFile } from "./result_files.ts";
 import { runFiles } from "./run_folder.ts";
 
 /** Where each thing of a cell lies. */
@@ -175,8 +176,8 @@ export async function runCell({ given, settings }: PlannedCell, work: CellWork):
 export function readEvaluation(folder: string): EvalResults | null {
   const path = join(folder, cellFiles.evaluation);
   if (kindOfPath(path) !== "file") return null;
-  const found = readJson(path) as EvalResults | null;
-  return found?.complete ? found : null;
+  const found = readEvalFile(path);
+  return found.complete ? found : null;
 }
 
 /** The line that says it best: the program's own, else the last one. */

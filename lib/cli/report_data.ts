@@ -5,12 +5,13 @@ import { type CompareResults, groupModels, type ModelGroup } from "../eval/compa
 import type { CellResult, ExperimentResults } from "../eval/experiment.ts";
 import { spreadOf } from "../eval/experiment.ts";
 import type { EvalResults, RowAnswer } from "../eval/results.ts";
-import { kindOfPath, readJson, readText } from "../model/model_files.ts";
+import { kindOfPath, readText } from "../model/model_files.ts";
 import type { ReportComparison, ReportCost, ReportData, ReportGroup, ReportQuestion } from "../report/data.ts";
 import { type LogLine, peakMemory } from "../train/log.ts";
 import { cellFiles, readEvaluation } from "./experiment_cell.ts";
 import { comparedGroups, readComparison } from "./experiment_compare.ts";
 import { version } from "./overview.ts";
+import { readEvalFile, readResultsFile } from "./result_files.ts";
 import { isRunFolder, runFiles, runLog } from "./run_folder.ts";
 import { readRunSettings } from "./saved_run.ts";
 import { asTyped } from "./terminal.ts";
@@ -19,12 +20,8 @@ import { asTyped } from "./terminal.ts";
 export function readReport(folder: string): ReportData {
   const results = join(folder, "results.json");
   if (kindOfPath(results) === "file") {
-    const found = readJson(results) as { format?: unknown } | null;
-    if (found?.format === "ftl-experiment/1") return ofExperiment(folder, found as ExperimentResults);
-    if (found?.format === "ftl-compare/1") return ofComparison(folder, found as CompareResults);
-    throw new UserError(`Cannot report on ${results}: its format is ${JSON.stringify(found?.format ?? null)}`, {
-      hint: "Name the folder of ftl experiment, ftl compare or ftl train.",
-    });
+    const found = readResultsFile(results);
+    return found.format === "ftl-experiment/1" ? ofExperiment(folder, found) : ofComparison(folder, found);
   }
   if (isRunFolder(folder)) return ofRun(folder);
   throw new UserError(`Nothing to report on in ${folder}: neither results.json nor ${runFiles.config} is there`, {
@@ -90,7 +87,7 @@ function gapsOf(cells: CellResult[]): string[] {
 
 function ofRun(folder: string): ReportData {
   const lines = runLog(folder), path = join(folder, cellFiles.evaluation);
-  const found = kindOfPath(path) === "file" ? readJson(path) as EvalResults : null;
+  const found = kindOfPath(path) === "file" ? readEvalFile(path) : null;
   const finalLoss = spreadOf(lines.slice(-1).map(({ loss }) => loss));
   const label = folder.replace(/[\\/]+$/, "").split(/[\\/]/).at(-1)!;
   const rows = found?.settings.limit === 0 ? found.sets.find(({ role }) => role === "trained")?.rows.length : undefined;

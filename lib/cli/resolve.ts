@@ -2,7 +2,7 @@
  * Which value each setting of a training run has, and from where: flag > file > preset > default. Reads YAML text,
  * never files, so that it can be tested without a disk. Every problem of every source is collected before it throws.
  */
-import { LineCounter, parseDocument, stringify } from "yaml";
+import { isMap, LineCounter, parseDocument, stringify } from "yaml";
 import { UserError } from "../errors.ts";
 import paper from "../../templates/presets/paper.yaml" with { type: "text" };
 import quick from "../../templates/presets/quick.yaml" with { type: "text" };
@@ -54,11 +54,15 @@ export function resolveTrain({ flags, file, problems = [] }: Sources): Resolved 
   return resolved;
 }
 
+/** Problems that are listed; a damaged file may have one in every line. */
+const mostProblems = 30;
+
 /** One line when there is one problem, otherwise a line for each. */
 export function problemsError(problems: string[], command = "train"): UserError {
-  const hint = `See ftl ${command} --help`;
+  const hint = `See ftl ${command} --help`, more = problems.length - mostProblems;
   if (problems.length === 1) return new UserError(problems[0], { hint, exitCode: 2 });
-  return new UserError(`${problems.length} settings are wrong:\n  ${problems.join("\n  ")}`, { hint, exitCode: 2 });
+  const shown = [...problems.slice(0, mostProblems), ...more > 0 ? [`and ${more} more`] : []];
+  return new UserError(`${problems.length} settings are wrong:\n  ${shown.join("\n  ")}`, { hint, exitCode: 2 });
 }
 
 /** `--num-train-epochs 5` given beside a preset's max_steps is meant: the setting from the stronger source counts. */
@@ -107,19 +111,36 @@ function readYaml(
   return checked.values;
 }
 
+/** Characters of a file of settings: the parser takes up to 0.1 ms for one of a damaged file. */
+const mostText = 1 << 16;
+
 /** The lines of a YAML file as they are, empty where it is not one, and where each stands: "run.yaml:3: seed". */
 export function readYamlMap(
   { text, name }: { text: string; name: string },
   problems: string[],
 ): { values: Record<string, unknown>; place: (key: string) => string } {
   const nothing = { values: {}, place: (key: string) => `${name}: ${key}` };
+  if (text.length > mostText) {
+    problems.push(`${name}: ${text.length} characters, a file of settings has at most ${mostText}`);
+    return nothing;
+  }
   const lines = new LineCounter();
-  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false });
-  for (const error of document.errors) problems.push(`${name}:${lines.linePos(error.pos[0]).line}: ${error.message}`);
+  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false, logLevel: "error" });
+  for (const error of document.errors) {
+    const what = /call stack/.test(error.message) ? "nested too deep" : error.message;
+    problems.push(`${name}:${lines.linePos(error.pos[0]).line}: ${what}`);
+  }
   if (document.errors.length > 0) return nothing;
-  const values = document.toJS() ?? {};
-  if (typeof values !== "object" || Array.isArray(values)) {
+  if (document.contents !== null && !isMap(document.contents)) {
     problems.push(`${name}:1: expected lines of the form name: value`);
+    return nothing;
+  }
+  let values: unknown;
+  try {
+    values = document.toJS() ?? {};
+    JSON.stringify(values); // Throws for a value that holds itself.
+  } catch (error) {
+    problems.push(`${name}: ${(error as Error).message}`);
     return nothing;
   }
   const lineOf = (key: string) => {
@@ -127,7 +148,7 @@ export function readYamlMap(
       .find((item) => String(item.key.value) === key);
     return lines.linePos(pair?.key.range?.[0] ?? 0).line;
   };
-  return { values, place: (key) => `${name}:${lineOf(key)}: ${key}` };
+  return { values: values as Record<string, unknown>, place: (key) => `${name}:${lineOf(key)}: ${key}` };
 }
 
 /**

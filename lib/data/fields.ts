@@ -1,4 +1,5 @@
 /** What is read of one field of a row: text, JSON inside text, and words for a value that is neither. */
+import { parseJson } from "../formats/json_depth.ts";
 
 /** Errors: Error that names the field when it holds something else than text or nothing. */
 export function readText(value: unknown, name: string): string {
@@ -13,7 +14,7 @@ export function readText(value: unknown, name: string): string {
 export function readJsonText(value: unknown): unknown {
   if (typeof value !== "string" || !/^\s*[[{]/.test(value)) return value;
   try {
-    return JSON.parse(value);
+    return parseJson(value);
   } catch {
     return value;
   }

@@ -6,6 +6,7 @@
  */
 import { UserError } from "../errors.ts";
 import type { ByteSource } from "../formats/byte_source.ts";
+import { parseJson } from "../formats/json_depth.ts";
 import { type Columns, ColumnsError } from "./column_names.ts";
 import { readCsv } from "./csv.ts";
 import { elementsOf } from "./json_lines.ts";
@@ -136,7 +137,7 @@ class Advised extends Error {
 
 function parse(text: string): unknown {
   try {
-    return JSON.parse(text);
+    return parseJson(text);
   } catch (error) {
     throw new Advised(
       `not valid JSON: ${(error as Error).message.replace(/\s+/g, " ").slice(0, 200)}`,

@@ -13,9 +13,9 @@ export interface Piece {
 }
 
 /** Bytes read at a time; few of gzip's, which may unpack to a thousand times as many. */
-const chunkBytes = 1 << 20, packedBytes = 1 << 14;
+const chunkBytes = 1 << 20, packedBytes = 1 << 12;
 /** Longest line, or element of a JSON array, in UTF-16 units. */
-export const longestPiece = 1 << 26;
+export const longestPiece = 1 << 24;
 
 /** Errors: UserError for damaged gzip data, and for a file that is not text. */
 export async function* textOf(source: ByteSource): AsyncGenerator<string> {

@@ -7,7 +7,12 @@ import { UserError } from "../errors.ts";
 import type { ByteSource } from "../formats/byte_source.ts";
 import { cellText, type Table, type TableRow } from "./tables.ts";
 
-const mostBytes = 1 << 29;
+/** Of XML, of which the reader makes several times as much; more rows are better kept as .csv or .parquet. */
+const mostBytes = 1 << 28;
+/** Excel's own limits. */
+const mostRows = 1 << 20, mostColumns = 1 << 14;
+/** Cells that may stand empty, beside one for each byte. */
+const emptyCells = 1 << 20;
 
 /** Tables of all sheets that are not empty. Errors: UserError for a damaged file, and one that is too large unpacked. */
 export async function readXlsx(source: ByteSource): Promise<Table[]> {
@@ -28,7 +33,12 @@ export async function readXlsx(source: ByteSource): Promise<Table[]> {
         hint: "Save the rows as .csv or .parquet.",
       });
     }
+    for (const [entry, xml] of Object.entries(unzipSync(bytes, { filter: ({ name }) => name.endsWith(".xml") }))) {
+      checkGrid(new TextDecoder("latin1").decode(xml), `${name}:${entry}`);
+    }
     sheets = await readWorkbook(bytes.buffer);
+    const lost = sheets.find(({ data }) => !Array.isArray(data));
+    if (lost) throw new Error(`its sheet ${JSON.stringify(lost.sheet ?? "")} is not there`);
   } catch (error) {
     if (error instanceof UserError) throw error;
     throw new UserError(`${name}: not a readable Excel workbook: ${(error as Error).message.slice(0, 200)}`, {
@@ -49,3 +59,25 @@ export async function readXlsx(source: ByteSource): Promise<Table[]> {
     return [{ columns, place: `${name}:${sheet}!${header + 1}`, rows }];
   });
 }
+
+/**
+ * The reader makes a cell for every place up to the last row and column that a sheet names, so that one cell far away
+ * would fill the memory. Errors: UserError for places that no sheet has, and for a sheet that is nearly all empty.
+ */
+function checkGrid(xml: string, place: string): void {
+  let rows = 0, columns = 0;
+  for (const [, double, single] of xml.matchAll(/\sr\s*=\s*(?:"([^"<]*)"|'([^'<]*)')/g)) {
+    const at = double ?? single, [, letters = "", digits] = /^([A-Z]{0,3})(\d{1,7})$/.exec(at) ?? [];
+    const column = [...letters].reduce((sum, letter) => sum * 26 + letter.charCodeAt(0) - 64, 0);
+    if (digits === undefined || Number(digits) > mostRows || column > mostColumns) {
+      throw new UserError(`${place}: there is no cell or row ${JSON.stringify(at.slice(0, 40))}`, { hint: saveAgain });
+    }
+    rows = Math.max(rows, Number(digits));
+    columns = Math.max(columns, column);
+  }
+  if (rows * columns > xml.length + emptyCells) {
+    throw new UserError(`${place}: ${rows} rows of ${columns} columns, nearly all of them empty`, { hint: saveAgain });
+  }
+}
+
+const saveAgain = "Delete what lies far from the table, or save the rows as .csv.";

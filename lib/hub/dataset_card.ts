@@ -61,11 +61,14 @@ function pick<T extends { name: string }>(
     : new UserError(`${repo} has no ${what} ${named}`, { hint: `There are: ${list}` });
 }
 
+/** Characters of a card's YAML that are read; the longest known have a tenth. */
+const mostHead = 1 << 20;
+
 function configsOf(card: string): CardConfig[] {
   const head = /^\uFEFF?---\r?\n([\s\S]*?)\r?\n---/.exec(card)?.[1];
   let configs: unknown;
   try {
-    configs = parse(head ?? "")?.configs;
+    configs = parse((head ?? "").slice(0, mostHead), { logLevel: "error" })?.configs;
   } catch {
     return []; // A card is for people; its paths tell as much.
   }

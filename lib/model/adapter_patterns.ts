@@ -5,6 +5,7 @@
  *
  * Source: https://github.com/huggingface/peft/blob/main/src/peft/utils/other.py get_pattern_key
  */
+import { mayNeverEnd } from "../formats/patterns.ts";
 import { loraScale, type LoraSettings } from "./adapter.ts";
 import { type Fields, isObject, show } from "./config_fields.ts";
 
@@ -35,9 +36,6 @@ export function readScaling(
 
 type Pattern = [key: RegExp, value: number][];
 
-/** Repeated groups that repeat something: what can keep a regular expression busy for ever. */
-const nested = /\([^)]*[+*{][^)]*\)\s*[+*{]/;
-
 function readPattern(fields: Fields, name: string, valid: (value: number) => boolean): Pattern {
   const found = fields.raw(name) ?? {};
   if (!isObject(found)) {
@@ -50,7 +48,7 @@ function readPattern(fields: Fields, name: string, valid: (value: number) => boo
       return [];
     }
     try {
-      if (key.length > 200 || nested.test(key)) throw new SyntaxError();
+      if (key.length > 200 || mayNeverEnd(key)) throw new SyntaxError();
       return [[new RegExp(`^(?:.*\\.)?(?:${key})$`), value]];
     } catch {
       fields.problem(`${name} has the key ${show(key)}, which is not supported as a pattern`);

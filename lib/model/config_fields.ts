@@ -12,8 +12,8 @@ export interface Fields {
   raw(key: string): unknown;
   /** A whole number in 1..max (default 2^31 - 1); `fallback` where the key is missing. */
   count(key: string, options?: { fallback?: number; max?: number }): number;
-  /** A finite number above 0. */
-  positive(key: string, options?: { fallback?: number }): number;
+  /** A finite number above 0, and below `below` where that is given. */
+  positive(key: string, options?: { fallback?: number; below?: number }): number;
   flag(key: string, options: { fallback: boolean }): boolean;
   text(key: string, options: { fallback: string }): string;
   /** Token ids: one, several or none. */
@@ -51,7 +51,8 @@ export function readFields(raw: Raw, options: { source: string }): Fields {
     has: (key) => raw(key) !== undefined && raw(key) !== null,
     count: (key, { fallback, max = 2 ** 31 - 1 } = {}) =>
       number(key, fallback, (x) => Number.isInteger(x) && x >= 1 && x <= max, `a whole number from 1 to ${max}`),
-    positive: (key, { fallback } = {}) => number(key, fallback, (x) => x > 0 && x < Infinity, "a number above 0"),
+    positive: (key, { fallback, below = Infinity } = {}) =>
+      number(key, fallback, (x) => x > 0 && x < below, `a number above 0${below < Infinity ? `, below ${below}` : ""}`),
     flag: (key, { fallback }) => typed(key, fallback),
     text: (key, { fallback }) => typed(key, fallback),
     ids(key) {

@@ -6,6 +6,7 @@ import { UserError } from "../errors.ts";
 import { openCursor } from "../formats/gguf_cursor.ts";
 import { readMetadata } from "../formats/gguf_metadata.ts";
 import { ggufMagic } from "../formats/gguf_values.ts";
+import { parseJson } from "../formats/json_depth.ts";
 import { configFromHf } from "./parse_config.ts";
 import { ggufArchitecture } from "./parse_gguf_config.ts";
 
@@ -13,7 +14,7 @@ import { ggufArchitecture } from "./parse_gguf_config.ts";
 export function judgeConfig(text: string, source: string): void {
   let json: unknown;
   try {
-    json = JSON.parse(text);
+    json = parseJson(text);
   } catch (error) {
     throw new UserError(`${source}: ${(error as Error).message}`, { hint: "Take another revision of the model" });
   }

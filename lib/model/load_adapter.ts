@@ -87,6 +87,9 @@ function openAdapterTensors(folder: string) {
   return openTensors(path, openSafetensors);
 }
 
+/** Times as many numbers as the file holds, where modules lack an adapter or have a smaller one; so many are no matter. */
+const mostWidening = 64, alwaysTaken = 1 << 24;
+
 type Place = NonNullable<ReturnType<typeof parsePeftName>>;
 
 /** Which parameter each of the file's tensors is. */
@@ -135,7 +138,9 @@ function readSettings(fields: Fields, used: Projection[]): LoraSettings {
   return {
     r: fields.count("r", { fallback: 8, max: 1 << 16 }),
     lora_alpha: fields.positive("lora_alpha", { fallback: 8 }),
-    lora_dropout: fields.has("lora_dropout") && fields.raw("lora_dropout") !== 0 ? fields.positive("lora_dropout") : 0,
+    lora_dropout: fields.has("lora_dropout") && fields.raw("lora_dropout") !== 0
+      ? fields.positive("lora_dropout", { below: 1 })
+      : 0,
     use_rslora: fields.flag("use_rslora", { fallback: false }),
     use_dora: fields.flag("use_dora", { fallback: false }),
     target_modules: used,
@@ -178,6 +183,14 @@ function readParameters(
     throw new UserError(`Tensor "${left}" in ${file.source} has no place in a model of ${config.layers} layers`, {
       hint: "the adapter was trained on another base model",
     });
+  }
+  const taken = found.reduce((sum, { place }) => sum + elementCount(place.shape), 0);
+  const held = found.reduce((sum, { own }) => sum + (own ? elementCount(file.tensors.get(own)!.shape) : 0), 0);
+  if (taken > mostWidening * held + alwaysTaken) {
+    throw new UserError(
+      `${file.source} holds ${held} numbers and would take ${taken} at rank ${settings.r}, the largest of its modules`,
+      { hint: "train or save the adapter with one rank for all modules" },
+    );
   }
   return found.map(({ name, own, ...how }): Parameter => {
     const { shape } = how.place, count = elementCount(shape);

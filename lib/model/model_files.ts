@@ -5,6 +5,7 @@
 import { UserError } from "../errors.ts";
 import { openFile } from "../files/file_source.ts";
 import type { ByteSource } from "../formats/byte_source.ts";
+import { parseJson } from "../formats/json_depth.ts";
 import { openSafetensors } from "../formats/safetensors.ts";
 import { quoted, type TensorFile, type TensorInfo } from "../formats/tensor_file.ts";
 
@@ -42,7 +43,7 @@ export function readText(path: string): string {
 /** A JSON file as a value. UserError with the parser's position when it is malformed. */
 export function readJson(path: string): unknown {
   try {
-    return JSON.parse(readText(path));
+    return parseJson(readText(path));
   } catch (error) {
     if (error instanceof UserError) throw error;
     const message = (error as Error).message.replace(/\s+/g, " "); // It quotes the file, line ends too.
@@ -86,9 +87,8 @@ export function folderChatTemplate(folder: string): string | null {
   const path = `${folder}/tokenizer_config.json`;
   if (kindOfPath(path) !== "file") return null;
   const found = (readJson(path) as { chat_template?: unknown } | null)?.chat_template;
-  if (typeof found === "string") return found;
-  if (!Array.isArray(found)) return null;
-  return found.find((entry) => entry?.name === "default")?.template ?? null;
+  const named = Array.isArray(found) ? found.find((entry) => entry?.name === "default")?.template : found;
+  return typeof named === "string" ? named : null;
 }
 
 export interface OpenTensors extends TensorFile {
@@ -131,8 +131,9 @@ function openShards(folder: string, { index, map }: { index: string; map: Record
     const tensors = new Map<string, TensorInfo>(), shardOf = new Map<string, OpenTensors>();
     for (const [name, file] of Object.entries(map)) {
       if (typeof file !== "string" || !/^[^/\\]+\.safetensors$/.test(file)) {
+        const where = typeof file === "string" ? quoted(file) : JSON.stringify(file);
         throw new UserError(
-          `Cannot read ${index}: tensor ${quoted(name)} is in ${JSON.stringify(file)}, not a file beside it`,
+          `Cannot read ${index}: tensor ${quoted(name)} is in ${where}, not a file beside it`,
           { hint: "Fetch or copy the file again." },
         );
       }

@@ -90,7 +90,7 @@ export function configFromHf(
 function architectureOf(json: Json, source: string): Architecture {
   const type = json.model_type;
   const known = Object.keys(modelTypes);
-  if (typeof type === "string" && modelTypes[type]) return modelTypes[type];
+  if (typeof type === "string" && Object.hasOwn(modelTypes, type)) return modelTypes[type];
   if (type === "gemma3") {
     throw new UserError(`${source}: model_type is "gemma3", a Gemma 3 with an image encoder`, {
       hint: 'use a text-only Gemma 3, whose model_type is "gemma3_text" (270M, 1B)',
@@ -151,12 +151,12 @@ function layerTypes(fields: Fields, architecture: Architecture, layers: number):
   const listed = fields.raw("layer_types");
   if (Array.isArray(listed)) {
     const names: Record<string, "full" | "sliding"> = { full_attention: "full", sliding_attention: "sliding" };
-    const unknown = listed.find((type) => !names[type]);
+    const unknown = listed.find((type) => !Object.hasOwn(names, type));
     if (unknown !== undefined) fields.problem(`layer_types holds ${show(unknown)}, which is not supported`);
     if (listed.length !== layers) {
       fields.problem(`layer_types has ${listed.length} entries, num_hidden_layers is ${layers}`);
     }
-    return listed.map((type) => names[type] ?? "full");
+    return listed.map((type) => Object.hasOwn(names, type) ? names[type] : "full");
   }
   const list = (isFull: (layer: number) => boolean) =>
     Array.from({ length: layers }, (_, layer) => isFull(layer) ? "full" as const : "sliding" as const);

@@ -3,6 +3,7 @@
  * fault is told with its place.
  */
 import type { z } from "zod";
+import { parseJson } from "../formats/json_depth.ts";
 import { jsonFault } from "../formats/json_fault.ts";
 import { ApiError } from "./api_error.ts";
 
@@ -105,7 +106,7 @@ function badByte(bytes: Uint8Array): number {
 
 function parse(text: string): unknown {
   try {
-    return JSON.parse(text);
+    return parseJson(text);
   } catch {
     const offset = text.trim() === "" ? 0 : jsonFault(text)?.offset ?? 0;
     const before = new TextDecoder().decode(new TextEncoder().encode(text).subarray(0, offset));

@@ -7,6 +7,7 @@
  */
 import { Environment, Interpreter, parse, tokenize } from "@huggingface/jinja";
 import { UserError } from "../errors.ts";
+import { limitCost } from "./template_limits.ts";
 
 /** One turn. Other keys (tool_calls, name, ...) are handed to the template as they are. */
 export interface Message {
@@ -15,7 +16,8 @@ export interface Message {
   [key: string]: unknown;
 }
 
-const limits = { templateCharacters: 1 << 20, outputCharacters: 1 << 24, steps: 1_000_000, range: 100_000 };
+/** Characters of a template, of them blanks in a row, and numbers of a range(). The longest templates known have 30,000. */
+const limits = { template: 1 << 18, blanks: 1000, range: 100_000 };
 
 /**
  * The text of a conversation. `source` says whose template it is, for messages.
@@ -41,24 +43,28 @@ export function renderChat(template: string, options: {
     None: null,
     range,
     raise_exception: (message: unknown) => {
-      throw new Refusal(String(message));
+      throw new Refusal(typeof message === "string" ? message : "it gives no reason");
     },
-    messages,
     add_generation_prompt: options.addGenerationPrompt ?? false,
     bos_token: options.bosToken ?? "",
     eos_token: options.eosToken ?? "",
-    ...(options.tools ? { tools: options.tools } : {}),
   };
   try {
     for (const [name, value] of Object.entries(globals)) environment.set(name, value);
-    return limited(new Interpreter(environment)).run(parsed(template)).value as string;
+    const given = [environment.set("messages", messages)];
+    if (options.tools) given.push(environment.set("tools", options.tools));
+    const program = parsed(template), interpreter = new Interpreter(environment);
+    limitCost(interpreter, { given, templateLength: template.length });
+    return interpreter.run(program).value as string;
   } catch (error) {
     if (error instanceof Refusal) {
       throw new UserError(`${source}: the chat template refuses the conversation: ${oneLine(error.message)}`, {
         hint: "Roles must come in the order the model expects; see the model's chat template.",
       });
     }
-    throw new UserError(`${source}: the chat template cannot be rendered: ${oneLine((error as Error).message)}`, {
+    const { message } = error as Error;
+    const what = /call stack/.test(message) ? "it is nested too deep, or calls itself without end" : oneLine(message);
+    throw new UserError(`${source}: the chat template cannot be rendered: ${what}`, {
       hint: "Give another template, or rows in Alpaca form.",
       cause: error,
     });
@@ -72,44 +78,28 @@ let last: { template: string; program: ReturnType<typeof parse> } | undefined;
 
 /** The same template is rendered for every row, so the last one stays parsed. */
 function parsed(template: string): ReturnType<typeof parse> {
-  if (template.length > limits.templateCharacters) {
-    throw new Error(`${template.length} characters long, at most ${limits.templateCharacters} are read`);
-  }
   if (last?.template !== template) {
+    if (template.length > limits.template) {
+      throw new Error(`${template.length} characters long, at most ${limits.template} are read`);
+    }
+    // The parser's expressions take the square of a run of blanks.
+    if (new RegExp(`\\s{${limits.blanks}}`).test(template)) throw new Error(`${limits.blanks} blanks in a row`);
     // Whitespace options of transformers' apply_chat_template.
     last = { template, program: parse(tokenize(template, { lstrip_blocks: true, trim_blocks: true })) };
   }
   return last.program;
 }
 
-/** Stops an interpreter that evaluates too many nodes, walks lists too often or builds too long a string. */
-function limited(interpreter: Interpreter): Interpreter {
-  const evaluate = interpreter.evaluate.bind(interpreter);
-  const looped = new WeakSet<object>();
-  let steps = 0;
-  interpreter.evaluate = (statement, environment) => {
-    if (statement?.type === "For") {
-      const { iterable } = statement as unknown as { iterable: { lhs?: object } };
-      looped.add(iterable.lhs ?? iterable);
-    }
-    const result = evaluate(statement, environment);
-    // A loop costs as many steps as its list is long, since an empty body evaluates nothing.
-    steps += statement && looped.has(statement) && Array.isArray(result.value) ? result.value.length : 1;
-    if (steps > limits.steps) throw new Error(`more than ${limits.steps} steps`);
-    if (typeof result.value === "string" && result.value.length > limits.outputCharacters) {
-      throw new Error(`more than ${limits.outputCharacters} characters of output`);
-    }
-    return result;
-  };
-  return interpreter;
-}
-
 /** Python's range() with a limited length. */
-function range(start: number, stop?: number, step = 1): number[] {
-  if (typeof stop !== "number") [start, stop] = [0, start];
-  const length = Math.max(0, Math.ceil((stop - start) / step));
+function range(start: unknown, stop?: unknown, step: unknown = 1): number[] {
+  if (stop === undefined || stop === null) [start, stop] = [0, start];
+  if (typeof start !== "number" || typeof stop !== "number" || typeof step !== "number") {
+    throw new Error("range() of something else than numbers");
+  }
+  const first = start, by = step;
+  const length = Math.max(0, Math.ceil((stop - first) / by));
   if (!(length <= limits.range)) throw new Error(`range() of ${length} numbers, at most ${limits.range} are made`);
-  return Array.from({ length }, (_, i) => start + i * step);
+  return Array.from({ length }, (_, i) => first + i * by);
 }
 
 function oneLine(text: string): string {

@@ -2,11 +2,14 @@
  * Text to token ids and back, from a tokenizer.json or from the metadata of a GGUF file.
  *
  * The library for it is @huggingface/tokenizers; byte-pair vocabularies encode by bpe_encoder.ts, to the same ids in less
- * time. This module gives both the right object, decides about BOS and EOS, and turns what can go wrong into one clear line. Special tokens written out in the text are always read as such, as
- * Hugging Face's tokenizers do. Not here: chat templates (chat_template.ts), training rows (lib/data).
+ * time. This module gives both the right object, decides about BOS and EOS, and turns what can go wrong into one clear
+ * line. Special tokens written out in the text are always read as such, as Hugging Face's tokenizers do. Not here: chat
+ * templates (chat_template.ts), training rows (lib/data).
  */
 import { Tokenizer as Library } from "@huggingface/tokenizers";
 import { UserError } from "../errors.ts";
+import { parseJson } from "../formats/json_depth.ts";
+import { mayNeverEnd } from "../formats/patterns.ts";
 import { bpeEncoder, type Encode } from "./bpe_encoder.ts";
 import { endOfTurnTokens, rebuildTokenizer } from "./gguf_tokenizer.ts";
 import { spellOut } from "./pre_tokenizers.ts";
@@ -48,13 +51,19 @@ export function tokenizerFromJson(files: {
   source: string;
 }): Tokenizer {
   const { source } = files;
+  return guarded(source, () => buildFromJson(files));
+}
+
+function buildFromJson(files: Parameters<typeof tokenizerFromJson>[0]): Tokenizer {
+  const { source } = files;
   const json = parseObject(files.tokenizerJson, `${source}/tokenizer.json`);
+  checkIds(json);
+  for (const key of ["normalizer", "pre_tokenizer", "decoder"]) checkPatterns(json[key], source);
   const config = files.tokenizerConfig ? parseObject(files.tokenizerConfig, `${source}/tokenizer_config.json`) : {};
   const generation = files.generationConfig
     ? parseObject(files.generationConfig, `${source}/generation_config.json`)
     : {};
-  const engine = construct({ ...json, pre_tokenizer: spellOut(json.pre_tokenizer ?? null) }, source);
-  const { library } = engine;
+  const engine = construct({ ...json, pre_tokenizer: spellOut(json.pre_tokenizer ?? null) }), { library } = engine;
   const addedIds = library.get_added_tokens_decoder();
   const specialIds = new Set([...addedIds].filter(([, token]) => token.special).map(([id]) => id));
   const idOfToken = (value: unknown) => {
@@ -64,7 +73,7 @@ export function tokenizerFromJson(files: {
   const eosIds = new Set<number>();
   const named = idOfToken(config.eos_token);
   if (named !== undefined) eosIds.add(named);
-  for (const id of [generation.eos_token_id].flat()) if (Number.isInteger(id)) eosIds.add(id as number);
+  for (const id of [generation.eos_token_id].flat()) if (isId(id)) eosIds.add(id);
   for (const id of specialIds) if (endOfTurnTokens.includes(addedIds.get(id)!.content)) eosIds.add(id);
   // What the post-processor puts before an empty text is BOS, whatever the configuration calls it.
   const first = library.encode("", { add_special_tokens: true }).ids[0];
@@ -86,7 +95,7 @@ export function tokenizerFromJson(files: {
  */
 export function tokenizerFromGguf(metadata: Map<string, unknown>, source: string): Tokenizer {
   const { json, tokens, mergeIds, ...facts } = rebuildTokenizer(metadata, source);
-  return wrap(construct(json, source, mergeIds), { ...facts, tokens, decoder: json.decoder });
+  return guarded(source, () => wrap(construct(json, mergeIds), { ...facts, tokens, decoder: json.decoder }));
 }
 
 interface Facts {
@@ -106,9 +115,16 @@ interface Engine {
   encode: Encode;
 }
 
-function wrap({ library, encode }: Engine, facts: Facts): Tokenizer {
+function wrap({ library, encode: idsOf }: Engine, facts: Facts): Tokenizer {
   const pieces: (string | undefined)[] = facts.tokens ?? piecesOf(library);
   const added = new Set(library.get_added_tokens_decoder().keys());
+  const encode = (text: string) => {
+    const ids = using("encode", () => idsOf(text)), wrong = ids.find((id) => pieces[id] === undefined);
+    if (wrong === undefined) return ids;
+    throw new UserError(`The tokenizer gives a text the id ${wrong}, which is none`, {
+      hint: "The tokenizer is damaged: fetch it again.",
+    });
+  };
   return {
     vocabSize: pieces.length,
     bosId: facts.bosId,
@@ -123,7 +139,8 @@ function wrap({ library, encode }: Engine, facts: Facts): Tokenizer {
       const kept = [...ids].filter((id) =>
         pieces[id] !== undefined && !(options.skipSpecial && facts.specialIds.has(id))
       );
-      return kept.length === 0 ? "" : library.decode(kept, { clean_up_tokenization_spaces: false });
+      if (kept.length === 0) return "";
+      return using("decode", () => library.decode(kept, { clean_up_tokenization_spaces: false }));
     },
     tokenText: (id) => pieces[id] ?? "",
     bytesOf: bytesReader(pieces, { spelling: spellingOf(facts.decoder), added }),
@@ -138,16 +155,60 @@ function piecesOf(library: Library): string[] {
   return pieces;
 }
 
-function construct(json: Record<string, unknown>, source: string, mergeIds?: Int32Array): Engine {
+/** More than any vocabulary has. */
+const mostIds = 1 << 24;
+
+const isId = (id: unknown): id is number => Number.isInteger(id) && (id as number) >= 0 && (id as number) < mostIds;
+
+/** Throws Error for a piece or a mark whose id is none. */
+function checkIds({ model, added_tokens: added }: Record<string, unknown>): void {
+  const { type, vocab } = (model ?? {}) as { type?: unknown; vocab?: unknown };
+  const ids = type === "Unigram" ? [] : Object.entries(vocab ?? {});
+  for (const mark of Array.isArray(added) ? added : []) ids.push([String(mark?.content), mark?.id]);
+  const wrong = ids.find(([, id]) => !isId(id));
+  if (wrong) throw new Error(`token ${JSON.stringify(wrong[0]).slice(0, 60)} has the id ${JSON.stringify(wrong[1])}`);
+}
+
+/** Throws UserError for an expression anywhere in a step of the tokenizer that might never come to an end. */
+function checkPatterns(step: unknown, source: string): void {
+  if (typeof step !== "object" || step === null) return;
+  const { Regex } = step as { Regex?: unknown };
+  if (typeof Regex === "string" && mayNeverEnd(Regex)) {
+    throw new UserError(`${source}: the tokenizer's expression ${JSON.stringify(Regex).slice(0, 200)} may never end`, {
+      hint: "Use another copy of the model, or its GGUF file.",
+    });
+  }
+  for (const inner of Object.values(step)) checkPatterns(inner, source);
+}
+
+function construct(json: Record<string, unknown>, mergeIds?: Int32Array): Engine {
   // The library insists on all five keys being there; files may leave out those that are null.
   const absent = { normalizer: null, pre_tokenizer: null, post_processor: null, decoder: null, added_tokens: [] };
   const build = (json: Record<string, unknown>) => new Library({ ...absent, ...json }, {});
+  const own = bpeEncoder(json, { build, mergeIds });
+  if (own !== null) return own;
+  const library = build(json);
+  return { library, encode: (text) => library.encode(text, { add_special_tokens: false }).ids };
+}
+
+/** What shows only when a text of its kind comes along. */
+function using<T>(what: string, work: () => T): T {
   try {
-    const own = bpeEncoder(json, { build, mergeIds });
-    if (own !== null) return own;
-    const library = build(json);
-    return { library, encode: (text) => library.encode(text, { add_special_tokens: false }).ids };
+    return work();
   } catch (error) {
+    throw new UserError(`The tokenizer cannot ${what} a text: ${(error as Error).message}`, {
+      hint: "The tokenizer is damaged or of a kind not supported.",
+      cause: error,
+    });
+  }
+}
+
+/** The library believes its files: whatever goes wrong while a tokenizer is built and tried out is the file's fault. */
+function guarded(source: string, build: () => Tokenizer): Tokenizer {
+  try {
+    return build();
+  } catch (error) {
+    if (error instanceof UserError) throw error;
     throw new UserError(`${source}: cannot build the tokenizer: ${(error as Error).message}`, {
       hint: "The tokenizer is damaged or of a kind not supported.",
       cause: error,
@@ -158,7 +219,7 @@ function construct(json: Record<string, unknown>, source: string, mergeIds?: Int
 function parseObject(text: string, path: string): Record<string, unknown> {
   let value: unknown;
   try {
-    value = JSON.parse(text);
+    value = parseJson(text);
   } catch (error) {
     throw new UserError(`${path}: not JSON: ${(error as Error).message}`, {
       hint: "Fetch the file again.",

@@ -65,11 +65,11 @@ export function peakMemory(lines: LogLine[]): number | null {
   return told.length === 0 ? null : Math.max(...told);
 }
 
-/** All complete lines. UserError names a line in the middle that is not JSON. */
+/** All complete lines. UserError names a line in the middle that is no step of training. */
 export function readLog(path: string): LogLine[] {
   return parseLines(path).map((line, i) => {
     if (line) return line;
-    throw new UserError(`Cannot read ${path}:${i + 1}: not JSON`, {
+    throw new UserError(`Cannot read ${path}:${i + 1}: not a step of training`, {
       hint: "Remove the damaged line; training does not need it.",
     });
   });
@@ -86,11 +86,24 @@ function parseLines(path: string): (LogLine | undefined)[] {
   const lines = text.split("\n");
   lines.pop(); // what follows the last line end: nothing, or a line cut off by a kill
   return lines.map((line) => {
-    try {
-      const found = JSON.parse(line);
-      return Number.isInteger(found?.step) ? found as LogLine : undefined;
-    } catch {
-      return undefined;
-    }
+    const found = parsed(line);
+    return isLogLine(found) ? found : undefined;
   });
+}
+
+function parsed(line: string): unknown {
+  try {
+    return JSON.parse(line);
+  } catch {
+    return undefined;
+  }
+}
+
+/** JSON has no NaN: numbers of a step that went wrong may be null. */
+function isLogLine(value: unknown): value is LogLine {
+  if (typeof value !== "object" || value === null) return false;
+  const line = value as Record<string, unknown>;
+  const isNumber = (key: string) => typeof line[key] === "number" || line[key] === null;
+  return Number.isInteger(line.step) && ["loss", "grad_norm", "learning_rate", "tokens", "seconds"].every(isNumber) &&
+    ["memory_bytes", "eval_loss"].every((key) => line[key] === undefined || isNumber(key));
 }

@@ -175,7 +175,7 @@ Deno.test("ftl report says what it needs", async () => {
     write("other/results.json", '{"format": "else"}');
     assert.match(
       (await ftl(["report", "other"])).stderr,
-      /^ftl: Cannot report on other\/results\.json: its format is "else"/,
+      /^ftl: Cannot read other\/results\.json: format is not as ftl writes it/,
     );
   });
 });

@@ -30,8 +30,11 @@ export function parquetOf(
   return new Uint8Array(parquetWriteBuffer({ columnData, ...options }));
 }
 
-/** A workbook with these sheets; texts stand in the cells themselves, dates are numbers with a date's format. */
-export function xlsxOf(sheets: Record<string, Cells>): Uint8Array {
+/**
+ * A workbook with these sheets; texts stand in the cells themselves, dates are numbers with a date's format. `level` is
+ * how well it is packed, 0 not at all.
+ */
+export function xlsxOf(sheets: Record<string, Cells>, { level = 6 as 0 | 6 } = {}): Uint8Array {
   const names = Object.keys(sheets);
   const list = (write: (name: string, i: number) => string) => names.map(write).join("");
   const main = "http://schemas.openxmlformats.org/spreadsheetml/2006/main";
@@ -64,7 +67,7 @@ export function xlsxOf(sheets: Record<string, Cells>): Uint8Array {
       rows.join("")
     }</sheetData></worksheet>`;
   });
-  return zipSync(Object.fromEntries(Object.entries(files).map(([name, text]) => [name, encode(text)])));
+  return zipSync(Object.fromEntries(Object.entries(files).map(([name, text]) => [name, encode(text)])), { level });
 }
 
 function cellXml(cell: Cell, column: number, row: number): string {

@@ -168,7 +168,7 @@ Deno.test("a template that refuses or fails is 400", async (t) => {
   const templates: [string, RegExp][] = [
     ["{{ raise_exception('Roles must alternate') }}", /Roles must alternate/],
     ["{{ messages[0].content | nothing }}", /cannot be rendered/],
-    ["{% for a in range(100000) %}{% for b in range(100000) %}x{% endfor %}{% endfor %}", /more than \d+ steps/],
+    ["{% for a in range(100000) %}{% for b in range(100000) %}x{% endfor %}{% endfor %}", /takes more steps/],
   ];
   for (const [template, message] of templates) {
     await t.step(template, () =>

@@ -35,28 +35,13 @@ Deno.test("renderChat does not know today's date, so that tokens are the same ev
   assert.equal(renderChat(template, { messages, source: "m" }), "fixed");
 });
 
+/** Templates that do harm are in tests/hostile/template_corpus.ts. */
 const bad: [name: string, template: string, message: RegExp][] = [
   [
     "its own refusal",
     "{{ raise_exception('roles must\nalternate') }}",
     /m: the chat template refuses .*: roles must alternate$/,
   ],
-  ["a block left open", "{% for m in messages %}x", /cannot be rendered/],
-  ["an unknown filter", "{{ messages | nonsense }}", /cannot be rendered/],
-  ["a call of nothing", "{{ nonsense() }}", /cannot be rendered/],
-  ["a huge range", "{% for i in range(1000000000) %}x{% endfor %}", /range\(\) of 1000000000 numbers/],
-  ["a range without end", "{% for i in range(0, 10, 0) %}x{% endfor %}", /range\(\)/],
-  [
-    "loops within loops",
-    "{% for i in range(9999) %}{% for j in range(9999) %}{% endfor %}{{ i }}{% for j in range(9999) %}x{% endfor %}{% endfor %}",
-    /more than 1000000 steps|characters of output/,
-  ],
-  [
-    "a text that doubles itself",
-    "{% set ns = namespace(x='0123456789abcdef') %}{% for i in range(60) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}",
-    /characters of output/,
-  ],
-  ["a template of two million characters", "x".repeat(2_000_000), /2000000 characters long/],
 ];
 for (const [name, template, message] of bad) {
   Deno.test(`renderChat answers ${name} with one clear line`, () => {

@@ -44,7 +44,7 @@ Deno.test("openLog() keeps the steps before a resumed one and cuts off the rest,
 Deno.test("readLog() names the line that is damaged", async () => {
   await inTemporaryFolder(({ log: path }) => {
     Deno.writeTextFileSync(path, `${JSON.stringify(line(1))}\n{"step":2,\n${JSON.stringify(line(3))}\n`);
-    assert.throws(() => readLog(path), { name: "UserError", message: /log.jsonl:2: not JSON/ });
+    assert.throws(() => readLog(path), { name: "UserError", message: /log.jsonl:2: not a step of training/ });
     assert.throws(() => readLog(`${path}.missing`), { name: "UserError", message: /no such file/ });
     return Promise.resolve();
   });
