@@ -128,7 +128,7 @@ function measuringSpecs(): Map<string, OptionSpec> {
   return new Map([
     ["limit", specOf("eval", "limit")],
     ["max_new_tokens", specOf("eval", "max_new_tokens")],
-    ["compare", specOf("compare", "ask")],
+    ["compare", specOf("compare", "data")],
   ]);
 }
 

@@ -164,7 +164,10 @@ const isId = (id: unknown): id is number => Number.isInteger(id) && (id as numbe
 function checkIds({ model, added_tokens: added }: Record<string, unknown>): void {
   const { type, vocab } = (model ?? {}) as { type?: unknown; vocab?: unknown };
   const ids = type === "Unigram" ? [] : Object.entries(vocab ?? {});
-  for (const mark of Array.isArray(added) ? added : []) ids.push([String(mark?.content), mark?.id]);
+  for (const mark of Array.isArray(added) ? added : []) {
+    if (typeof mark?.content !== "string") throw new Error(`an added token is ${JSON.stringify(mark).slice(0, 60)}`);
+    ids.push([mark.content, mark.id]);
+  }
   const wrong = ids.find(([, id]) => !isId(id));
   if (wrong) throw new Error(`token ${JSON.stringify(wrong[0]).slice(0, 60)} has the id ${JSON.stringify(wrong[1])}`);
 }

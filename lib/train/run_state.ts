@@ -32,7 +32,7 @@ export function requireRunSpace(folder: string, { learner, checkpoints, there }:
   const adapter = parameters.reduce((sum, { value }) => sum + value.byteLength, 0);
   requireSpace(folder, {
     bytes: more * checkpointBytes(parameters, optimizer.state()) + adapter,
-    what: `This run, for its adapter and ${more} checkpoints,`,
+    what: `This run, for its adapter and ${more} checkpoint${more === 1 ? "" : "s"},`,
     hint: "Free some space, choose an --output-dir on another disk, or keep fewer checkpoints (--save-total-limit).",
   });
 }

@@ -26,7 +26,7 @@ const shapes = await commandShapes();
 /** Not run here, and why. */
 const notRun: [RegExp, string][] = [
   [/^npx -y deno@\S+ task test$/, "it runs this test"],
-  [/^npx -y deno@\S+ task build$/, "tests/e2e/one_file_test.ts builds and runs the one file"],
+  [/^(npx -y deno@\S+|deno) task build\b/, "tests/e2e/one_file_test.ts builds and runs the one file"],
   [/--wheel /, "the wheel of 93 MB is not here; tests/hub/pull_test.ts takes models from wheels"],
   [/^ftl pull smollm2-135m --check$/, "the stand-in has other bytes; tests/hub/pull_test.ts checks checksums"],
   [/^ftl pull Qwen\/Qwen3-0\.6B-GGUF/, "no stand-in; tests/hub/pull_repo_test.ts fetches single GGUF files"],
