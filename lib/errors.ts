@@ -26,10 +26,16 @@ const longestLine = 1000, shownStart = 700, shownEnd = 200;
 
 /** Text for a person to read. A list of problems keeps its lines, which are indented. */
 function printable(text: string): string {
-  return text.split(/\n(?= {2}\S)/).map((line) => {
-    const short = line.length > longestLine ? `${line.slice(0, shownStart)} ... ${line.slice(-shownEnd)}` : line;
-    return short.replace(unprintable, (sign) => "\\u" + sign.charCodeAt(0).toString(16).padStart(4, "0"));
-  }).join("\n");
+  // Shortened before, since a line may be as long as a file, and after, since a sign in digits takes the room of six.
+  return text.split(/\n(?= {2}\S)/).map((line) => shortened(shortened(line).replace(unprintable, inDigits))).join("\n");
+}
+
+function shortened(line: string): string {
+  return line.length > longestLine ? `${line.slice(0, shownStart)} ... ${line.slice(-shownEnd)}` : line;
+}
+
+function inDigits(sign: string): string {
+  return "\\u" + sign.charCodeAt(0).toString(16).padStart(4, "0");
 }
 
 /** The candidate nearest to `word` by edit distance, or undefined when none is near enough to be a typing mistake. */

@@ -94,11 +94,13 @@ export function checkValues(
       delete good[key];
     }
   }
-  return { values: good, problems };
+  // The good ones as the schema makes them: a list that is left empty in a file is null there.
+  return { values: schema.safeParse(good).data ?? {}, problems };
 }
 
 /** ", did you mean x?" or nothing. */
 export function suggestion(word: string, known: string[]): string {
+  if (word === "") return "";
   const near = nearest(word.replace(/^-+/, "").replaceAll("-", "_"), known);
   if (!near) return "";
   return `, did you mean ${word.startsWith("-") ? flagOf(near) : near}?`;

@@ -11,8 +11,10 @@ import { cellText, type Table, type TableRow } from "./tables.ts";
 const mostBytes = 1 << 28;
 /** Excel's own limits. */
 const mostRows = 1 << 20, mostColumns = 1 << 14;
-/** Cells that may stand empty, beside one for each byte. */
-const emptyCells = 1 << 20;
+/** Cells of all sheets that may stand empty, beside one for each byte of XML; a cell takes some 200 bytes. */
+const emptyCells = 1 << 18;
+/** The most that deflate packs into a byte. A zip archive says for itself how much an entry unpacks to. */
+const mostPacked = 1032;
 
 /** Tables of all sheets that are not empty. Errors: UserError for a damaged file, and one that is too large unpacked. */
 export async function readXlsx(source: ByteSource): Promise<Table[]> {
@@ -23,7 +25,10 @@ export async function readXlsx(source: ByteSource): Promise<Table[]> {
   try {
     let unpacked = 0;
     unzipSync(bytes, {
-      filter({ originalSize }) {
+      filter({ name: entry, size, originalSize }) {
+        if (originalSize > mostPacked * (size + 1)) {
+          throw new Error(`its ${entry} cannot unpack to ${originalSize} bytes`);
+        }
         unpacked += originalSize;
         return false;
       },
@@ -33,8 +38,12 @@ export async function readXlsx(source: ByteSource): Promise<Table[]> {
         hint: "Save the rows as .csv or .parquet.",
       });
     }
+    let empty = emptyCells;
     for (const [entry, xml] of Object.entries(unzipSync(bytes, { filter: ({ name }) => name.endsWith(".xml") }))) {
-      checkGrid(new TextDecoder("latin1").decode(xml), `${name}:${entry}`);
+      empty -= Math.max(
+        0,
+        cellsOf(new TextDecoder("latin1").decode(xml), { place: `${name}:${entry}`, empty }) - xml.length,
+      );
     }
     sheets = await readWorkbook(bytes.buffer);
     const lost = sheets.find(({ data }) => !Array.isArray(data));
@@ -62,9 +71,10 @@ export async function readXlsx(source: ByteSource): Promise<Table[]> {
 
 /**
  * The reader makes a cell for every place up to the last row and column that a sheet names, so that one cell far away
- * would fill the memory. Errors: UserError for places that no sheet has, and for a sheet that is nearly all empty.
+ * would fill the memory: so many. Errors: UserError for places that no sheet has, and for a sheet with more cells than
+ * characters and `empty` ones beside them.
  */
-function checkGrid(xml: string, place: string): void {
+function cellsOf(xml: string, { place, empty }: { place: string; empty: number }): number {
   let rows = 0, columns = 0;
   for (const [, double, single] of xml.matchAll(/\sr\s*=\s*(?:"([^"<]*)"|'([^'<]*)')/g)) {
     const at = double ?? single, [, letters = "", digits] = /^([A-Z]{0,3})(\d{1,7})$/.exec(at) ?? [];
@@ -75,9 +85,10 @@ function checkGrid(xml: string, place: string): void {
     rows = Math.max(rows, Number(digits));
     columns = Math.max(columns, column);
   }
-  if (rows * columns > xml.length + emptyCells) {
+  if (rows * columns > xml.length + empty) {
     throw new UserError(`${place}: ${rows} rows of ${columns} columns, nearly all of them empty`, { hint: saveAgain });
   }
+  return rows * columns;
 }
 
 const saveAgain = "Delete what lies far from the table, or save the rows as .csv.";

@@ -7,11 +7,14 @@
 /** The paths that fit any of the patterns, each once, in the order of `paths`. */
 export function matching(patterns: string[], paths: string[]): string[] {
   const plain = new Set(patterns.filter((pattern) => !/[*?[]/.test(pattern)));
-  const globs = patterns.filter((pattern) => !plain.has(pattern)).slice(0, mostGlobs).map(stepsOf);
+  const globs = patterns.filter((pattern) => !plain.has(pattern) && pattern.length <= longestGlob)
+    .slice(0, mostGlobs).map(stepsOf);
   return paths.filter((path) => plain.has(path) || globs.some((steps) => fitsPath(steps, path)));
 }
 
 const mostGlobs = 100;
+/** Characters; taking a pattern apart may look at its rest once for each of them. */
+const longestGlob = 4096;
 
 /** A step is "**" or the signs of a name: "*", "?", "[0-9]", "a". */
 type Step = "**" | string[];

@@ -53,7 +53,7 @@ export function rebuildTokenizer(metadata: Map<string, unknown>, source: string)
     );
   }
   if (model !== "gpt2" && model !== "llama") {
-    throw new UserError(`${source}: tokenizer.ggml.model is ${JSON.stringify(model)}; known are "gpt2" and "llama"`, {
+    throw new UserError(`${source}: tokenizer.ggml.model is "${model}"; known are "gpt2" and "llama"`, {
       hint: "Use the model's Hugging Face folder with tokenizer.json instead.",
     });
   }

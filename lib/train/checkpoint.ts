@@ -140,7 +140,7 @@ export function readCheckpoint(path: string): Checkpoint {
         hint: "The file was damaged after it was written.",
       });
     }
-    const { optimizerStep, lossScale, ...state } = JSON.parse(json) as StoredState;
+    const { optimizerStep, lossScale, ...state } = storedState(json, path);
     const checkpoint: Checkpoint = {
       path,
       state,
@@ -156,6 +156,17 @@ export function readCheckpoint(path: string): Checkpoint {
     return checkpoint;
   } finally {
     source.close();
+  }
+}
+
+function storedState(json: string, path: string): StoredState {
+  try {
+    return JSON.parse(json) as StoredState;
+  } catch (cause) {
+    throw new UserError(`Cannot resume from ${path}: its state is not JSON`, {
+      hint: "It was written by another program or version: start the run anew.",
+      cause,
+    });
   }
 }
 

@@ -214,7 +214,14 @@ export function experimenting(place: Workplace, { name }: { name: string }): Vic
     outcome() {
       const { cells, groups, ...rest } = JSON.parse(Deno.readTextFileSync(`${folder}/results.json`));
       // Without what another run cannot repeat.
-      const lasting = cells.map((cell: object) => ({ ...cell, train_seconds: 0, eval_seconds: 0, memory_bytes: 0 }));
+      const lasting = cells.map((cell: object) => ({
+        ...cell,
+        train_seconds: 0,
+        eval_seconds: 0,
+        memory_bytes: 0,
+        energy_joules: 0,
+        card_energy_joules: 0,
+      }));
       return { ...rest, created: "", cells: lasting, groups };
     },
   };

@@ -36,6 +36,11 @@ const indexRows = rowsOf("index.json", [
   ["a file of another kind", index("/etc/passwd"), outside],
   ["a path with NUL", index("x\0.safetensors"), /Cannot find .*x\\u0000\.safetensors/],
   ["a name longer than names are", index("x".repeat(5000) + ".safetensors"), /Cannot find .*xxx \.\.\. x*/],
+  [
+    "a name of signs that no terminal shows",
+    index("\u0001".repeat(900) + ".safetensors"),
+    /Cannot find .*\\u0001 \.\.\. /,
+  ],
   ["a number", index(7), outside],
   ["a shard that is missing", index("none.safetensors"), /Cannot find .*none\.safetensors.*lists/],
   ["deep nesting", () => `{"weight_map": ${deep('{"a":', "}")}}`, tooDeep],
@@ -178,6 +183,7 @@ const yamlCases: Case[] = [
   ["wrong types", () => "data: rows.jsonl\nr: {}\nseed: x\n", /r: expected a whole number|unknown setting/],
   ["an unknown tag", () => "r: !!js/function 'process.exit()'\n", /r: expected a whole number.*got "process\.exit/],
   ["__proto__", () => "__proto__: {r: 5}\n", /__proto__: unknown setting/],
+  ["a list that is nothing, and a name that is none", () => ":\ndata:\n", /:1: : unknown setting/],
   ["a terminal's command", () => '"\\e[2J": 1\n', /\\u001b\[2J: unknown setting/],
 ];
 const yamlRows = [...rowsOf("train.yaml", yamlCases), ...rowsOf("experiment.yaml", yamlCases)];
@@ -237,7 +243,12 @@ const dataRows = [
       () => sheetWith('<row r="2"><c r="&#90;ZZ2"><v>1</v></c></row>'),
       /there is no cell or row/,
     ],
-    ["a size of 3 GB unpacked", () => saysUnpacked(3e9), /unpacks to 300000\d+ bytes, at most/],
+    ["a size of 3 GB unpacked", () => saysUnpacked(3e9), /cannot unpack to 3000000000 bytes/],
+    [
+      "many empty cells",
+      () => sheetWith('<row r="1000000"><c r="A1000000"><v>1</v></c></row>'),
+      /1000000 rows of 2 columns/,
+    ],
     ["a sheet that is not there", sheetless, /its sheet "One" is not there/],
     ["no workbook in the archive", () => zipSync({ "../../etc/x.xml": utf8("<a/>") }), /not a readable Excel workbook/],
     [
@@ -290,6 +301,16 @@ function sheetWith(rows: string, before = ""): Uint8Array {
 
 const log = (line: string) => () => rowSeeds.trainLog + line + "\n";
 const runRows = [
+  ...rowsOf("dataset card", [
+    [
+      "a pattern of 100,000 brackets",
+      () => rowSeeds.card.replace("data/train-*", () => "[".repeat(100_000)),
+      /has no files at \[\[/,
+    ],
+  ]),
+  ...rowsOf("checkpoint", [
+    ["a state that is no JSON", () => rowSeeds.signed(rowSeeds.checkpoints()[0], "{"), /its state is not JSON/],
+  ]),
   ...rowsOf("log.jsonl", [
     ["null", log("null"), /log\.jsonl:4: not a step of training/],
     ["a step of text", log('{"step":"4","loss":1}'), /log\.jsonl:4: not a step of training/],

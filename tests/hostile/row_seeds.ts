@@ -92,7 +92,7 @@ export const checkpoints = () => {
 };
 
 /** The checkpoint with another state and a checksum that is right, so that the state is read. */
-function signed(bytes: Uint8Array, state: string): Uint8Array {
+export function signed(bytes: Uint8Array, state: string): Uint8Array {
   const file = openSafetensors(bytesSource(bytes, "c"));
   const hash = createHash("sha256").update(state);
   const tensors = Array.from(file.tensors.values(), ({ name, dtype, shape, byteLength }): LazyTensor => {
