@@ -15,7 +15,7 @@ const allowed: Record<string, string[]> = {
   formats: [],
   quant: ["formats"],
   text: ["formats"],
-  hub: ["files"],
+  hub: ["files", "formats"],
   files: ["formats"],
   data: ["text", "formats"],
   model: ["ops.ts", "quant", "formats", "files"],

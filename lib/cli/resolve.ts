@@ -4,6 +4,7 @@
  */
 import { isMap, LineCounter, parseDocument, stringify } from "yaml";
 import { UserError } from "../errors.ts";
+import { nestsKeys } from "../formats/yaml_keys.ts";
 import paper from "../../templates/presets/paper.yaml" with { type: "text" };
 import quick from "../../templates/presets/quick.yaml" with { type: "text" };
 import type { OptionSpec } from "./option_spec.ts";
@@ -122,6 +123,10 @@ export function readYamlMap(
   const nothing = { values: {}, place: (key: string) => `${name}: ${key}` };
   if (text.length > mostText) {
     problems.push(`${name}: ${text.length} characters, a file of settings has at most ${mostText}`);
+    return nothing;
+  }
+  if (nestsKeys(text)) {
+    problems.push(`${name}: expected lines of the form name: value, found keys that begin with "? "`);
     return nothing;
   }
   const lines = new LineCounter();

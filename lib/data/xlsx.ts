@@ -26,7 +26,7 @@ export async function readXlsx(source: ByteSource): Promise<Table[]> {
     let unpacked = 0;
     unzipSync(bytes, {
       filter({ name: entry, size, originalSize }) {
-        if (originalSize > mostPacked * (size + 1)) {
+        if (originalSize > mostPacked * (Math.min(size, bytes.length) + 1)) {
           throw new Error(`its ${entry} cannot unpack to ${originalSize} bytes`);
         }
         unpacked += originalSize;

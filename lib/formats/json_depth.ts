@@ -8,7 +8,13 @@ const mostLevels = 200;
 
 /** Errors: SyntaxError, as JSON.parse() throws it, for a text that is not JSON or nests deeper than 200 levels. */
 export function parseJson(text: string): unknown {
-  const value = JSON.parse(text);
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (error) {
+    // It quotes the text, whose lines would look like lines of the message.
+    throw new SyntaxError((error as Error).message.replace(/\s+/g, " "));
+  }
   if (isDeeper(text, mostLevels)) throw new SyntaxError(`nested deeper than ${mostLevels} levels`);
   return value;
 }

@@ -3,6 +3,7 @@
  * with patterns of paths. https://huggingface.co/docs/hub/datasets-manual-configuration
  */
 import { parse } from "yaml";
+import { nestsKeys } from "../formats/yaml_keys.ts";
 import { UserError } from "../errors.ts";
 import { matching } from "./glob.ts";
 
@@ -66,9 +67,10 @@ const mostHead = 1 << 20;
 
 function configsOf(card: string): CardConfig[] {
   const head = /^\uFEFF?---\r?\n([\s\S]*?)\r?\n---/.exec(card)?.[1];
+  if (head === undefined || nestsKeys(head)) return [];
   let configs: unknown;
   try {
-    configs = parse((head ?? "").slice(0, mostHead), { logLevel: "error" })?.configs;
+    configs = parse(head.slice(0, mostHead), { logLevel: "error" })?.configs;
   } catch {
     return []; // A card is for people; its paths tell as much.
   }

@@ -49,6 +49,6 @@ export function assertUserError(error: unknown, what = ""): asserts error is Use
   for (const line of [error.message, error.hint ?? ""]) {
     // deno-lint-ignore no-control-regex
     assert.doesNotMatch(line, /[\x00-\x1f]/, what);
-    assert.ok(line.length > 0 && line.length < 400, `${what}: ${line.length} characters`);
+    assert.ok(line.length > 0 && line.length <= 1000, `${what}: ${line.length} characters`);
   }
 }

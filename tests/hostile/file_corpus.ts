@@ -39,7 +39,7 @@ const indexRows = rowsOf("index.json", [
   [
     "a name of signs that no terminal shows",
     index("\u0001".repeat(900) + ".safetensors"),
-    /Cannot find .*\\u0001 \.\.\. /,
+    /Cannot find .*\\u0001\S* \.\.\. /,
   ],
   ["a number", index(7), outside],
   ["a shard that is missing", index("none.safetensors"), /Cannot find .*none\.safetensors.*lists/],
@@ -182,6 +182,7 @@ const yamlCases: Case[] = [
   ["a list of lines", () => "- r\n- 4\n", /:1: expected lines of the form name: value/],
   ["wrong types", () => "data: rows.jsonl\nr: {}\nseed: x\n", /r: expected a whole number|unknown setting/],
   ["an unknown tag", () => "r: !!js/function 'process.exit()'\n", /r: expected a whole number.*got "process\.exit/],
+  ["keys of keys", () => `r: 1\n${"? ".repeat(500)}x\n`, /found keys that begin with/],
   ["__proto__", () => "__proto__: {r: 5}\n", /__proto__: unknown setting/],
   ["a list that is nothing, and a name that is none", () => ":\ndata:\n", /:1: : unknown setting/],
   ["a terminal's command", () => '"\\e[2J": 1\n', /\\u001b\[2J: unknown setting/],
@@ -244,6 +245,7 @@ const dataRows = [
       /there is no cell or row/,
     ],
     ["a size of 3 GB unpacked", () => saysUnpacked(3e9), /cannot unpack to 3000000000 bytes/],
+    ["a file of 100 MB within", () => saysUnpacked(1e8), /cannot unpack to 100000000 bytes/],
     [
       "many empty cells",
       () => sheetWith('<row r="1000000"><c r="A1000000"><v>1</v></c></row>'),
@@ -304,7 +306,7 @@ const runRows = [
   ...rowsOf("dataset card", [
     [
       "a pattern of 100,000 brackets",
-      () => rowSeeds.card.replace("data/train-*", () => "[".repeat(100_000)),
+      () => rowSeeds.card.replace("data/train-*.parquet", () => `'${"[".repeat(100_000)}'`),
       /has no files at \[\[/,
     ],
   ]),
