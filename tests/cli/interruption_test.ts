@@ -91,20 +91,24 @@ Deno.test({
   fn: () =>
     inWorkplace(async (place) => {
       const { start, folder, ftl } = place, run = `${folder}/run`;
-      const child = start([...longSteps(place), "-o", "run"]);
-      const said = listen(child.stderr);
-      listen(child.stdout);
-      await until(() => listCheckpoints(`${run}/checkpoints`).length > 0, "a checkpoint");
-      child.kill("SIGINT");
-      await until(() => said().includes("press Ctrl-C again"), "it was told");
-      const again = performance.now();
-      child.kill("SIGINT");
-      assert.equal((await child.status).code, 130);
-      const stopped = (performance.now() - again) / 1000;
+      let told = "stopped at step";
+      // A step may happen to end between the two.
+      for (let tries = 3; tries > 0 && told.includes("stopped at step"); tries--) {
+        if (tries < 3) Deno.removeSync(run, { recursive: true });
+        const child = start([...longSteps(place), "-o", "run"]);
+        const said = listen(child.stderr);
+        listen(child.stdout);
+        await until(() => listCheckpoints(`${run}/checkpoints`).length > 0, "a checkpoint");
+        child.kill("SIGINT");
+        await until(() => said().includes("press Ctrl-C again"), "it was told");
+        child.kill("SIGINT");
+        assert.equal((await child.status).code, 130);
+        told = said();
+      }
+      assert.doesNotMatch(told, /stopped at step/);
       const saved = listCheckpoints(`${run}/checkpoints`);
-      assert.ok(saved.length > 0 && saved.length <= 2, said());
+      assert.ok(saved.length > 0 && saved.length <= 2, told);
       for (const { path, step } of saved) assert.equal(readCheckpoint(path).state.step, step);
-      assert.doesNotMatch(said(), /stopped at step/, `it took ${stopped} s`);
       assert.ok(isFree(run));
       const rest = await ftl(["train", "--resume", "run"]);
       assert.equal(rest.code, 0, rest.stderr);
