@@ -3,6 +3,7 @@
  * cards by the power that nvidia-smi tells. What cannot be read is null, never a guess.
  */
 import { join } from "node:path";
+import { systemCounter, systemNames } from "./system_files.ts";
 
 export interface EnergyMeter {
   /** Joules since the last call or the start; null where the machine does not tell, or did not at some time between. */
@@ -27,7 +28,7 @@ export function processorEnergy(folder = "/sys/class/powercap"): EnergyMeter {
   let microjoules = 0, readable = true;
   const read = () => {
     for (const counter of counters) {
-      const now = readNumber(counter.path);
+      const now = systemCounter(counter.path);
       if (now === null) {
         readable = false;
         return;
@@ -51,26 +52,11 @@ export function processorEnergy(folder = "/sys/class/powercap"): EnergyMeter {
 
 /** Whole packages only ("intel-rapl:0"): their parts ("intel-rapl:0:1") are counted in them. */
 function findCounters(folder: string): Counter[] {
-  let names: string[];
-  try {
-    names = [...Deno.readDirSync(folder)].map(({ name }) => name).filter((name) => /^intel-rapl:\d+$/.test(name));
-  } catch {
-    return [];
-  }
-  return names.flatMap((name) => {
+  return systemNames(folder).filter((name) => /^intel-rapl:\d+$/.test(name)).flatMap((name) => {
     const path = join(folder, name, "energy_uj");
-    const last = readNumber(path), range = readNumber(join(folder, name, "max_energy_range_uj"));
+    const last = systemCounter(path), range = systemCounter(join(folder, name, "max_energy_range_uj"));
     return last === null || range === null ? [] : [{ path, range, last }];
   });
-}
-
-function readNumber(path: string): number | null {
-  try {
-    const value = Number(Deno.readTextFileSync(path).trim());
-    return Number.isFinite(value) ? value : null;
-  } catch {
-    return null;
-  }
 }
 
 /** Milliseconds between samples of the cards' power, and the most between two that the line between them stands for. */

@@ -6,6 +6,7 @@
 import { UserError } from "../errors.ts";
 import type { GpuAbout, GpuEngine } from "../webgpu/device.ts";
 import type { Settings } from "./options.ts";
+import { systemNames } from "./system_files.ts";
 
 export type WantedEngine = Settings<"train">["engine"];
 
@@ -69,16 +70,8 @@ const deviceFiles = /^(nvidia\d+|dxg|kgsl-3d\d+|mali\d+)$/;
 /** Whether there may be a graphics card. Systems other than Linux always have something to ask. */
 export function mayHaveGpu(): boolean {
   if (Deno.build.os !== "linux") return true;
-  return names("/dev").some((name) => deviceFiles.test(name)) ||
-    names("/dev/dri").some((name) => name.startsWith("renderD"));
-}
-
-function names(folder: string): string[] {
-  try {
-    return [...Deno.readDirSync(folder)].map(({ name }) => name);
-  } catch {
-    return [];
-  }
+  return systemNames("/dev").some((name) => deviceFiles.test(name)) ||
+    systemNames("/dev/dri").some((name) => name.startsWith("renderD"));
 }
 
 function firstLine(error: unknown): string {

@@ -5,6 +5,7 @@
 import { dirname } from "node:path";
 import { cpus } from "node:os";
 import { freeBytes } from "../files/space.ts";
+import { systemText } from "./system_files.ts";
 
 export interface MachineMemory {
   /** Bytes that processes here may hold together: the machine's, or a container's limit where that is less. */
@@ -24,7 +25,7 @@ const cgroups = "/sys/fs/cgroup";
 
 /** What the control group of this process, or one above it, allows. `read` gives a file's text, or throws. */
 export function cgroupLimit(
-  read: (path: string) => string = Deno.readTextFileSync,
+  read: (path: string) => string = systemText,
 ): { bytes: number; used: number } | undefined {
   if (Deno.build.os !== "linux") return undefined;
   const number = (path: string) => {
@@ -80,7 +81,7 @@ export function processor(): Processor {
 function vectors(): string[] {
   if (Deno.build.arch === "aarch64") return ["NEON"];
   try {
-    const flags = /^flags\s*:(.*)$/m.exec(Deno.readTextFileSync("/proc/cpuinfo"))?.[1].trim().split(" ") ?? [];
+    const flags = /^flags\s*:(.*)$/m.exec(systemText("/proc/cpuinfo"))?.[1].trim().split(" ") ?? [];
     return Object.entries(vectorFlags).filter(([flag]) => flags.includes(flag)).map(([, name]) => name);
   } catch {
     return [];

@@ -7,6 +7,9 @@
  * ONNX Runtime and Dawn, nor other programs that are started. Imports no dependency.
  */
 import { type Address, type Listener, openListener } from "../serve/listen.ts";
+import { processorEnergy } from "./energy.ts";
+import { mayHaveGpu } from "./engine.ts";
+import { cgroupLimit, processor } from "./machine.ts";
 import { servingOptions } from "./serving_options.ts";
 
 /** What `ftl serve` listens on, once it does. */
@@ -18,7 +21,16 @@ export async function limitNetwork(command: string, args: string[]): Promise<voi
   if (command === "eval" && args.some((arg) => arg.startsWith("--judge"))) return;
   const address = command === "serve" ? addressIn(args) : undefined;
   if (address) taken = { address, listener: openListener(address) };
+  askSystem(command);
   await dropNetwork();
+}
+
+/** What the system tells only a program that has all rights, and remembers (system_files.ts). */
+function askSystem(command: string): void {
+  mayHaveGpu();
+  cgroupLimit();
+  if (command === "doctor") processor();
+  if (command === "experiment") processorEnergy().close();
 }
 
 /** From here on no JavaScript of this process, and of workers it starts later, reaches the network or listens. */

@@ -43,10 +43,17 @@ function causeOf(error: Error): { what: string; hint: string } | undefined {
   if (is("EFBIG") || osError === "27") {
     return { what: "the file system allows no file this large", hint: "Choose a folder on another disk." };
   }
-  if (
-    error instanceof Deno.errors.PermissionDenied || error instanceof Deno.errors.NotCapable || is("EACCES") ||
-    is("EPERM")
-  ) {
+  if (error instanceof Deno.errors.NotCapable) {
+    // Deno opens system folders only to a program with every right, and ftl has given up the network.
+    return {
+      what: "programs without the network have no right to it",
+      hint: "Choose a folder outside /dev and /proc.",
+    };
+  }
+  if (is("ESPIPE") || osError === "29") {
+    return { what: "it is a pipe, not a file", hint: "Save it as a file first, and name that." };
+  }
+  if (error instanceof Deno.errors.PermissionDenied || is("EACCES") || is("EPERM")) {
     return { what: "permission denied", hint: "Change the permissions or choose another folder." };
   }
   return undefined;

@@ -8,6 +8,7 @@ import { basename, dirname, join } from "node:path";
 import { UserError } from "../errors.ts";
 import { chooseFiles } from "./choose_files.ts";
 import { pointerPath, snapshotFiles, snapshotFolder } from "./hub_cache.ts";
+import { fileError } from "../files/file_error.ts";
 import { tryLockRepo } from "./repo_lock.ts";
 
 export interface CachedRepo {
@@ -84,7 +85,7 @@ function namesIn(folder: string): string[] {
     return Array.from(Deno.readDirSync(folder), ({ name }) => name).sort();
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return [];
-    throw new UserError(`Cannot list ${folder}: ${(error as Error).message}`);
+    throw fileError(error, { action: "list", path: folder });
   }
 }
 
