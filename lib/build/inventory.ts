@@ -108,6 +108,7 @@ function textOf({ name, licence, folder }: { name: string; licence: string; fold
   const standard = {
     "MIT": notice("deno").replace(/^Copyright.*$/m, `Copyright the authors of ${name}`),
     "Apache-2.0": read("LICENSE"),
+    "MPL-2.0": `The source of ${name} is at https://www.npmjs.com/package/${name}\n\n${notice("mpl2")}`,
   };
   return standard[licence as keyof typeof standard] ?? "";
 }

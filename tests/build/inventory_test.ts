@@ -5,7 +5,10 @@ import { idOf, inventory } from "../../lib/build/inventory.ts";
 
 const root = new URL("../..", import.meta.url);
 
-/** Licences under which a program may be passed on with its notices alone. */
+/**
+ * Licences under which a program may be passed on with its notices alone: of what lies in it unchanged, the Mozilla
+ * licence wants to be told where its source is, that of fonts that they are not sold by themselves.
+ */
 const permissive = new Set([
   "0BSD",
   "Apache-2.0",
@@ -14,6 +17,8 @@ const permissive = new Set([
   "CC0-1.0",
   "ISC",
   "MIT",
+  "MPL-2.0",
+  "OFL-1.1",
   "Unlicense",
 ]);
 
@@ -53,7 +58,7 @@ Deno.test("deno.lock is complete: every package with a hash, and nothing is adde
     assert.match(integrity ?? "", /^sha512-/, name);
   }
   const wanted = Object.values(manifest.imports).map((target) =>
-    target.replace(/^(npm:@?[^/@]+(\/[^@]+)?@[^/]+).*/, "$1")
+    target.replace(/^npm:\/?(@?[^/@]+(\/[^@]+)?@[^/]+).*/, "npm:$1")
   );
   assert.deepEqual(workspace.dependencies.toSorted(), [...new Set(wanted)].sort());
   const { success, stderr } = await new Deno.Command(Deno.execPath(), {
