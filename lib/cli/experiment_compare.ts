@@ -6,10 +6,11 @@ import { join } from "node:path";
 import { type CompareResults, groupModels, type ModelGroup } from "../eval/comparison.ts";
 import type { ExperimentResults } from "../eval/experiment.ts";
 import { makeFolder } from "../files/folder.ts";
-import { kindOfPath, readJson } from "../model/model_files.ts";
+import { kindOfPath } from "../model/model_files.ts";
 import { cellFiles, untilFree, whyFailed } from "./experiment_cell.ts";
 import type { ExperimentPlan, PlannedCell } from "./experiment_plan.ts";
 import { runOwn } from "./own_process.ts";
+import { readComparisonFile } from "./result_files.ts";
 
 /** Inside the experiment's folder: what ftl compare writes, and what it printed. */
 const compareFolder = "compare", outputFile = "output.txt";
@@ -55,7 +56,7 @@ function onlyOne<T>(values: T[]): T | undefined {
 /** What ftl compare found; null where it was not there yet. */
 export function readComparison(into: string): CompareResults | null {
   const path = join(into, compareFolder, "results.json");
-  return kindOfPath(path) === "file" ? readJson(path) as CompareResults : null;
+  return kindOfPath(path) === "file" ? readComparisonFile(path) : null;
 }
 
 /** Base models, then a line for each group of cells, its seeds averaged. */

@@ -65,6 +65,9 @@ const comparison = z.looseObject({
 /** What ftl eval wrote. */
 export const readEvalFile = (path: string) => read(path, evaluation) as EvalResults;
 
+/** What ftl compare wrote. */
+export const readComparisonFile = (path: string) => read(path, comparison) as CompareResults;
+
 /** What ftl experiment or ftl compare wrote. */
 export function readResultsFile(path: string): ExperimentResults | CompareResults {
   return read(path, z.discriminatedUnion("format", [experiment, comparison])) as ExperimentResults | CompareResults;
@@ -78,7 +81,7 @@ function read(path: string, schema: z.ZodType): unknown {
   throw new UserError(
     `Cannot read ${path}: ${field.map(String).join(".") || "it"} is not as ftl writes it: ${message}`,
     {
-      hint: "Write it again: ftl eval RUN --save FILE, ftl experiment, or ftl compare.",
+      hint: "Write it again: ftl eval RUN --output-file FILE, ftl experiment, or ftl compare.",
     },
   );
 }
