@@ -22,7 +22,7 @@ import { openModel } from "../../lib/model/source.ts";
 import { makeTrainable } from "../../lib/model/trainable_model.ts";
 import { loadWeights, nf4WeightBytes } from "../../lib/model/weights.ts";
 import { createOnnxExecutor } from "../../lib/onnx/executor.ts";
-import type { Executor } from "../../lib/ops.ts";
+import type { Segment } from "../../lib/ops.ts";
 import { hostLearner } from "../../lib/train/learner.ts";
 import { defaultAdamw, makeOptimizer } from "../../lib/train/optimizer.ts";
 import { goldenPath } from "../helpers/golden.ts";
@@ -31,11 +31,18 @@ import { randomFloats } from "../helpers/random.ts";
 const { values: flags } = parseArgs({
   options: {
     ...{ steps: { type: "string" }, memory: { type: "string" }, threads: { type: "string" } },
+    products: { type: "string" },
     ...{ model: { type: "string" }, cache: { type: "string" }, rows: { type: "string" }, length: { type: "string" } },
   },
 });
 const steps = Number(flags.steps ?? 12), windowRows = Number(flags.rows ?? 8);
 const begun = performance.now();
+
+const executor = createOnnxExecutor({ threads: Number(flags.threads ?? 0) || undefined });
+if (flags.products) {
+  console.log(JSON.stringify(await runProducts(flags.products.split(",").map(Number))));
+  Deno.exit();
+}
 
 const source = openModel(flags.model ?? await fetchModel("smollm2-135m")), { config } = source;
 const tokensOfRows = flags.length === undefined ? goldenRows() : randomRows(2 * windowRows, Number(flags.length));
@@ -43,14 +50,13 @@ const rows = tokensOfRows.map((tokens) => ({
   tokens: Int32Array.from(tokens),
   targets: Uint8Array.from(tokens, (_, t) => t > 0 ? 1 : 0),
 }));
-const executor = createOnnxExecutor({ threads: Number(flags.threads ?? 0) || undefined });
 let quantising = false;
 const weights = loadWeights(source, executor, {
   linear: "nf4",
   cacheDir: flags.cache,
   progress(_done, _total, what) {
     if (quantising && what === "loading") {
-      console.log(`quantised in ${seconds(performance.now() - begun)}, peak memory ${peakMiB()} MiB`);
+      console.log(`quantised in ${seconds(performance.now() - begun)}, peak memory ${peakMiB().toFixed(0)} MiB`);
       if (steps === 0) Deno.exit();
     }
     quantising = what === "quantising";
@@ -83,17 +89,18 @@ const model = makeTrainable({
 const learner = hostLearner(model, makeOptimizer("adamw_8bit", parameters, defaultAdamw));
 const loaded = performance.now() - begun;
 
-const times: number[] = [];
+const tokens = (lengths[0] + lengths[1]) / 2;
+const times: number[] = [], rates: Record<string, number[]> = {};
 for (let step = 0; step < steps; step++) {
   const start = performance.now();
   const options = { rowsPerPass, seed: 0, position: 0, learningRate: 1e-4, maxGradNorm: 0 };
   await learner.step(windows[step % 2], options);
   times.push(performance.now() - start);
+  for (const [product, list] of Object.entries(await measureProducts())) (rates[product] ??= []).push(...list);
 }
-const peak = peakMiB(); // the products below have weights of their own
-const ceiling = await productCeiling(executor, { tokens: Math.round((lengths[0] + lengths[1]) / 2), config });
+const peak = peakMiB(), ceiling = Math.max(...Object.values(rates).map(median));
 
-const tokens = (lengths[0] + lengths[1]) / 2, flop = stepFlop(config, tokens);
+const flop = stepFlop(config, tokens);
 const ms = median(times.slice(steps > 4 ? 2 : steps > 1 ? 1 : 0)), rate = flop / ms / 1e6;
 console.log([
   executor.description,
@@ -102,14 +109,14 @@ console.log([
   `(${keepLayers} of ${config.layers} layers kept, ${rowsPerPass} rows a pass)`,
   `${(flop / 1e12).toFixed(3)} TFLOP a step: ${rate.toFixed(0)} GFLOP/s, ` +
   `${(100 * rate / ceiling).toFixed(0)} % of the f32 products' ${ceiling.toFixed(0)} GFLOP/s`,
-  `peak memory ${peak} MiB, planned ${(plan.bytes / 2 ** 20).toFixed(0)} MiB`,
+  `peak memory ${peak.toFixed(0)} MiB, planned ${(plan.bytes / 2 ** 20).toFixed(0)} MiB`,
 ].join("\n"));
 await executor.dispose();
 
 /** Most that this process has held in memory, MiB. */
-function peakMiB(): string {
+function peakMiB(): number {
   const peak = /VmHWM:\s+(\d+)/.exec(Deno.readTextFileSync("/proc/self/status"));
-  return peak ? (Number(peak[1]) / 1024).toFixed(0) : "?";
+  return peak ? Number(peak[1]) / 1024 : NaN;
 }
 
 function seconds(ms: number): string {
@@ -126,7 +133,8 @@ function randomRows(count: number, length: number): number[][] {
 }
 
 function median(values: number[]): number {
-  return values.toSorted((a, b) => a - b)[values.length >> 1];
+  const sorted = values.toSorted((a, b) => a - b), half = (sorted.length - 1) / 2;
+  return (sorted[Math.floor(half)] + sorted[Math.ceil(half)]) / 2;
 }
 
 /** Multiply-adds of the frozen model, counted twice: forward and input gradients of layers and head. LoRA is extra work. */
@@ -135,35 +143,38 @@ function stepFlop(config: ModelConfig, tokens: number): number {
   return 2 * 2 * tokens * (config.layers * layer + config.vocabSize * config.hiddenSize);
 }
 
-/** GFLOP/s of the best of the model's f32 products [T, I] x [O, I]^T and [T, O] x [O, I]. */
-async function productCeiling(
-  executor: Executor,
-  { tokens, config }: { tokens: number; config: ModelConfig },
-): Promise<number> {
+/**
+ * GFLOP/s of the model's f32 products by name, in a process with memory of its own: after every step, so that a machine
+ * whose speed changes within minutes gives both figures at the same speeds.
+ */
+async function measureProducts(): Promise<Record<string, number[]>> {
   const { hiddenSize: D, intermediateSize: F } = config;
-  let best = 0;
+  const args = ["run", "-A", "--no-check", import.meta.filename!, "--products", `${Math.round(tokens)},${D},${F}`];
+  if (flags.threads) args.push("--threads", flags.threads);
+  const { stdout } = await new Deno.Command(Deno.execPath(), { args, stderr: "inherit" }).output();
+  return JSON.parse(new TextDecoder().decode(stdout));
+}
+
+/** The products [T, I] x [O, I]^T and [T, O] x [O, I] of a model's widths, a second each: GFLOP/s of every run. */
+async function runProducts([T, D, F]: number[]): Promise<Record<string, number[]>> {
+  const rates: Record<string, number[]> = {};
   for (const [O, I] of [[F, D], [D, F], [D, D]]) {
     const inputs = {
-      x: executor.tensor(randomFloats(tokens * I, 1), [tokens, I]),
-      dy: executor.tensor(randomFloats(tokens * O, 2), [tokens, O]),
+      x: executor.tensor(randomFloats(T * I, 1), [T, I]),
+      dy: executor.tensor(randomFloats(T * O, 2), [T, O]),
       w: executor.tensor(randomFloats(O * I, 3), [O, I]),
     };
-    for (const direction of ["forward", "backward"] as const) {
-      const segment = {
-        key: `ceiling_${direction}`,
-        build: direction === "forward"
-          ? ((ops, { x, w }) => ({ y: ops.linear(x, w) })) as Parameters<Executor["run"]>[0]["build"]
-          : ((ops, { dy, w }) => ({ y: ops.linearBackward(dy, w) })) as Parameters<Executor["run"]>[0]["build"],
-      };
-      const runs: number[] = [];
-      for (let i = 0, begin = performance.now(); i < 40 && (i < 5 || performance.now() - begin < 3000); i++) {
+    const forward: Segment = { key: "forward", build: (ops, { x, w }) => ({ y: ops.linear(x, w) }) };
+    const backward: Segment = { key: "backward", build: (ops, { dy, w }) => ({ y: ops.linearBackward(dy, w) }) };
+    for (const segment of [forward, backward]) {
+      const list: number[] = rates[`${segment.key} ${O}x${I}`] = [];
+      for (let i = 0, begin = performance.now(); i < 20 && (i < 3 || performance.now() - begin < 1000); i++) {
         const start = performance.now();
         const { y } = await executor.run(segment, inputs);
-        runs.push(performance.now() - start);
+        if (i > 0) list.push(2 * T * O * I / (performance.now() - start) / 1e6);
         executor.release(y);
       }
-      best = Math.max(best, 2 * tokens * O * I / median(runs) / 1e6);
     }
   }
-  return best;
+  return rates;
 }
