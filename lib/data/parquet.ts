@@ -5,11 +5,17 @@
 import type { FileMetaData } from "hyparquet";
 import { UserError } from "../errors.ts";
 import type { ByteSource } from "../formats/byte_source.ts";
+import { checkLists } from "./parquet_lists.ts";
 import { checkPages } from "./parquet_pages.ts";
 import { cellText, type Table, type TableRow } from "./tables.ts";
 
-/** More rows in a group, or bytes in a page, than any program writes. */
-const mostRows = 1 << 24, mostPageBytes = 1 << 30;
+/** More bytes in a page than any program writes. */
+const mostPageBytes = 1 << 30;
+/**
+ * Values of a column in a row group: so many, or as many as 64 a byte of the file where that is more. Runs of one value
+ * take no room in a file, but each value does in memory.
+ */
+const mostValues = 1 << 20, mostPerByte = 64;
 
 /** Errors: UserError for a damaged file, with the row group where that is known. */
 export async function readParquet(source: ByteSource): Promise<Table> {
@@ -20,7 +26,10 @@ export async function readParquet(source: ByteSource): Promise<Table> {
     // Throws for ranges outside the file, before anything of their size is made.
     slice: (start: number, end = source.size) => copyOf(source.read(start, Math.min(end, source.size) - start)),
   };
-  const metadata = await guarded(name, async () => checked(await parquetMetadataAsync(file), source.size));
+  const metadata = await guarded(name, async () => {
+    checkFooter(source);
+    return checked(await parquetMetadataAsync(file), source.size);
+  });
   const columns = await guarded(name, () => parquetSchema(metadata).children.map((child) => child.element.name));
   async function* rows(wanted: string[]): AsyncGenerator<TableRow> {
     const indices = wanted.map((column) => columns.indexOf(column));
@@ -46,11 +55,19 @@ export async function readParquet(source: ByteSource): Promise<Table> {
   return { columns, place: name, rows };
 }
 
+/** The description at the end of the file: its length, u32, and "PAR1" after it. Nonsense is left to the reader. */
+function checkFooter(source: ByteSource): void {
+  if (source.size < 12) return;
+  const [length] = new Uint32Array(copyOf(source.read(source.size - 8, 4)));
+  if (length + 12 <= source.size) checkLists(source.read(source.size - 8 - length, length));
+}
+
 /** Errors: Error that says which number cannot be. */
 function checked(metadata: FileMetaData, size: number): FileMetaData {
+  const most = Math.max(mostValues, mostPerByte * size);
   for (const [i, group] of metadata.row_groups.entries()) {
     const rows = Number(group.num_rows);
-    if (!(rows >= 0 && rows <= mostRows)) throw new Error(`row group ${i + 1} says it has ${rows} rows`);
+    if (!(rows >= 0 && rows <= most)) throw new Error(`row group ${i + 1} says it has ${rows} rows`);
     for (const { meta_data: column } of group.columns) {
       if (!column) throw new Error(`row group ${i + 1} has a column without description`);
       const start = Number(column.dictionary_page_offset || column.data_page_offset);
@@ -61,7 +78,7 @@ function checked(metadata: FileMetaData, size: number): FileMetaData {
         );
       }
       const values = Number(column.num_values);
-      if (!(values >= rows && values <= mostRows * 16)) {
+      if (!(values >= rows && values <= most)) {
         throw new Error(`column ${column.path_in_schema.join(".")} says it has ${values} values in ${rows} rows`);
       }
     }
@@ -75,7 +92,8 @@ async function limitedCompressors() {
   return Object.fromEntries(
     Object.entries(compressors).map(([codec, unpack]) => [codec, (input: Uint8Array, length: number) => {
       if (!(length >= 0 && length <= mostPageBytes)) throw new Error(`a page says it has ${length} bytes`);
-      return unpack(input, length);
+      // Of nothing, LZ4 makes a block that its decompressor does not take.
+      return length === 0 ? new Uint8Array(0) : unpack(input, length);
     }]),
   );
 }

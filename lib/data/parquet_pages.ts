@@ -5,6 +5,7 @@
  */
 import type { Compressors, FileMetaData, PageHeader } from "hyparquet";
 import type { ByteSource } from "../formats/byte_source.ts";
+import { checkLists } from "./parquet_lists.ts";
 
 /** Bytes in which the description of a page is looked for first, and at most: it may hold values of the column. */
 const headerBytes = [1 << 12, 1 << 24];
@@ -56,6 +57,7 @@ export async function checkPages(group: number, { source, metadata, wanted, comp
       const bytes = new Uint8Array(source.read(at, Math.min(most, end - at)));
       const reader = { view: new DataView(bytes.buffer), offset: 0 };
       try {
+        checkLists(bytes);
         return { header: parquetHeader(reader), length: reader.offset };
       } catch (error) {
         if (bytes.length < most) throw error;
@@ -83,8 +85,8 @@ function checkPage(bytes: Uint8Array, header: PageHeader, { levels, unpack }: Pa
     ) {
       throw new Error(`a page has ${nulls} nulls of ${v2.num_values} values, ${levelBytes} bytes of levels`);
     }
-    if (levels[0] > 0) checkRuns(bytes.subarray(0, lengths[0]), levels[0], v2.num_values);
-    if (levels[1] > 0) checkRuns(bytes.subarray(lengths[0], levelBytes), levels[1], v2.num_values);
+    if (levels[0] > 0) checkLevels(bytes.subarray(0, lengths[0]), levels[0], v2.num_values);
+    if (levels[1] > 0) checkLevels(bytes.subarray(lengths[0], levelBytes), levels[1], v2.num_values);
     const rest = bytes.subarray(levelBytes);
     const data = v2.is_compressed !== false && size > levelBytes ? unpack(rest, size - levelBytes) : rest;
     checkIndices(data, v2.encoding, v2.num_values - nulls);
@@ -94,7 +96,7 @@ function checkPage(bytes: Uint8Array, header: PageHeader, { levels, unpack }: Pa
     let at = 0;
     for (const width of levels.filter((width) => width > 0)) {
       const length = view.getUint32(at, true);
-      checkRuns(data.subarray(at + 4, at + 4 + length), width, v1.num_values);
+      checkLevels(data.subarray(at + 4, at + 4 + length), width, v1.num_values);
       at += 4 + length;
     }
     checkIndices(data.subarray(at), v1.encoding, v1.num_values);
@@ -106,8 +108,17 @@ function checkIndices(data: Uint8Array, encoding: string, count: number): void {
   else if (encoding === "RLE") checkRuns(data.subarray(4), 1, count);
 }
 
-/** Throws when runs of `width` bits a value hold more than `count` values, the last eight filled up. */
-function checkRuns(bytes: Uint8Array, width: number, count: number): void {
+/** There is a level for every value. With fewer the decoder would take what comes next for runs. */
+function checkLevels(bytes: Uint8Array, width: number, count: number): void {
+  const values = checkRuns(bytes, width, count);
+  if (values < count) throw new Error(`${values} levels in a page of ${count} values`);
+}
+
+/** Values by which the last packed run may be filled up: to eight as the format says, to a block of 256 by DuckDB. */
+const mostPadding = 512;
+
+/** How many values runs of `width` bits a value hold; throws for more than `count`, the last run filled up. */
+function checkRuns(bytes: Uint8Array, width: number, count: number): number {
   let values = 0;
   for (let at = 0; at < bytes.length && values < count;) {
     let run = 0;
@@ -118,6 +129,7 @@ function checkRuns(bytes: Uint8Array, width: number, count: number): void {
     const packed = run % 2 === 1, length = packed ? Math.floor(run / 2) * 8 : run / 2;
     at += packed ? Math.floor(run / 2) * width : Math.ceil(width / 8);
     values += length;
-    if (values >= count + 8) throw new Error(`a run of ${length} values in a page of ${count}`);
+    if (values >= count + (packed ? mostPadding : 8)) throw new Error(`a run of ${length} values in a page of ${count}`);
   }
+  return values;
 }

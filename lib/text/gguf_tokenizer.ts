@@ -131,7 +131,8 @@ function ruleNamed(name: unknown, source: string): PreTokenizer {
   const rule = typeof name === "string" && Object.hasOwn(preTokenizers, name) ? preTokenizers[name] : undefined;
   if (rule) return rule;
   const guess = typeof name === "string" ? nearest(name, Object.keys(preTokenizers)) : undefined;
-  throw new UserError(`${source}: unknown pre-tokenizer ${JSON.stringify(name)} (tokenizer.ggml.pre)`, {
+  const shown = typeof name === "string" ? JSON.stringify(name) : `of type ${typeof name}`;
+  throw new UserError(`${source}: unknown pre-tokenizer ${shown} (tokenizer.ggml.pre)`, {
     hint: `Use the model's Hugging Face folder with tokenizer.json instead${
       guess ? ` (nearest known name: ${guess})` : ""
     }.`,

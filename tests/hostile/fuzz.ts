@@ -164,12 +164,12 @@ async function smaller(reader: Reader, bytes: Uint8Array, answer: string): Promi
 }
 
 /** Where the file lies that is being read, in memory where the system has a folder there. */
-const currentFile = (seed: number) => join(Deno.build.os === "linux" ? "/dev/shm" : ".", `ftl-fuzz-${seed}`);
+const currentFile = (pid: number) => join(Deno.build.os === "linux" ? "/dev/shm" : ".", `ftl-fuzz-${pid}`);
 
 /** One reader in this process, for `seconds`; the file being read lies in the folder, for whoever watches. */
 async function child(name: string, { seconds, seed, out }: { seconds: number; seed: number; out: string }) {
   const reader = readers.find((one) => one.name === name)!;
-  const end = performance.now() + seconds * 1000, current = currentFile(seed);
+  const end = performance.now() + seconds * 1000, current = currentFile(Deno.pid);
   const { executions, refused, answers, findings } = await fuzz(reader, {
     seed,
     stop: (count) => count % 16 === 0 && performance.now() > end,
@@ -204,8 +204,8 @@ async function watched(name: string, { seconds, seed, out }: { seconds: number; 
   if (success) return JSON.parse(new TextDecoder().decode(stdout)) as Record<string, number>;
   const path = join(out, `${name.replace(/\W+/g, "-")}-${seed}-${hangs ? "hang" : "end"}`);
   try {
-    Deno.copyFileSync(currentFile(seed), path);
-    Deno.removeSync(currentFile(seed));
+    Deno.copyFileSync(currentFile(process.pid), path);
+    Deno.removeSync(currentFile(process.pid));
   } catch {
     // It ended before the first file.
   }
