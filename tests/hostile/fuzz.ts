@@ -199,7 +199,7 @@ async function watched(name: string, { seconds, seed, out }: { seconds: number; 
     hangs = true;
     process.kill("SIGKILL");
   }, (seconds * 1.5 + 90) * 1000);
-  const { success, stdout } = await process.output();
+  const { success, stdout, code, signal } = await process.output();
   clearTimeout(timer);
   if (success) return JSON.parse(new TextDecoder().decode(stdout)) as Record<string, number>;
   const path = join(out, `${name.replace(/\W+/g, "-")}-${seed}-${hangs ? "hang" : "end"}`);
@@ -209,7 +209,7 @@ async function watched(name: string, { seconds, seed, out }: { seconds: number; 
   } catch {
     // It ended before the first file.
   }
-  console.error(`FINDING ${name}: ${hangs ? "hangs" : "ended the process"}, ${path}`);
+  console.error(`FINDING ${name}: ${hangs ? "hangs" : `ends the process by ${signal ?? code}`}, ${path}`);
   return { executions: 0, refused: 0, answers: 0, findings: 1 };
 }
 
