@@ -182,6 +182,10 @@ export function damagedGguf(bytes: Uint8Array, random: Random): Uint8Array {
     if (random() % 3) changeKey(keys, random);
     else changeTensor(tensors, random);
   }
+  const alignment = keys.find(([key]) => key === "general.alignment")?.[1].value;
+  if (Number(alignment ?? 0) > 1 << 16) {
+    throw new Error("tensors so far apart would fill the memory while they are written");
+  }
   return concat(writeGguf(keys, tensors));
 }
 
