@@ -65,7 +65,15 @@ function openNamed(name: string): ByteSource {
   if (Object.hasOwn(samples, name) && kindOfPath(name) !== "file") {
     return bytesSource(new TextEncoder().encode(samples[name]), name);
   }
+  if (name.endsWith(".arrow")) throw notRead(name);
   return openFile(name);
+}
+
+/** What save_to_disk of Hugging Face's datasets writes. */
+function notRead(arrow: string): UserError {
+  return new UserError(`${arrow}: Arrow files are not read`, {
+    hint: 'Write the data set as Parquet: load_from_disk("FOLDER")["train"].to_parquet("rows.parquet").',
+  });
 }
 
 /** Data files below a folder in the order of their names; where there are none, documents. */
@@ -74,6 +82,8 @@ function filesIn(folder: string, notes: CleaningNote[]): string[] {
   const data = all.filter((path) => ending(dataEndings).test(path) && !notData.test(basename(path)));
   const found = data.length > 0 ? data : all.filter((path) => ending(textEndings).test(path));
   if (found.length === 0) {
+    const arrow = all.find((path) => path.endsWith(".arrow"));
+    if (arrow !== undefined) throw notRead(arrow);
     throw new UserError(`${folder}: this folder holds no data files`, {
       hint: `Name a file, or a folder of ${[...dataEndings, ...textEndings].map((end) => `.${end}`).join(" ")} files.`,
     });

@@ -129,7 +129,9 @@ function checkRuns(bytes: Uint8Array, width: number, count: number): number {
     const packed = run % 2 === 1, length = packed ? Math.floor(run / 2) * 8 : run / 2;
     at += packed ? Math.floor(run / 2) * width : Math.ceil(width / 8);
     values += length;
-    if (values >= count + (packed ? mostPadding : 8)) throw new Error(`a run of ${length} values in a page of ${count}`);
+    if (values >= count + (packed ? mostPadding : 8)) {
+      throw new Error(`a run of ${length} values in a page of ${count}`);
+    }
   }
   return values;
 }

@@ -63,6 +63,15 @@ const cases: Case[] = [
   },
   { what: "a missing data file", args: [...train, "-d", "no.jsonl"], says: /Cannot \w+ no\.jsonl: no such file/ },
   { what: "a folder as data", args: [...train, "-d", "model"], says: /^ftl: model: this folder holds no data files$/ },
+  {
+    what: "a folder of save_to_disk as data",
+    args: [...train, "-d", "saved"],
+    before: ({ folder }) => {
+      Deno.mkdirSync(`${folder}/saved/train`, { recursive: true });
+      Deno.writeTextFileSync(`${folder}/saved/train/data-00000-of-00001.arrow`, "");
+    },
+    says: /^ftl: saved\/train\/data-00000-of-00001\.arrow: Arrow files are not read$/,
+  },
   { what: "an empty dataset", args: train, before: onRows(""), says: /^ftl: rows\.jsonl: no rows$/ },
   { what: "blank lines only", args: train, before: onRows("\n  \n"), says: /^ftl: rows\.jsonl: no rows$/ },
   {
