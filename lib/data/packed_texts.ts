@@ -100,7 +100,7 @@ export function makePackedTexts(): PackedTexts {
 const sizeOf = ({ bytes, ends }: Unpacked) => bytes.byteLength + ends.byteLength;
 
 function unpack(packed: Uint8Array): Unpacked {
-  const bytes = new Uint8Array(inflateRawSync(packed)), ends: number[] = [];
+  const bytes = inflateRawSync(packed, { chunkSize: blockBytes + 64 }), ends: number[] = [];
   for (let at = bytes.indexOf(separator); at >= 0; at = bytes.indexOf(separator, at + 1)) ends.push(at);
   return { bytes, ends: Uint32Array.from(ends) };
 }
