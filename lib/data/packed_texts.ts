@@ -88,7 +88,7 @@ export function makePackedTexts(): PackedTexts {
       return count;
     },
     at(index) {
-      if (!(index >= 0 && index < count)) return undefined;
+      if (!Number.isInteger(index) || index < 0 || index >= count) return undefined;
       if (ends.length > 0) finish();
       const block = blocks[lastBefore(blocks, index)], { bytes, ends: found } = contentOf(block);
       const i = index - block.first;

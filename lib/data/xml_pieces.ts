@@ -12,6 +12,8 @@ export interface XmlHandlers {
   close?(name: string): void;
 }
 
+type Decode = (text: string) => string;
+
 export type Attributes = Record<string, string | undefined>;
 
 /** UTF-16 units that are parsed at a time, and the most between two tags or in one. */
@@ -29,7 +31,6 @@ export async function* parseXml(
 ): AsyncGenerator<void> {
   const parser = new Parser(), decoder = new TextDecoder();
   let depth = 0, silent = 0;
-  type Decode = (text: string) => string;
   parser.on("openTag", (name: string, attributes: () => Record<string, string>, decode: Decode, closed: boolean) => {
     silent = 0;
     if (!closed && ++depth > deepest) throw new Error(`more than ${deepest} elements inside each other`);
@@ -41,7 +42,7 @@ export async function* parseXml(
     close?.(local(name));
   });
   if (text) {
-    parser.on("text", (piece: string, decode: Decode) => text(decode(piece)));
+    parser.on("text", (piece: string, decode: Decode) => text(unescaped(piece, decode)));
     parser.on("cdata", text);
   }
   function* parsed(xml: string): Generator<void> {
@@ -64,8 +65,21 @@ function local(name: string): string {
   return name.slice(name.indexOf(":") + 1);
 }
 
-function decoded(attributes: Record<string, string>, decode: (text: string) => string): Attributes {
+function decoded(attributes: Record<string, string>, decode: Decode): Attributes {
   const found: Attributes = {};
-  for (const name in attributes) if (!name.startsWith("xmlns")) found[local(name)] = decode(attributes[name]);
+  for (const name in attributes) {
+    if (!name.startsWith("xmlns")) found[local(name)] = unescaped(attributes[name], decode);
+  }
   return found;
+}
+
+const numbered = /&#(?:x0*([0-9a-f]{5,6})|0*(\d{5,7}));/gi;
+
+/** Characters beyond U+FFFF that are written by their number, as some programs write emoji, are lost by the parser's own. */
+function unescaped(text: string, decode: Decode): string {
+  if (!text.includes("&#")) return decode(text);
+  return decode(text.replace(numbered, (all, hexadecimal, decimal) => {
+    const code = hexadecimal ? parseInt(hexadecimal, 16) : Number(decimal);
+    return code > 0xffff && code <= 0x10ffff ? String.fromCodePoint(code) : all;
+  }));
 }

@@ -54,7 +54,8 @@ function readerOf(source: ByteSource) {
     read(buffer: Uint8Array, offset: number, length: number, position: number, done: Done) {
       let bytes: Uint8Array;
       try {
-        bytes = source.read(position, Math.max(0, Math.min(length, source.size - position)));
+        const start = Math.min(position, source.size);
+        bytes = source.read(start, Math.min(length, source.size - start));
       } catch (error) {
         return done(error);
       }
