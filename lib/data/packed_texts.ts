@@ -28,13 +28,15 @@ interface Unpacked {
 const blockBytes = 1 << 14;
 /** Bytes of all blocks that are held unpacked. */
 const mostUnpacked = 1 << 25;
+/** Packed blocks lie in pieces of memory of this size, since many small ones between others that are freed waste it. */
+const poolBytes = 1 << 20;
 /** Behind each text; no byte of UTF-8. */
 const separator = 0xff;
 
 export function makePackedTexts(): PackedTexts {
   const blocks: Block[] = [], unpacked = new Map<Block, Unpacked>();
   const encoder = new TextEncoder(), decoder = new TextDecoder("utf-8", { ignoreBOM: true });
-  let held = 0, last: Block | undefined;
+  let held = 0, last: Block | undefined, pool = new Uint8Array(0), pooled = 0;
   /** The block that is being filled. */
   let bytes = new Uint8Array(blockBytes), used = 0, ends: number[] = [], count = 0;
 
@@ -61,11 +63,18 @@ export function makePackedTexts(): PackedTexts {
     held += sizeOf(content);
     for (const [old, content] of unpacked) {
       if (held <= mostUnpacked) break;
-      // A copy, since zlib gives a view of a larger buffer.
-      old.packed ??= new Uint8Array(deflateRawSync(content.bytes, { level: 3 }));
+      old.packed ??= kept(deflateRawSync(content.bytes, { level: 3 }));
       unpacked.delete(old);
       held -= sizeOf(content);
     }
+  }
+
+  function kept(packed: Uint8Array): Uint8Array {
+    if (pooled + packed.length > pool.length) {
+      [pool, pooled] = [new Uint8Array(Math.max(poolBytes, packed.length)), 0];
+    }
+    pool.set(packed, pooled);
+    return pool.subarray(pooled, pooled += packed.length);
   }
 
   function contentOf(block: Block): Unpacked {

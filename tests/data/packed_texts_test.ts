@@ -1,4 +1,4 @@
-/** Texts come back as they were, in any order, however many there are, and take less memory than they are long. */
+/** Texts come back as they were, in any order, however many there are. */
 import assert from "node:assert/strict";
 import { makePackedTexts } from "../../lib/data/packed_texts.ts";
 
