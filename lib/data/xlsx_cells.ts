@@ -34,13 +34,14 @@ const mostRows = 1 << 20, mostColumns = 1 << 14;
 export async function* sheetRows(entry: ZipEntry, place: Place): AsyncGenerator<SheetRow> {
   const rows: SheetRow[] = [], text = makeTextGatherer();
   let inside = false, row: SheetRow | undefined, cell: SheetCell | undefined;
-  /** Of the last row and cell, whether the row says its number itself, and how long its texts are. */
+  // Of the last row and cell; whether that row said its number itself, and how long its texts are.
   let number = 0, column = -1, numbered = false, length = 0;
 
   /** Where a row or cell does not say where it is, it follows the one before. */
   function openRow({ r }: Attributes): SheetRow {
     [column, numbered, length] = [-1, r !== undefined, 0];
-    return { number: number = rowAfter(number, { r: r ?? `${number + 1}`, digits: r, place }), cells: [] };
+    number = rowNumber(r ?? `${number + 1}`, { last: number, place });
+    return { number, cells: [] };
   }
 
   function openCell({ r, t = "n", s }: Attributes, row: SheetRow): SheetCell {
@@ -49,7 +50,7 @@ export async function* sheetRows(entry: ZipEntry, place: Place): AsyncGenerator<
     if ((r !== undefined && letters === undefined) || next >= mostColumns) throw nowhere(r ?? `${next + 1}`, place);
     if (next <= column) throw outOfOrder(r!, place);
     if (digits !== undefined && !numbered) {
-      number = row.number = rowAfter(number - 1, { r: r!, digits, place });
+      number = row.number = rowNumber(digits, { last: number - 1, place, written: r });
       numbered = true;
     }
     return { column: column = next, type: t, style: s, text: "" };
@@ -85,11 +86,14 @@ export async function* sheetRows(entry: ZipEntry, place: Place): AsyncGenerator<
   }
 }
 
-/** The number of a row behind row `last`. */
-function rowAfter(last: number, { r, digits = r, place }: { r: string; digits?: string; place: Place }): number {
+/** The number of a row behind row `last`; `written` is what a message shows. */
+function rowNumber(
+  digits: string,
+  { last, place, written = digits }: { last: number; place: Place; written?: string },
+): number {
   const number = /^\d{1,7}$/.test(digits) ? Number(digits) : 0;
-  if (number < 1 || number > mostRows) throw nowhere(r, place);
-  if (number <= last) throw outOfOrder(r, place);
+  if (number < 1 || number > mostRows) throw nowhere(written, place);
+  if (number <= last) throw outOfOrder(written, place);
   return number;
 }
 
