@@ -15,7 +15,6 @@ import { asObject, describeShape, rowOf, type Shape, shapeOf } from "./row_shape
 import { type CleaningNote, formatOf, type Place, type Row, type RowFormat } from "./rows.ts";
 import type { Table } from "./tables.ts";
 import { linesOf, peek, textOf } from "./text_stream.ts";
-import { readXlsx } from "./xlsx.ts";
 
 export interface ReadOptions {
   /** "auto" (default) takes the first row's form for all. "chat" also turns Alpaca rows into conversations. */
@@ -53,6 +52,7 @@ async function* rowsOf(source: ByteSource, reader: RowReader, notes: CleaningNot
   const ending = /\.([a-z]+)(\.gz)?$/i.exec(name)?.[1].toLowerCase();
   if (start === "PAR1" || ending === "parquet") return yield* reader.table(await readParquet(source));
   if (start === "PK\x03\x04" || ending === "xlsx") {
+    const { readXlsx } = await import("./xlsx.ts");
     return yield* sheets(await readXlsx(source), { reader, notes, name });
   }
   const texts = textOf(source);

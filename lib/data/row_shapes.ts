@@ -70,7 +70,7 @@ export function describeShape({ columns, unused }: Shape, row: Row, value: Recor
     : "questions with answers";
   const used = Object.values(columns).filter((column) => column !== undefined);
   const system = columns.system !== undefined && !("messages" in row) ? [columns.system] : [];
-  const left = [...unused, ...system];
+  const left = [...unused, ...system].filter((column) => column !== "");
   return `${name} (${used.filter((column) => !system.includes(column)).join(", ")})` +
     (left.length > 0 ? `; not used: ${left.slice(0, 8).join(", ")}${left.length > 8 ? ", ..." : ""}` : "");
 }

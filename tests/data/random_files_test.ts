@@ -18,7 +18,7 @@ const kinds: [name: string, write: (rows: [string, string][]) => Uint8Array][] =
   ["t.json", (rows) => encode(JSON.stringify(rows.map(([instruction, output]) => ({ instruction, output })), null, 1))],
   ["t.csv", (rows) => csvOf([["instruction", "output"], ...rows])],
   ["t.tsv", (rows) => csvOf([["instruction", "output"], ...rows], { delimiter: "\t", end: "\n" })],
-  ["t.xlsx", (rows) => xlsxOf({ Rows: [["instruction", "output"], ...rows] })],
+  ["t.xlsx", (rows) => xlsxOf({ Rows: [["instruction", "output"], ...rows] }, { shared: rows.length % 2 === 0 })],
   ["t.parquet", (rows) => parquetOf([["instruction", "output"], ...rows], { rowGroupSize: 7 })],
 ];
 

@@ -31,11 +31,11 @@ export function parquetOf(
 }
 
 /**
- * A workbook with these sheets; texts stand in the cells themselves, dates are numbers with a date's format. `level` is
- * how well it is packed, 0 not at all.
+ * A workbook with these sheets; texts stand in the cells themselves, or in a list that cells share, dates are numbers with
+ * a date's format. `level` is how well it is packed, 0 not at all.
  */
-export function xlsxOf(sheets: Record<string, Cells>, { level = 6 as 0 | 6 } = {}): Uint8Array {
-  const names = Object.keys(sheets);
+export function xlsxOf(sheets: Record<string, Cells>, { level = 6 as 0 | 6, shared = false } = {}): Uint8Array {
+  const names = Object.keys(sheets), texts = shared ? new Map<string, number>() : undefined;
   const list = (write: (name: string, i: number) => string) => names.map(write).join("");
   const main = "http://schemas.openxmlformats.org/spreadsheetml/2006/main";
   const office = "http://schemas.openxmlformats.org/officeDocument/2006/relationships";
@@ -61,22 +61,34 @@ export function xlsxOf(sheets: Record<string, Cells>, { level = 6 as 0 | 6 } = {
   };
   names.forEach((name, i) => {
     const rows = sheets[name].map((row, r) =>
-      `<row r="${r + 1}">${row.map((cell, c) => cellXml(cell, c, r)).join("")}</row>`
+      `<row r="${r + 1}">${row.map((cell, c) => cellXml(cell, { column: c, row: r, texts })).join("")}</row>`
     );
     files[`xl/worksheets/sheet${i + 1}.xml`] = `<worksheet xmlns="${main}"><sheetData>${
       rows.join("")
     }</sheetData></worksheet>`;
   });
+  if (texts) {
+    const items = [...texts.keys()].map((text) => `<si><t xml:space="preserve">${xml(text)}</t></si>`);
+    files["xl/sharedStrings.xml"] = `<sst xmlns="${main}">${items.join("")}</sst>`;
+  }
   return zipSync(Object.fromEntries(Object.entries(files).map(([name, text]) => [name, encode(text)])), { level });
 }
 
-function cellXml(cell: Cell, column: number, row: number): string {
+/** With `texts`, a text is numbered there. */
+function cellXml(
+  cell: Cell,
+  { column, row, texts }: { column: number; row: number; texts?: Map<string, number> },
+): string {
   const at = `r="${String.fromCharCode(65 + column)}${row + 1}"`;
   if (cell === null) return "";
   if (typeof cell === "number") return `<c ${at}><v>${cell}</v></c>`;
   if (typeof cell === "boolean") return `<c ${at} t="b"><v>${Number(cell)}</v></c>`;
   // Days since the last of 1899.
   if (cell instanceof Date) return `<c ${at} s="1"><v>${cell.getTime() / 86_400_000 + 25_569}</v></c>`;
+  if (texts) {
+    if (!texts.has(cell)) texts.set(cell, texts.size);
+    return `<c ${at} t="s"><v>${texts.get(cell)}</v></c>`;
+  }
   return `<c ${at} t="inlineStr"><is><t xml:space="preserve">${xml(cell)}</t></is></c>`;
 }
 

@@ -7,6 +7,7 @@ import { fileRows } from "./file_corpus.ts";
 import { execute } from "./fuzz.ts";
 import { type Reader, readers } from "./readers.ts";
 import { templateRows } from "./template_corpus.ts";
+import { xlsxRows } from "./xlsx_corpus.ts";
 
 const readerOf = (name: string) => readers.find((reader) => reader.name === name)!;
 
@@ -22,7 +23,7 @@ async function check({ reader, bytes, says }: Row): Promise<void> {
 }
 
 for (const { name } of readers) {
-  const rows = [...fileRows, ...templateRows].filter(({ reader }) => reader === name);
+  const rows = [...fileRows, ...templateRows, ...xlsxRows].filter(({ reader }) => reader === name);
   if (rows.length === 0) continue;
   Deno.test(`${name}: what is malformed is refused with one line`, async (test) => {
     await warmUp(readerOf(name));

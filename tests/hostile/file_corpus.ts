@@ -1,8 +1,7 @@
 /** Malformed files of one class each, for the reader that the class is told by; made anew by every call. */
-import { gzipSync, zipSync } from "fflate";
+import { gzipSync } from "fflate";
 import { writeSafetensors } from "../../lib/formats/safetensors.ts";
 import { concat, le, utf8 } from "../helpers/bytes.ts";
-import { xlsxOf } from "../helpers/tables.ts";
 import { tinyTokenizerJson } from "../helpers/tokenizers.ts";
 import type { Row } from "./corpus.ts";
 import * as rowSeeds from "./row_seeds.ts";
@@ -223,42 +222,6 @@ const dataRows = [
     ["gzip in gzip", () => gzipSync(gzipSync(utf8(row({})))), /binary data|neither jsonl/],
     ["gzip cut short", () => gzipSync(utf8(row({}).repeat(99))).subarray(0, 60), /damaged gzip data/],
   ]),
-  ...rowsOf("rows.xlsx", [
-    [
-      "one cell in the last row and column",
-      () => sheetWith('<row r="1048576"><c r="XFD1048576"><v>1</v></c></row>'),
-      /1048576 rows of 16384 columns/,
-    ],
-    [
-      "a row of 10^19",
-      () => sheetWith('<row r="9223372036854775807"><c r="A2"><v>1</v></c></row>'),
-      /there is no cell or row "9223372036854775807"/,
-    ],
-    [
-      "a column without end",
-      () => sheetWith('<row r="2"><c r="ZZZZZZ2"><v>1</v></c></row>'),
-      /there is no cell or row "ZZZZZZ2"/,
-    ],
-    [
-      "a cell written with entities",
-      () => sheetWith('<row r="2"><c r="&#90;ZZ2"><v>1</v></c></row>'),
-      /there is no cell or row/,
-    ],
-    ["a size of 3 GB unpacked", () => saysUnpacked(3e9), /cannot unpack to 3000000000 bytes/],
-    ["a file of 100 MB within", () => saysUnpacked(1e8), /cannot unpack to 100000000 bytes/],
-    [
-      "many empty cells",
-      () => sheetWith('<row r="1000000"><c r="A1000000"><v>1</v></c></row>'),
-      /1000000 rows of 2 columns/,
-    ],
-    ["a sheet that is not there", sheetless, /its sheet "One" is not there/],
-    ["no workbook in the archive", () => zipSync({ "../../etc/x.xml": utf8("<a/>") }), /not a readable Excel workbook/],
-    [
-      "entities that multiply",
-      () => sheetWith("", '<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;">]>'),
-      /./,
-    ],
-  ]),
   ...rowsOf("rows.parquet", [
     [
       "a footer longer than the file",
@@ -274,31 +237,6 @@ function padded(head: string, length: number): Uint8Array {
   const bytes = new Uint8Array(length).fill(0x61);
   bytes.set(utf8(head));
   return bytes;
-}
-
-/** A workbook whose archive announces so many bytes of its first file. */
-function saysUnpacked(bytes: number): Uint8Array {
-  const file = xlsxOf({ One: [["instruction", "output"]] });
-  // Of the first entry of the archive's list.
-  const at = file.findIndex((_, i) =>
-    file[i] === 0x50 && file[i + 1] === 0x4b && file[i + 2] === 1 && file[i + 3] === 2
-  );
-  file.set(le(bytes, 4), at + 24);
-  return file;
-}
-
-/** A workbook that names a sheet and does not say where it lies. */
-function sheetless(): Uint8Array {
-  const path = "xl/_rels/workbook.xml.rels", files = rowSeeds.unzipped(xlsxOf({ One: [["a"]], Two: [["b"]] }));
-  files[path] = utf8(new TextDecoder().decode(files[path]).replace('Id="rId1"', 'Id="rId9"'));
-  return zipSync(files);
-}
-
-/** A workbook whose one sheet has these rows behind its header. */
-function sheetWith(rows: string, before = ""): Uint8Array {
-  const path = "xl/worksheets/sheet1.xml", files = rowSeeds.unzipped(xlsxOf({ One: [["instruction", "output"]] }));
-  files[path] = utf8(before + new TextDecoder().decode(files[path]).replace("</sheetData>", `${rows}</sheetData>`));
-  return zipSync(files);
 }
 
 const log = (line: string) => () => rowSeeds.trainLog + line + "\n";

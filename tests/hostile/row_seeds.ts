@@ -159,8 +159,13 @@ export const unzipped = (bytes: Uint8Array) => unzipSync(bytes);
 
 /** One file of a zip archive changed as text, and the archive made anew; sometimes with names that lead out of it. */
 function damagedZip(bytes: Uint8Array, random: Random): Uint8Array {
-  const files = unzipSync(bytes), name = pick(Object.keys(files), random);
-  const words = ["<c>", "</c>", "<v>", "</row>", 'r="A1"', 't="s"', 'r="XFD1048576"', "&#0;", "&x;", "<!ENTITY x 'y'>"];
+  // Not those that only say they are large; fflate believes it.
+  const files = unzipSync(bytes, { filter: ({ originalSize }) => originalSize < 1 << 20 });
+  const name = pick(Object.keys(files), random);
+  const words = [
+    ...["<c>", "</c>", "<v>", "</row>", 'r="A1"', 't="s"', 'r="XFD1048576"', "&#0;", "&x;", "<!ENTITY x 'y'>"],
+    ...["<si>", "</t>", "<rPh>", "<![CDATA[", "_x0000_", "&#x10FFFF;", 'Target="/', "numFmt", "<sheet/>", "<xf/>"],
+  ];
   const changed = utf8(damagedText(decoder.decode(files[name]), random, words));
   if (random() % 6 === 0) delete files[name];
   else files[random() % 8 ? name : `../${name}`] = changed;
@@ -185,7 +190,13 @@ export const dataFiles: Record<string, {
     files: () => [gzipSync(lines(objects))],
     damage: (bytes, random) => gzipSync(damagedBytes(gunzipSync(bytes), random)),
   },
-  "rows.xlsx": { files: () => [xlsxOf({ Rows: cells, Other: [["a"], [1], [true]] })], damage: damagedZip },
+  "rows.xlsx": {
+    files: () => [
+      xlsxOf({ Rows: cells, Other: [["a"], [1], [true]] }),
+      xlsxOf({ Rows: [...cells, [1, new Date("2024-05-06")]] }, { shared: true }),
+    ],
+    damage: damagedZip,
+  },
   "rows.parquet": {
     files: () => (["SNAPPY", "UNCOMPRESSED"] as const).map((codec) => parquetOf(cells, { codec, rowGroupSize: 2 })),
     // Its descriptions stand at the end and before each page.
