@@ -7,7 +7,7 @@ import { cleanedRows } from "../data/dataset.ts";
 import { isChat, isText, type Row } from "../data/rows.ts";
 import { writeAtomicStream } from "../files/atomic.ts";
 import { kindOfPath } from "../model/model_files.ts";
-import { type CommandShape, readCommandLine, settingsOf } from "./command_line.ts";
+import { type CommandLine, type CommandShape, settingsOf } from "./command_line.ts";
 import { chooseFiles } from "./data_files.ts";
 import { examineRows, showFindings, showRows } from "./data_report.ts";
 import { openNamedModel } from "./load.ts";
@@ -30,12 +30,7 @@ export const shape: CommandShape = {
   ],
 };
 
-export async function command(args: string[]): Promise<number> {
-  const line = readCommandLine(shape, args);
-  if ("help" in line) {
-    console.log(line.help);
-    return 0;
-  }
+export async function command(line: CommandLine): Promise<number> {
   const own = settingsOf("data", line);
   if (line.positional.length === 0) throw problemsError(["no data: name a file or a folder"], "data");
   const outputs = outputsOf(own);

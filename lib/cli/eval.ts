@@ -9,7 +9,7 @@ import type { EvalResults, RowResult } from "../eval/results.ts";
 import { summarize } from "../eval/summary.ts";
 import { loadAdapter } from "../model/load_adapter.ts";
 import { openBaseAnswers } from "./base_answers.ts";
-import { type CommandLine, type CommandShape, readCommandLine, settingsOf } from "./command_line.ts";
+import { type CommandLine, type CommandShape, settingsOf } from "./command_line.ts";
 import { chooseEngine, type ChosenEngine } from "./engine.ts";
 import { checkOut, showEval, writeEval } from "./eval_report.ts";
 import { type Asking, questionSets, styleToAsk } from "./eval_rows.ts";
@@ -39,17 +39,8 @@ export const shape: CommandShape = {
   ],
 };
 
-export async function command(args: string[]): Promise<number> {
-  const line = readCommandLine(shape, args);
-  if ("help" in line) {
-    console.log(line.help);
-    return 0;
-  }
-  return await evaluate(line, settingsOf("eval", line));
-}
-
-async function evaluate({ positional }: CommandLine, settings: EvalSettings): Promise<number> {
-  const [what = "smollm2-135m", ...files] = positional;
+export async function command(line: CommandLine): Promise<number> {
+  const settings = settingsOf("eval", line), [what = "smollm2-135m", ...files] = line.positional;
   if (settings.output_file !== null) checkOut(settings.output_file);
   const named = lookUp(what, { base: settings.base });
   const sets = await questionSets({ files, what, limit: settings.limit });
@@ -66,13 +57,13 @@ async function evaluate({ positional }: CommandLine, settings: EvalSettings): Pr
     model: [versionNumber, source.fingerprint(), engine.kind],
     ...{ settings, asking },
   });
-  const line = liveLine();
+  const live = liveLine();
   const interrupt = onInterrupt(() => {
-    line.end();
+    live.end();
     console.error("stopping; what is known follows. Press Ctrl-C again to quit at once");
   });
   try {
-    const { signal } = interrupt, show = (text: string) => line.show(text);
+    const { signal } = interrupt, show = (text: string) => live.show(text);
     const work = { items: left, asking, adapter, settings, signal, show };
     const apart = engine.kind === "onnx" && fitsWasm(source);
     await withModel(opened, { engine, settings, purpose: "training" }, async (model) => {
@@ -90,7 +81,7 @@ async function evaluate({ positional }: CommandLine, settings: EvalSettings): Pr
     if (!signal.aborted) keep();
     if (judge) await judgeAll(judge, { results, settings, interrupt, show });
   } finally {
-    line.end();
+    live.end();
     interrupt.release();
   }
   results.complete = !interrupt.signal.aborted;

@@ -5,7 +5,7 @@ import { quantOf } from "../hub/choose_files.ts";
 import { type CachedRepo, removeRepo, scanHubCache, scanOwnCache } from "../hub/cached_models.ts";
 import { type CachedWeightsFile, listCachedWeights } from "../model/cached_weights.ts";
 import { openModel } from "../model/source.ts";
-import { type CommandShape, readCommandLine, settingsOf } from "./command_line.ts";
+import { type CommandLine, type CommandShape, settingsOf } from "./command_line.ts";
 import { hubSettings } from "./hub_settings.ts";
 import { asTyped, cacheFolder, modelsFolder, printable, showBytes } from "./terminal.ts";
 
@@ -27,12 +27,7 @@ export const shape: CommandShape = {
 };
 
 // deno-lint-ignore require-await
-export async function command(args: string[]): Promise<number> {
-  const line = readCommandLine(shape, args);
-  if ("help" in line) {
-    console.log(line.help);
-    return 0;
-  }
+export async function command(line: CommandLine): Promise<number> {
   const { json } = settingsOf("models", line), [verb, ...names] = line.positional;
   const found = look();
   if (verb === undefined) console.log(json ? toJson(found) : showCaches(found));
