@@ -68,9 +68,9 @@ export async function command(line: CommandLine): Promise<number> {
     live.end();
     console.error("stopping; what is known follows. Press Ctrl-C again to quit at once");
   });
-  const log = openAnswerLog(join(folder, "answers.jsonl"));
-  let results: CompareResults;
+  let log: AnswerLog | undefined, results: CompareResults;
   try {
+    log = openAnswerLog(join(folder, "answers.jsonl"));
     const questions = sets.flatMap(({ questions }) => questions);
     const asking = { questions, log, settings, signal: interrupt.signal, show: (text: string) => live.show(text) };
     for (const { named } of local) await fetchModel(named.model);
@@ -87,7 +87,7 @@ export async function command(line: CommandLine): Promise<number> {
   } finally {
     live.end();
     interrupt.release();
-    log.close();
+    log?.close();
     lock.release();
   }
   console.log(settings.json ? JSON.stringify(results, null, 2) : showComparison(results));

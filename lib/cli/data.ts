@@ -5,7 +5,7 @@
 import { UserError } from "../errors.ts";
 import { cleanedRows } from "../data/dataset.ts";
 import { isChat, isText, type Row } from "../data/rows.ts";
-import { writeAtomicStream } from "../files/atomic.ts";
+import { requireWritable, writeAtomicStreams } from "../files/atomic.ts";
 import { kindOfPath } from "../model/model_files.ts";
 import { type CommandLine, type CommandShape, settingsOf } from "./command_line.ts";
 import { chooseFiles } from "./data_files.ts";
@@ -68,6 +68,7 @@ function outputsOf({ output_file: out, eval_split: split }: Settings<"data">): s
     if (kindOfPath(path) !== "nothing") {
       throw new UserError(`Cannot write ${path}: it exists already`, { hint: "Choose another name or remove it." });
     }
+    requireWritable(path);
   }
   return outputs;
 }
@@ -77,8 +78,7 @@ async function writeRows(
   { files, train, held }: TrainingRows,
   { settings, outputs }: { settings: DataSettings; outputs: string[] },
 ): Promise<string[]> {
-  const [trainPath, heldPath] = outputs;
-  if (trainPath === undefined) return [];
+  if (outputs.length === 0) return [];
   const encoder = new TextEncoder();
   const copy = async (to: (index: number) => (bytes: Uint8Array) => void) => {
     let index = 0;
@@ -87,10 +87,10 @@ async function writeRows(
     }
   };
   const isHeld = new Set(held);
-  await writeAtomicStream(trainPath, async (writeTrain) => {
-    if (heldPath === undefined) return await copy(() => writeTrain);
-    await writeAtomicStream(heldPath, (writeHeld) => copy((index) => isHeld.has(index) ? writeHeld : writeTrain));
-  });
+  await writeAtomicStreams(
+    outputs,
+    ([writeTrain, writeHeld]) => copy((index) => isHeld.has(index) ? writeHeld : writeTrain),
+  );
   return [train, held].slice(0, outputs.length).map(({ length }, i) => `wrote ${outputs[i]}: ${length} rows`);
 }
 

@@ -3,6 +3,7 @@
  * the model's own answers beside them, the choice it finds likeliest; of the base model and, where there is an adapter, of
  * the tuned one, asked in the same words.
  */
+import { UserError } from "../errors.ts";
 import { confidence, resamples } from "../eval/bootstrap.ts";
 import type { QuestionSet } from "../eval/questions.ts";
 import type { EvalResults, RowResult } from "../eval/results.ts";
@@ -18,7 +19,7 @@ import { fitsWasm, type LoadedModel, loadOpenedModel, type OpenedModel, openName
 import { answerQuestions, itemsOf, measureLosses, takeKnown } from "./measuring.ts";
 import type { Settings } from "./options.ts";
 import { versionNumber } from "./overview.ts";
-import { liveLine } from "./progress.ts";
+import { type LiveLine, liveLine } from "./progress.ts";
 import { lookUp, type Named } from "./saved_run.ts";
 import { type Interrupt, onInterrupt, StoppedError } from "./terminal.ts";
 
@@ -78,7 +79,7 @@ export async function command(line: CommandLine): Promise<number> {
         await answerQuestions(model, work);
       });
     }
-    if (!signal.aborted) keep();
+    if (!signal.aborted) keepForOthers(keep, live);
     if (judge) await judgeAll(judge, { results, settings, interrupt, show });
   } finally {
     live.end();
@@ -86,9 +87,12 @@ export async function command(line: CommandLine): Promise<number> {
   }
   results.complete = !interrupt.signal.aborted;
   for (const set of results.sets) set.scores = summarize(set.rows, settings);
-  if (settings.output_file !== null) writeEval(settings.output_file, results);
+  // Shown first: a disk that refuses the file does not take the numbers with it.
   console.log(settings.json ? JSON.stringify(results, null, 2) : showEval(results));
-  if (settings.output_file !== null) console.error(`every answer and score: ${settings.output_file}`);
+  if (settings.output_file !== null) {
+    writeEval(settings.output_file, results);
+    console.error(`every answer and score: ${settings.output_file}`);
+  }
   if (interrupt.signal.aborted) throw new StoppedError();
   return 0;
 }
@@ -150,6 +154,17 @@ async function withModel(
     await use(model);
   } finally {
     await model.close();
+  }
+}
+
+/** Keeps what other evaluations can share. A disk that refuses costs them time, and this one nothing. */
+function keepForOthers(keep: () => void, live: LiveLine): void {
+  try {
+    keep();
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error;
+    live.end();
+    console.error(`${error.message}; the base model will be asked again`);
   }
 }
 

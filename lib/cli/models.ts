@@ -1,6 +1,7 @@
 /** `ftl models`: what the caches hold, how large it is and whether ftl can read it; and removing it. */
 import { join } from "node:path";
 import { nearest, UserError } from "../errors.ts";
+import { removeFile } from "../files/atomic.ts";
 import { quantOf } from "../hub/choose_files.ts";
 import { type CachedRepo, removeRepo, scanHubCache, scanOwnCache } from "../hub/cached_models.ts";
 import { type CachedWeightsFile, listCachedWeights } from "../model/cached_weights.ts";
@@ -197,6 +198,6 @@ function remove(name: string, { repos, weights }: Caches): string {
 }
 
 function removeWeights(files: CachedWeightsFile[]): number {
-  for (const { path } of files) Deno.removeSync(path);
+  for (const { path } of files) removeFile(path);
   return files.reduce((sum, { bytes }) => sum + bytes, 0);
 }

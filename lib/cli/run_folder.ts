@@ -105,7 +105,12 @@ function hold(path: string, { made }: { made: boolean }): RunFolder {
     path,
     release() {
       lock.release();
-      if (made && entriesOf(path)?.length === 0) Deno.removeSync(path);
+      if (!made) return;
+      try {
+        Deno.removeSync(path);
+      } catch {
+        // Something is in it, or the disk that refused the run refuses this too.
+      }
     },
   };
 }

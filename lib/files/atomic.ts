@@ -37,19 +37,34 @@ export function writeAllAtomic(files: readonly { path: string; chunks: Iterable<
   }
 }
 
-/** The same for a producer that may wait between writes. Nothing appears when it throws. */
-export async function writeAtomicStream(
-  path: string,
-  produce: (write: (bytes: Uint8Array) => void) => void | Promise<void>,
+/** New files that grow side by side, from a producer that may wait between writes. None appears when it throws. */
+export async function writeAtomicStreams(
+  paths: readonly string[],
+  produce: (writes: ((bytes: Uint8Array) => void)[]) => void | Promise<void>,
 ): Promise<void> {
-  const part = openPart(path);
+  const parts: ReturnType<typeof openPart>[] = [];
   try {
-    await produce(part.write);
-    part.finish();
-    part.appear();
+    for (const path of paths) parts.push(openPart(path));
+    await produce(parts.map(({ write }) => write));
+    for (const part of parts) part.finish();
+    for (const part of parts) part.appear();
   } catch (error) {
-    part.abandon();
+    for (const part of parts) part.abandon();
     throw error;
+  }
+}
+
+/** UserError where a file could not be written: to be known before the work whose result it shall hold. */
+export function requireWritable(path: string): void {
+  if (isFolder(path)) throw fileError(new Deno.errors.IsADirectory(), { action: "write", path });
+  openPart(path).abandon();
+}
+
+function isFolder(path: string): boolean {
+  try {
+    return Deno.statSync(path).isDirectory;
+  } catch {
+    return false;
   }
 }
 

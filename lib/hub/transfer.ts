@@ -203,12 +203,14 @@ function writeNote(part: Part): void {
   if (!part.open) return;
   part.noted = performance.now();
   // Not forced to disk, and so not before the bytes it counts: after a power cut the digest judges what is there.
-  const temporary = `${part.note}.tmp`;
-  Deno.writeTextFileSync(
-    temporary,
-    JSON.stringify({ size: part.file.size, piece: part.pieceBytes, done: part.done }),
-  );
-  Deno.renameSync(temporary, part.note);
+  const temporary = `${part.note}.tmp`, note = { size: part.file.size, piece: part.pieceBytes, done: part.done };
+  try {
+    Deno.writeTextFileSync(temporary, JSON.stringify(note));
+    Deno.renameSync(temporary, part.note);
+  } catch (error) {
+    removeQuietly(temporary);
+    throw error;
+  }
 }
 
 function discard({ path, note }: Part): void {

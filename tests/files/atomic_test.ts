@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { UserError } from "../../lib/errors.ts";
-import { writeAllAtomic, writeAtomic, writeAtomicStream } from "../../lib/files/atomic.ts";
+import { writeAllAtomic, writeAtomic, writeAtomicStreams } from "../../lib/files/atomic.ts";
 import { fileError } from "../../lib/files/file_error.ts";
 import { assertRefused, assertUserError } from "../helpers/bytes.ts";
 import { inTempFolder } from "../helpers/temp_folder.ts";
@@ -66,24 +66,26 @@ Deno.test("writeAllAtomic() shows none of its files before all are written, and 
   });
 });
 
-Deno.test("writeAtomicStream() waits for its producer, and leaves nothing when that fails", async () => {
+Deno.test("writeAtomicStreams() waits for its producer, and leaves nothing when that fails", async () => {
   await inTempFolder(async (dir) => {
-    const path = `${dir}/f`;
-    await writeAtomicStream(path, async (write) => {
-      write(new Uint8Array([1]));
+    const paths = [`${dir}/f`, `${dir}/g`];
+    await writeAtomicStreams(paths, async ([f, g]) => {
+      f(new Uint8Array([1]));
+      g(new Uint8Array([3]));
       await new Promise((resolve) => setTimeout(resolve, 1));
-      assert.ok(!names(dir).includes("f"));
-      write(new Uint8Array([2]));
+      assert.deepEqual(names(dir).filter((name) => !name.endsWith(".part")), []);
+      f(new Uint8Array([2]));
     });
-    assert.deepEqual([...Deno.readFileSync(path)], [1, 2]);
+    assert.deepEqual(paths.map((path) => [...Deno.readFileSync(path)]), [[1, 2], [3]]);
     await assert.rejects(
-      writeAtomicStream(`${dir}/g`, async (write) => {
-        write(new Uint8Array([1]));
+      writeAtomicStreams([`${dir}/h`, `${dir}/i`], async ([h]) => {
+        h(new Uint8Array([1]));
         await Promise.reject(new Error("late"));
       }),
       /late/,
     );
-    assert.deepEqual(names(dir), ["f"]);
+    await assert.rejects(writeAtomicStreams([`${dir}/h`, `${dir}/missing/i`], () => {}), /no such file/);
+    assert.deepEqual(names(dir), ["f", "g"]);
   });
 });
 
@@ -91,7 +93,7 @@ Deno.test("writeAtomic() of one path by two writers at once leaves one whole fil
   await inTempFolder(async (dir) => {
     const path = `${dir}/f`;
     const writer = (value: number) =>
-      writeAtomicStream(path, async (write) => {
+      writeAtomicStreams([path], async ([write]) => {
         for (let i = 0; i < 5; i++) {
           write(new Uint8Array(10).fill(value));
           await new Promise((resolve) => setTimeout(resolve, 1));
