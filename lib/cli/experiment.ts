@@ -108,6 +108,9 @@ async function experiment(
       console.log(`\n${showGroups(comparison, comparedGroups(comparison, results))}`);
     }
     if (failure !== null) console.error(failure);
+    if (!signal.aborted && (failure !== null || !results.complete)) {
+      console.error("the same command tries again what failed, and leaves what is finished as it is");
+    }
     console.error(asTyped(`\nevery number: ${join(into, "results.json")}; a page about it: ftl report ${into}`));
     if (signal.aborted) {
       console.error("stopped; the same command goes on from here");

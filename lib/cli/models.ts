@@ -193,7 +193,8 @@ function remove(name: string, { repos, weights }: Caches): string {
     throw new UserError(`${name} is not cached${near ? `, did you mean ${near}?` : ""}`, { hint: "See ftl models" });
   }
   const made = weights.filter(({ model }) => model !== null && isInside(model, repo.folder));
-  const bytes = removeRepo(repo), freed = removeWeights(made);
+  // First what is made again: where something cannot be removed, the model is still there to be named.
+  const freed = removeWeights(made), bytes = removeRepo(repo);
   return `removed ${name}, freed ${showBytes(bytes)}` + (freed > 0 ? ` and ${showBytes(freed)} of NF4 weights` : "");
 }
 

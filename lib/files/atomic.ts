@@ -37,7 +37,7 @@ export function writeAllAtomic(files: readonly { path: string; chunks: Iterable<
   }
 }
 
-/** New files that grow side by side, from a producer that may wait between writes. None appears when it throws. */
+/** New files that grow side by side, from a producer that may wait between writes: all of them, or none. */
 export async function writeAtomicStreams(
   paths: readonly string[],
   produce: (writes: ((bytes: Uint8Array) => void)[]) => void | Promise<void>,
@@ -49,7 +49,7 @@ export async function writeAtomicStreams(
     for (const part of parts) part.finish();
     for (const part of parts) part.appear();
   } catch (error) {
-    for (const part of parts) part.abandon();
+    for (const part of parts) part.takeBack();
     throw error;
   }
 }
@@ -117,10 +117,18 @@ function openPart(path: string) {
     }
   };
   const { temporary, file } = guard(() => openLocked(path));
-  let open = true;
+  let open = true, appeared = false;
   const close = () => {
     if (open) file.close();
     open = false;
+  };
+  const takeAway = (name: string) => {
+    try {
+      Deno.removeSync(name);
+    } catch {
+      // The failure that led here is the one to report.
+    }
+    close();
   };
   return {
     write(bytes: Uint8Array): void {
@@ -134,18 +142,17 @@ function openPart(path: string) {
     appear(): void {
       guard(() => {
         Deno.renameSync(temporary, path);
+        appeared = true;
         close();
         syncFolder(folderOf(path));
       });
     },
+    /** Removes it, unless it has its name. */
     abandon(): void {
-      try {
-        if (open) Deno.removeSync(temporary);
-      } catch {
-        // The failure that led here is the one to report.
-      }
-      close();
+      if (!appeared) takeAway(temporary);
     },
+    /** Removes it, whatever its name is. */
+    takeBack: () => takeAway(appeared ? path : temporary),
   };
 }
 

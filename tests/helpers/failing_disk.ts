@@ -54,8 +54,8 @@ export async function onFailingDisk<T>(
     owner[name] = change(original);
     put.push(() => owner[name] = original);
   };
-  replace(Deno, "openSync", (original: typeof Deno.openSync) => (path: string, options: Deno.OpenOptions = {}) => {
-    const changes = isBelow(path) && Boolean(options.write || options.append || options.create || options.createNew);
+  replace(Deno, "openSync", (original: typeof Deno.openSync) => (path: string, options?: Deno.OpenOptions) => {
+    const changes = isBelow(path) && Boolean(options?.write || options?.append);
     if (changes) operation("openSync", path);
     const file = original(path, options);
     if (changes) opened.set(file, path);

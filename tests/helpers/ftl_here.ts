@@ -37,6 +37,10 @@ export async function withFtlHere<T>(
   const { log, error } = console, { Command } = Deno, { revoke } = Deno.permissions, earlier = Deno.env.toObject();
   console.log = (...data) => consoles.getStore() ? consoles.getStore()!.log(data.join(" ")) : log(...data);
   console.error = (...data) => consoles.getStore() ? consoles.getStore()!.error(data.join(" ")) : error(...data);
+  Deno.stderr.writeSync = (bytes) => {
+    consoles.getStore()?.error(new TextDecoder().decode(bytes).replace(/\n$/, ""));
+    return bytes.length;
+  };
   Deno.Command = class {
     constructor(_program: string, readonly options: { args: string[] }) {}
     spawn = () => childOf(child(afterMain(this.options.args)));
@@ -48,6 +52,7 @@ export async function withFtlHere<T>(
   } finally {
     Object.assign(console, { log, error });
     Deno.Command = Command;
+    delete (Deno.stderr as { writeSync?: unknown }).writeSync;
     Deno.permissions.revoke = revoke;
     for (const name of Object.keys(env)) {
       if (earlier[name] === undefined) Deno.env.delete(name);
