@@ -56,6 +56,7 @@ const cases: Case[] = [
     args: run,
     again: (folder) => isFile(`${folder}/run/config.yaml`) ? ["train", "--resume", "@/run"] : run,
     outcome: (folder) => outcomeOf(`${folder}/run`),
+    every: 2,
   },
   {
     what: "ftl export over an earlier one",
@@ -63,7 +64,7 @@ const cases: Case[] = [
     args: ["export", "@/run", "--to", "q8_0,lora,safetensors", "-o", "@/out"],
     outcome: (folder) => contentOf(`${folder}/out`),
     replaces: /^out\//,
-    every: 2,
+    every: 3,
   },
   {
     what: "ftl data --output-file",
