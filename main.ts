@@ -4,7 +4,7 @@
  * is set.
  */
 import { nearest, UserError } from "./lib/errors.ts";
-import { commands } from "./lib/cli/commands.ts";
+import { commands, runCommand } from "./lib/cli/commands.ts";
 import { limitNetwork } from "./lib/cli/network.ts";
 import type { CommandName } from "./lib/cli/option_spec.ts";
 import { overview } from "./lib/cli/overview.ts";
@@ -29,7 +29,7 @@ async function main(args: string[]): Promise<number> {
   }
   // Before any dependency is loaded.
   await limitNetwork(name, rest);
-  return await (await commands[name as CommandName]()).command(rest);
+  return await runCommand(name as CommandName, rest);
 }
 
 if (import.meta.main) {

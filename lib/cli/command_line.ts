@@ -39,7 +39,7 @@ export interface CommandLine {
 /** Columns of a command's help. */
 const helpWidth = 120;
 
-/** Null when help was asked for: `help` then has it. */
+/** What the arguments say; or the help, where they ask for that. */
 export function readCommandLine(shape: CommandShape, args: string[]): CommandLine | { help: string } {
   const specs = optionsOf(shape.name);
   const command = commandOf(shape, specs);

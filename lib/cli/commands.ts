@@ -2,13 +2,13 @@
  * Every command, loaded when it is wanted, so that --help does not wait for the whole program: its shape, which help,
  * completion, man page and documentation are made of, and the recipe that runs it.
  */
-import type { CommandShape } from "./command_line.ts";
+import type { CommandLine, CommandShape } from "./command_line.ts";
 import type { CommandName } from "./option_spec.ts";
 
 interface CommandModule {
   shape: CommandShape;
   /** Runs it and returns the exit code. */
-  command: (args: string[]) => Promise<number>;
+  command: (line: CommandLine) => Promise<number>;
 }
 
 export const commands: Record<CommandName, () => Promise<CommandModule>> = {
@@ -29,6 +29,15 @@ export const commands: Record<CommandName, () => Promise<CommandModule>> = {
   completions: () => import("./completions.ts"),
   man: () => import("./man.ts"),
 };
+
+/** Runs a command, or shows its help where `args` ask for that; returns the exit code. */
+export async function runCommand(name: CommandName, args: string[]): Promise<number> {
+  const { readCommandLine } = await import("./command_line.ts");
+  const { shape, command } = await commands[name](), line = readCommandLine(shape, args);
+  if (!("help" in line)) return await command(line);
+  console.log(line.help);
+  return 0;
+}
 
 /** The shapes of all commands, in the order in which a person meets them. */
 export async function commandShapes(): Promise<CommandShape[]> {

@@ -10,7 +10,7 @@ import { scoreText } from "../eval/summary.ts";
 import { makeFolder } from "../files/folder.ts";
 import { lockFolder } from "../files/lock.ts";
 import { type AnswerLog, openAnswerLog } from "./answer_log.ts";
-import { type CommandLine, type CommandShape, readCommandLine, settingsOf } from "./command_line.ts";
+import { type CommandLine, type CommandShape, settingsOf } from "./command_line.ts";
 import { showComparison, writeComparison } from "./compare_report.ts";
 import {
   type Asked,
@@ -52,16 +52,8 @@ export const shape: CommandShape = {
   ],
 };
 
-export async function command(args: string[]): Promise<number> {
-  const line = readCommandLine(shape, args);
-  if ("help" in line) {
-    console.log(line.help);
-    return 0;
-  }
-  return await compare(line, settingsOf("compare", line));
-}
-
-async function compare({ positional }: CommandLine, settings: CompareSettings): Promise<number> {
+export async function command(line: CommandLine): Promise<number> {
+  const settings = settingsOf("compare", line), { positional } = line;
   const { local, remote } = contestantsOf(positional, settings);
   const sets = await questionSets({
     files: settings.data,
@@ -71,16 +63,16 @@ async function compare({ positional }: CommandLine, settings: CompareSettings): 
   const folder = settings.output_dir ?? "compare";
   makeFolder(folder);
   const lock = lockFolder(folder);
-  const line = liveLine();
+  const live = liveLine();
   const interrupt = onInterrupt(() => {
-    line.end();
+    live.end();
     console.error("stopping; what is known follows. Press Ctrl-C again to quit at once");
   });
-  const log = openAnswerLog(join(folder, "answers.jsonl"));
-  let results: CompareResults;
+  let log: AnswerLog | undefined, results: CompareResults;
   try {
+    log = openAnswerLog(join(folder, "answers.jsonl"));
     const questions = sets.flatMap(({ questions }) => questions);
-    const asking = { questions, log, settings, signal: interrupt.signal, show: (text: string) => line.show(text) };
+    const asking = { questions, log, settings, signal: interrupt.signal, show: (text: string) => live.show(text) };
     for (const { named } of local) await fetchModel(named.model);
     const asked = await Promise.all(remote.map(({ price, ...one }) => askRemote(one, { ...asking, price })));
     await dropNetwork();
@@ -93,9 +85,9 @@ async function compare({ positional }: CommandLine, settings: CompareSettings): 
     results = resultsOf(inOrder, { sets, log, settings });
     writeComparison(folder, results);
   } finally {
-    line.end();
+    live.end();
     interrupt.release();
-    log.close();
+    log?.close();
     lock.release();
   }
   console.log(settings.json ? JSON.stringify(results, null, 2) : showComparison(results));

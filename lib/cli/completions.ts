@@ -1,7 +1,7 @@
 /** `ftl completions`: the script that makes a shell complete ftl's commands, settings and names. */
 import { UserError } from "../errors.ts";
 import { models } from "../hub/models.ts";
-import { type CommandShape, readCommandLine, settingsOf } from "./command_line.ts";
+import { type CommandLine, type CommandShape, settingsOf } from "./command_line.ts";
 import { commandShapes } from "./commands.ts";
 import { bashScript } from "./completions_bash.ts";
 import { fishScript } from "./completions_fish.ts";
@@ -27,12 +27,7 @@ export const shape: CommandShape = {
   ],
 };
 
-export async function command(args: string[]): Promise<number> {
-  const line = readCommandLine(shape, args);
-  if ("help" in line) {
-    console.log(line.help);
-    return 0;
-  }
+export async function command(line: CommandLine): Promise<number> {
   settingsOf("completions", line);
   const [shell] = line.positional;
   if (shell === undefined || !Object.hasOwn(scripts, shell)) {

@@ -5,9 +5,9 @@
 import { UserError } from "../errors.ts";
 import { cleanedRows } from "../data/dataset.ts";
 import { isChat, isText, type Row } from "../data/rows.ts";
-import { writeAtomicStream } from "../files/atomic.ts";
+import { requireWritable, writeAtomicStreams } from "../files/atomic.ts";
 import { kindOfPath } from "../model/model_files.ts";
-import { type CommandShape, readCommandLine, settingsOf } from "./command_line.ts";
+import { type CommandLine, type CommandShape, settingsOf } from "./command_line.ts";
 import { chooseFiles } from "./data_files.ts";
 import { examineRows, showFindings, showRows } from "./data_report.ts";
 import { openNamedModel } from "./load.ts";
@@ -30,12 +30,7 @@ export const shape: CommandShape = {
   ],
 };
 
-export async function command(args: string[]): Promise<number> {
-  const line = readCommandLine(shape, args);
-  if ("help" in line) {
-    console.log(line.help);
-    return 0;
-  }
+export async function command(line: CommandLine): Promise<number> {
   const own = settingsOf("data", line);
   if (line.positional.length === 0) throw problemsError(["no data: name a file or a folder"], "data");
   const outputs = outputsOf(own);
@@ -73,6 +68,7 @@ function outputsOf({ output_file: out, eval_split: split }: Settings<"data">): s
     if (kindOfPath(path) !== "nothing") {
       throw new UserError(`Cannot write ${path}: it exists already`, { hint: "Choose another name or remove it." });
     }
+    requireWritable(path);
   }
   return outputs;
 }
@@ -82,8 +78,7 @@ async function writeRows(
   { files, train, held }: TrainingRows,
   { settings, outputs }: { settings: DataSettings; outputs: string[] },
 ): Promise<string[]> {
-  const [trainPath, heldPath] = outputs;
-  if (trainPath === undefined) return [];
+  if (outputs.length === 0) return [];
   const encoder = new TextEncoder();
   const copy = async (to: (index: number) => (bytes: Uint8Array) => void) => {
     let index = 0;
@@ -92,10 +87,10 @@ async function writeRows(
     }
   };
   const isHeld = new Set(held);
-  await writeAtomicStream(trainPath, async (writeTrain) => {
-    if (heldPath === undefined) return await copy(() => writeTrain);
-    await writeAtomicStream(heldPath, (writeHeld) => copy((index) => isHeld.has(index) ? writeHeld : writeTrain));
-  });
+  await writeAtomicStreams(
+    outputs,
+    ([writeTrain, writeHeld]) => copy((index) => isHeld.has(index) ? writeHeld : writeTrain),
+  );
   return [train, held].slice(0, outputs.length).map(({ length }, i) => `wrote ${outputs[i]}: ${length} rows`);
 }
 

@@ -1,7 +1,7 @@
 /** `ftl doctor`: what this machine offers, which engine `auto` takes there, and why. Works when any engine is missing. */
 import { join } from "node:path";
 import type { GpuAbout, GpuEngine } from "../webgpu/device.ts";
-import { type CommandShape, readCommandLine, settingsOf } from "./command_line.ts";
+import { type CommandLine, type CommandShape, settingsOf } from "./command_line.ts";
 import { chooseEngine, engineNames, gpuEngines, mayHaveGpu } from "./engine.ts";
 import { gpuBudget } from "./gpu_memory.ts";
 import { freeDisk, machineMemory, processor } from "./machine.ts";
@@ -22,12 +22,7 @@ export const shape: CommandShape = {
   ],
 };
 
-export async function command(args: string[]): Promise<number> {
-  const line = readCommandLine(shape, args);
-  if ("help" in line) {
-    console.log(line.help);
-    return 0;
-  }
+export async function command(line: CommandLine): Promise<number> {
   const { json, measure } = settingsOf("doctor", line);
   const findings = await examine({ measure });
   console.log(json ? JSON.stringify(findings, null, 2) : showFindings(findings));

@@ -3,13 +3,14 @@
  * the model's own answers beside them, the choice it finds likeliest; of the base model and, where there is an adapter, of
  * the tuned one, asked in the same words.
  */
+import { UserError } from "../errors.ts";
 import { confidence, resamples } from "../eval/bootstrap.ts";
 import type { QuestionSet } from "../eval/questions.ts";
 import type { EvalResults, RowResult } from "../eval/results.ts";
 import { summarize } from "../eval/summary.ts";
 import { loadAdapter } from "../model/load_adapter.ts";
 import { openBaseAnswers } from "./base_answers.ts";
-import { type CommandLine, type CommandShape, readCommandLine, settingsOf } from "./command_line.ts";
+import { type CommandLine, type CommandShape, settingsOf } from "./command_line.ts";
 import { chooseEngine, type ChosenEngine } from "./engine.ts";
 import { checkOut, showEval, writeEval } from "./eval_report.ts";
 import { type Asking, questionSets, styleToAsk } from "./eval_rows.ts";
@@ -18,7 +19,7 @@ import { fitsWasm, type LoadedModel, loadOpenedModel, type OpenedModel, openName
 import { answerQuestions, itemsOf, measureLosses, takeKnown } from "./measuring.ts";
 import type { Settings } from "./options.ts";
 import { versionNumber } from "./overview.ts";
-import { liveLine } from "./progress.ts";
+import { type LiveLine, liveLine } from "./progress.ts";
 import { lookUp, type Named } from "./saved_run.ts";
 import { type Interrupt, onInterrupt, StoppedError } from "./terminal.ts";
 
@@ -39,17 +40,8 @@ export const shape: CommandShape = {
   ],
 };
 
-export async function command(args: string[]): Promise<number> {
-  const line = readCommandLine(shape, args);
-  if ("help" in line) {
-    console.log(line.help);
-    return 0;
-  }
-  return await evaluate(line, settingsOf("eval", line));
-}
-
-async function evaluate({ positional }: CommandLine, settings: EvalSettings): Promise<number> {
-  const [what = "smollm2-135m", ...files] = positional;
+export async function command(line: CommandLine): Promise<number> {
+  const settings = settingsOf("eval", line), [what = "smollm2-135m", ...files] = line.positional;
   if (settings.output_file !== null) checkOut(settings.output_file);
   const named = lookUp(what, { base: settings.base });
   const sets = await questionSets({ files, what, limit: settings.limit });
@@ -66,13 +58,13 @@ async function evaluate({ positional }: CommandLine, settings: EvalSettings): Pr
     model: [versionNumber, source.fingerprint(), engine.kind],
     ...{ settings, asking },
   });
-  const line = liveLine();
+  const live = liveLine();
   const interrupt = onInterrupt(() => {
-    line.end();
+    live.end();
     console.error("stopping; what is known follows. Press Ctrl-C again to quit at once");
   });
   try {
-    const { signal } = interrupt, show = (text: string) => line.show(text);
+    const { signal } = interrupt, show = (text: string) => live.show(text);
     const work = { items: left, asking, adapter, settings, signal, show };
     const apart = engine.kind === "onnx" && fitsWasm(source);
     await withModel(opened, { engine, settings, purpose: "training" }, async (model) => {
@@ -87,17 +79,20 @@ async function evaluate({ positional }: CommandLine, settings: EvalSettings): Pr
         await answerQuestions(model, work);
       });
     }
-    if (!signal.aborted) keep();
+    if (!signal.aborted) keepForOthers(keep, live);
     if (judge) await judgeAll(judge, { results, settings, interrupt, show });
   } finally {
-    line.end();
+    live.end();
     interrupt.release();
   }
   results.complete = !interrupt.signal.aborted;
   for (const set of results.sets) set.scores = summarize(set.rows, settings);
-  if (settings.output_file !== null) writeEval(settings.output_file, results);
+  // Shown first: a disk that refuses the file does not take the numbers with it.
   console.log(settings.json ? JSON.stringify(results, null, 2) : showEval(results));
-  if (settings.output_file !== null) console.error(`every answer and score: ${settings.output_file}`);
+  if (settings.output_file !== null) {
+    writeEval(settings.output_file, results);
+    console.error(`every answer and score: ${settings.output_file}`);
+  }
   if (interrupt.signal.aborted) throw new StoppedError();
   return 0;
 }
@@ -159,6 +154,17 @@ async function withModel(
     await use(model);
   } finally {
     await model.close();
+  }
+}
+
+/** Keeps what other evaluations can share. A disk that refuses costs them time, and this one nothing. */
+function keepForOthers(keep: () => void, live: LiveLine): void {
+  try {
+    keep();
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error;
+    live.end();
+    console.error(`${error.message}; the base model will be asked again`);
   }
 }
 

@@ -2,7 +2,7 @@
 import { UserError } from "../errors.ts";
 import { toCsv } from "../eval/csv.ts";
 import { type EvalResults, type Measure, measures, type RowResult, type SetResult } from "../eval/results.ts";
-import { writeTextAtomic } from "../files/atomic.ts";
+import { requireWritable, writeTextAtomic } from "../files/atomic.ts";
 import {
   alignedTable,
   headOf,
@@ -13,10 +13,12 @@ import {
   titleOf,
 } from "./answer_table.ts";
 
-/** Errors: UserError, exit code 2, for an ending that is neither .json nor .csv: before anything is computed. */
+/** Before anything is computed. Errors: UserError for a file that cannot be written, and another ending than these two. */
 export function checkOut(path: string): void {
-  if (/\.(json|csv)$/i.test(path)) return;
-  throw new UserError(`--output-file ${path}: expected a name that ends in .json or .csv`, { exitCode: 2 });
+  if (!/\.(json|csv)$/i.test(path)) {
+    throw new UserError(`--output-file ${path}: expected a name that ends in .json or .csv`, { exitCode: 2 });
+  }
+  requireWritable(path);
 }
 
 export function writeEval(path: string, results: EvalResults): void {

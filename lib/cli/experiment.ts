@@ -11,7 +11,7 @@ import { lockFolder } from "../files/lock.ts";
 import { readText } from "../model/model_files.ts";
 import { alignedTable } from "./answer_table.ts";
 import { showGroups } from "./compare_report.ts";
-import { type CommandShape, readCommandLine, settingsOf } from "./command_line.ts";
+import { type CommandLine, type CommandShape, settingsOf } from "./command_line.ts";
 import { questionSets } from "./eval_rows.ts";
 import { type CellRecord, openRecord, runCell, type Stage, stageOf } from "./experiment_cell.ts";
 import { compareCells, comparedGroups, readComparison } from "./experiment_compare.ts";
@@ -46,12 +46,7 @@ export const shape: CommandShape = {
   ],
 };
 
-export async function command(args: string[]): Promise<number> {
-  const line = readCommandLine(shape, args);
-  if ("help" in line) {
-    console.log(line.help);
-    return 0;
-  }
+export async function command(line: CommandLine): Promise<number> {
   const settings = settingsOf("experiment", line);
   const what = line.positional[0] ?? "sizes", preset = Object.hasOwn(presets, what);
   const file = { text: preset ? presets[what] : readText(what), name: preset ? `preset ${what}` : what };
@@ -113,6 +108,9 @@ async function experiment(
       console.log(`\n${showGroups(comparison, comparedGroups(comparison, results))}`);
     }
     if (failure !== null) console.error(failure);
+    if (!signal.aborted && (failure !== null || !results.complete)) {
+      console.error("the same command tries again what failed, and leaves what is finished as it is");
+    }
     console.error(asTyped(`\nevery number: ${join(into, "results.json")}; a page about it: ftl report ${into}`));
     if (signal.aborted) {
       console.error("stopped; the same command goes on from here");

@@ -15,7 +15,7 @@ import { cardEnergy, processorEnergy } from "./energy.ts";
 import { type CellEvaluation, type PlannedCell, showSetting } from "./experiment_plan.ts";
 import { type Ended, runOwn } from "./own_process.ts";
 import { readEvalFile } from "./result_files.ts";
-import { runFiles } from "./run_folder.ts";
+import { runFiles, saysTaken } from "./run_folder.ts";
 
 /** Where each thing of a cell lies. */
 export const cellFiles = {
@@ -123,10 +123,8 @@ export async function runCell({ given, settings }: PlannedCell, work: CellWork):
     return { ended, seconds: (performance.now() - begun) / 1000 };
   };
 
-  await untilFree(run, { signal, show });
-  const stage = stageOf(folder, record);
-  if (!signal.aborted && (stage === "train" || stage === "resume")) {
-    if (stage === "train" && kindOfPath(run) === "folder") removeFolder(run);
+  /** Returns whether another process had the run's folder. */
+  const train = async (stage: "train" | "resume"): Promise<boolean> => {
     const earlier: TrainingCosts = stage === "train" ? noCosts : record;
     // Until it has ended: a kill on the way leaves no half sums behind.
     keep(unknownCosts);
@@ -137,15 +135,23 @@ export async function runCell({ given, settings }: PlannedCell, work: CellWork):
     );
     const add = (before: number | null = null, now: number | null) =>
       before === null || now === null ? null : before + now;
-    keep({
-      trained: ended.code === 0,
-      train_seconds: add(earlier.train_seconds, seconds),
-      energy_joules: add(earlier.energy_joules, await processors.take()),
-      card_energy_joules: add(earlier.card_energy_joules, await cards.take()),
-      error: signal.aborted ? null : whyFailed("training", ended),
-    });
+    const late = !signal.aborted && cameLate(ended);
+    if (!late) {
+      keep({
+        trained: ended.code === 0,
+        train_seconds: add(earlier.train_seconds, seconds),
+        energy_joules: add(earlier.energy_joules, await processors.take()),
+        card_energy_joules: add(earlier.card_energy_joules, await cards.take()),
+        error: signal.aborted ? null : whyFailed("training", ended),
+      });
+    }
     processors.close();
     cards.close();
+    return late;
+  };
+  for (let late = true; late;) {
+    const stage = await stageWhenFree(folder, { record, signal, show });
+    late = !signal.aborted && (stage === "train" || stage === "resume") && await train(stage);
   }
   if (!signal.aborted && record.trained && !record.evaluated) {
     const { limit, max_new_tokens } = record.evaluation;
@@ -189,20 +195,49 @@ export function whyFailed(what: string, { code, tail, killedBy }: Ended): string
 }
 
 /**
- * What was under way when its experiment was killed goes on by itself for a while: waits until it has left its folder.
- * Where the folder is free, at once.
+ * What was under way when its experiment was killed goes on by itself for a while: waits until it has left its folder,
+ * and locks that. Null where there is no folder, or the wait was broken off.
  */
-export async function untilFree(
+export async function holdFolder(
   folder: string,
   { signal, show }: { signal: AbortSignal; show: (text: string) => void },
-): Promise<void> {
+): Promise<{ release(): void } | null> {
   while (!signal.aborted && kindOfPath(folder) === "folder") {
     try {
-      return lockFolder(folder).release();
+      return lockFolder(folder);
     } catch (error) {
-      if (!(error instanceof UserError)) throw error;
+      if (!(error instanceof UserError) || !saysTaken(error.message)) throw error;
       show(`waiting: ${error.message}`);
     }
     await new Promise((resolve) => setTimeout(resolve, 200));
   }
+  return null;
+}
+
+/**
+ * Whether a process was refused its folder because another was there first: one that a killed experiment had only just
+ * started, so that it had not locked the folder when it was looked at.
+ */
+export function cameLate({ code, tail }: Ended): boolean {
+  return code !== 0 && tail.some((line) => line.startsWith("ftl: ") && saysTaken(line));
+}
+
+/** How a cell stands when nobody writes its run any more. What was trained without a checkpoint is removed. */
+async function stageWhenFree(
+  folder: string,
+  { record, ...waiting }: { record: CellRecord; signal: AbortSignal; show: (text: string) => void },
+): Promise<Stage> {
+  const run = join(folder, cellFiles.run), held = await holdFolder(run, waiting);
+  try {
+    const stage = stageOf(folder, record);
+    if (stage === "train" && held) empty(run);
+    return stage;
+  } finally {
+    held?.release();
+  }
+}
+
+/** Removes all that lies in a folder, except its lock. */
+function empty(folder: string): void {
+  for (const { name } of [...Deno.readDirSync(folder)]) if (name !== ".lock") removeFolder(join(folder, name));
 }

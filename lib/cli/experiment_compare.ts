@@ -7,9 +7,9 @@ import { type CompareResults, groupModels, type ModelGroup } from "../eval/compa
 import type { ExperimentResults } from "../eval/experiment.ts";
 import { makeFolder } from "../files/folder.ts";
 import { kindOfPath } from "../model/model_files.ts";
-import { cellFiles, untilFree, whyFailed } from "./experiment_cell.ts";
+import { cameLate, cellFiles, holdFolder, whyFailed } from "./experiment_cell.ts";
 import type { ExperimentPlan, PlannedCell } from "./experiment_plan.ts";
-import { runOwn } from "./own_process.ts";
+import { type Ended, runOwn } from "./own_process.ts";
 import { readComparisonFile } from "./result_files.ts";
 
 /** Inside the experiment's folder: what ftl compare writes, and what it printed. */
@@ -27,9 +27,8 @@ export async function compareCells(
 ): Promise<string | null> {
   const folder = join(into, compareFolder);
   makeFolder(folder);
-  await untilFree(folder, { signal, show });
   const { limit, max_new_tokens } = plan.evaluation;
-  const ended = await runOwn([
+  const args = [
     "compare",
     ...basesOf(cells),
     ...cells.map(({ name }) => runOf(into, name)),
@@ -38,7 +37,16 @@ export async function compareCells(
     // Where cells differ in it, one for all of them.
     ...["--engine", onlyOne(cells.map(({ settings }) => settings.engine)) ?? "auto"],
     ...["--threads", String(onlyOne(cells.map(({ settings }) => settings.threads)) ?? 0)],
-  ], { signal, output: join(folder, outputFile), onLine: (line) => show(`compare: ${line}`) });
+  ];
+  let ended: Ended;
+  do {
+    (await holdFolder(folder, { signal, show }))?.release();
+    ended = await runOwn(args, {
+      signal,
+      output: join(folder, outputFile),
+      onLine: (line) => show(`compare: ${line}`),
+    });
+  } while (!signal.aborted && cameLate(ended));
   return signal.aborted ? null : whyFailed("comparison", ended);
 }
 

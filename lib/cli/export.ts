@@ -16,7 +16,7 @@ import { parsePartPath } from "../formats/gguf_parts.ts";
 import { loadAdapter, type LoadedAdapter } from "../model/load_adapter.ts";
 import type { ModelSource } from "../model/source.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
-import { type CommandShape, readCommandLine, settingsOf } from "./command_line.ts";
+import { type CommandLine, type CommandShape, settingsOf } from "./command_line.ts";
 import { openNamedModel } from "./load.ts";
 import { type Settings } from "./options.ts";
 import { warnOfOtherBase } from "./other_base.ts";
@@ -69,12 +69,7 @@ export const shape: CommandShape = {
   ],
 };
 
-export async function command(args: string[]): Promise<number> {
-  const line = readCommandLine(shape, args);
-  if ("help" in line) {
-    console.log(line.help);
-    return 0;
-  }
+export async function command(line: CommandLine): Promise<number> {
   const settings = settingsOf("export", line);
   if (line.positional.length === 0) {
     throw new UserError("Name what to export", { hint: "ftl export runs/smollm2-135m-1", exitCode: 2 });

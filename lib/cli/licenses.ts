@@ -2,7 +2,7 @@
 import { nearest, UserError } from "../errors.ts";
 import { besideProgram } from "../build/commit.ts";
 import type { Component } from "../build/inventory.ts";
-import { type CommandShape, readCommandLine, settingsOf } from "./command_line.ts";
+import { type CommandLine, type CommandShape, settingsOf } from "./command_line.ts";
 import { printable } from "./terminal.ts";
 
 export const shape: CommandShape = {
@@ -19,12 +19,7 @@ export const shape: CommandShape = {
   ],
 };
 
-export async function command(args: string[]): Promise<number> {
-  const line = readCommandLine(shape, args);
-  if ("help" in line) {
-    console.log(line.help);
-    return 0;
-  }
+export async function command(line: CommandLine): Promise<number> {
   const { full, json } = settingsOf("licenses", line);
   const all = await components(), chosen = choose(all, line.positional);
   if (json) console.log(JSON.stringify(chosen, null, 2));

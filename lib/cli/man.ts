@@ -1,5 +1,5 @@
 /** `ftl man`: the manual page ftl(1), in roff's man macros, from the tables that --help is made of. */
-import { type CommandShape, helpOf, placeholder, readCommandLine, settingsOf } from "./command_line.ts";
+import { type CommandLine, type CommandShape, helpOf, placeholder, settingsOf } from "./command_line.ts";
 import { commandShapes } from "./commands.ts";
 import type { OptionSpec } from "./option_spec.ts";
 import { flagOf, optionsOf } from "./options.ts";
@@ -17,12 +17,7 @@ export const shape: CommandShape = {
   ],
 };
 
-export async function command(args: string[]): Promise<number> {
-  const line = readCommandLine(shape, args);
-  if ("help" in line) {
-    console.log(line.help);
-    return 0;
-  }
+export async function command(line: CommandLine): Promise<number> {
   settingsOf("man", line);
   console.log(manualPage(await commandShapes()));
   return 0;

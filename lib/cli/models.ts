@@ -1,11 +1,12 @@
 /** `ftl models`: what the caches hold, how large it is and whether ftl can read it; and removing it. */
 import { join } from "node:path";
 import { nearest, UserError } from "../errors.ts";
+import { removeFile } from "../files/atomic.ts";
 import { quantOf } from "../hub/choose_files.ts";
 import { type CachedRepo, removeRepo, scanHubCache, scanOwnCache } from "../hub/cached_models.ts";
 import { type CachedWeightsFile, listCachedWeights } from "../model/cached_weights.ts";
 import { openModel } from "../model/source.ts";
-import { type CommandShape, readCommandLine, settingsOf } from "./command_line.ts";
+import { type CommandLine, type CommandShape, settingsOf } from "./command_line.ts";
 import { hubSettings } from "./hub_settings.ts";
 import { asTyped, cacheFolder, modelsFolder, printable, showBytes } from "./terminal.ts";
 
@@ -27,12 +28,7 @@ export const shape: CommandShape = {
 };
 
 // deno-lint-ignore require-await
-export async function command(args: string[]): Promise<number> {
-  const line = readCommandLine(shape, args);
-  if ("help" in line) {
-    console.log(line.help);
-    return 0;
-  }
+export async function command(line: CommandLine): Promise<number> {
   const { json } = settingsOf("models", line), [verb, ...names] = line.positional;
   const found = look();
   if (verb === undefined) console.log(json ? toJson(found) : showCaches(found));
@@ -197,11 +193,12 @@ function remove(name: string, { repos, weights }: Caches): string {
     throw new UserError(`${name} is not cached${near ? `, did you mean ${near}?` : ""}`, { hint: "See ftl models" });
   }
   const made = weights.filter(({ model }) => model !== null && isInside(model, repo.folder));
-  const bytes = removeRepo(repo), freed = removeWeights(made);
+  // First what is made again: where something cannot be removed, the model is still there to be named.
+  const freed = removeWeights(made), bytes = removeRepo(repo);
   return `removed ${name}, freed ${showBytes(bytes)}` + (freed > 0 ? ` and ${showBytes(freed)} of NF4 weights` : "");
 }
 
 function removeWeights(files: CachedWeightsFile[]): number {
-  for (const { path } of files) Deno.removeSync(path);
+  for (const { path } of files) removeFile(path);
   return files.reduce((sum, { bytes }) => sum + bytes, 0);
 }

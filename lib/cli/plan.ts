@@ -7,7 +7,7 @@ import { rowOrder } from "../data/order.ts";
 import type { MemoryPlan } from "../model/plan.ts";
 import { stepSeconds, type StepSize } from "../model/step_time.ts";
 import { absentEngine, cardNamed } from "./cards.ts";
-import { type CommandShape, readCommandLine } from "./command_line.ts";
+import type { CommandLine, CommandShape } from "./command_line.ts";
 import { chooseFiles, type ChosenFiles } from "./data_files.ts";
 import { diskOf } from "./plan_disk.ts";
 import { chooseEngine, type ChosenEngine } from "./engine.ts";
@@ -41,12 +41,7 @@ export const shape: CommandShape = {
   ],
 };
 
-export async function command(args: string[]): Promise<number> {
-  const line = readCommandLine(shape, args);
-  if ("help" in line) {
-    console.log(line.help);
-    return 0;
-  }
+export async function command(line: CommandLine): Promise<number> {
   const [what] = line.positional, { card = "none", measure = true, json = false, ...flags } = line.flags;
   const isModel = what !== undefined && !/\.ya?ml$/i.test(what);
   const resolved = resolveTrain(sourcesOf({

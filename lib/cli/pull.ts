@@ -6,7 +6,7 @@ import type { HubOptions } from "../hub/pull_repo.ts";
 import { parseDatasetName, showDatasetName } from "../hub/repo_name.ts";
 import { NotCachedError } from "../hub/request.ts";
 import { judgeConfig, judgeGgufHead } from "../model/early_look.ts";
-import { type CommandShape, readCommandLine, settingsOf } from "./command_line.ts";
+import { type CommandLine, type CommandShape, settingsOf } from "./command_line.ts";
 import { hubSettings } from "./hub_settings.ts";
 import { progressBar, speedometer } from "./progress.ts";
 import { modelsFolder, onInterrupt, ownCommand, packageIndex, showBytes, StoppedError, ToldError } from "./terminal.ts";
@@ -33,12 +33,7 @@ export const shape: CommandShape = {
   ],
 };
 
-export async function command(args: string[]): Promise<number> {
-  const line = readCommandLine(shape, args);
-  if ("help" in line) {
-    console.log(line.help);
-    return 0;
-  }
+export async function command(line: CommandLine): Promise<number> {
   const { check, wheel } = settingsOf("pull", line);
   const name = line.positional[0] ?? Object.keys(models)[0];
   const paths = /^(?:hf:\/\/|https?:\/\/huggingface\.co\/)?datasets\//.test(name)

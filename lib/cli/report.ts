@@ -7,7 +7,7 @@ import { accuracyFigures, comparedFigures } from "../report/accuracy_charts.ts";
 import { lossFigures, memoryFigure, stepFigure, svgFile } from "../report/charts.ts";
 import { reportPage } from "../report/page.ts";
 import { pngOf } from "../report/png.ts";
-import { type CommandShape, readCommandLine, settingsOf } from "./command_line.ts";
+import { type CommandLine, type CommandShape, settingsOf } from "./command_line.ts";
 import { readReport } from "./report_data.ts";
 
 export const shape: CommandShape = {
@@ -26,12 +26,7 @@ export const shape: CommandShape = {
   ],
 };
 
-export async function command(args: string[]): Promise<number> {
-  const line = readCommandLine(shape, args);
-  if ("help" in line) {
-    console.log(line.help);
-    return 0;
-  }
+export async function command(line: CommandLine): Promise<number> {
   const settings = settingsOf("report", line);
   const [folder] = line.positional;
   if (folder === undefined) {

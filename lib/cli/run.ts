@@ -3,7 +3,7 @@ import type { Message } from "../text/chat_template.ts";
 import { UserError } from "../errors.ts";
 import type { Generator } from "../model/generate.ts";
 import { loadAdapter } from "../model/load_adapter.ts";
-import { type CommandLine, type CommandShape, readCommandLine, settingsOf } from "./command_line.ts";
+import { type CommandLine, type CommandShape, settingsOf } from "./command_line.ts";
 import { chooseEngine } from "./engine.ts";
 import { generatorOf, type LoadedModel, loadOpenedModel, openNamedModel } from "./load.ts";
 import type { Settings } from "./options.ts";
@@ -29,12 +29,7 @@ export const shape: CommandShape = {
   ],
 };
 
-export async function command(args: string[]): Promise<number> {
-  const line = readCommandLine(shape, args);
-  if ("help" in line) {
-    console.log(line.help);
-    return 0;
-  }
+export async function command(line: CommandLine): Promise<number> {
   const settings = settingsOf("run", line);
   const { named, question } = await whatAndQuestion(line, settings);
   const engine = await chooseEngine(settings.engine);

@@ -61,6 +61,11 @@ function inUse(folder: string, entries: string[]): UserError {
   );
 }
 
+/** Whether a message, of this file or of the lock's, says that a folder was another process's first. */
+export function saysTaken(message: string): boolean {
+  return / is writing to it$|Output folder in use: /.test(message);
+}
+
 /** The folder of an earlier run that is to be continued. */
 export function reopenRunFolder(path: string): RunFolder {
   if (!isRunFolder(path)) {
@@ -105,7 +110,12 @@ function hold(path: string, { made }: { made: boolean }): RunFolder {
     path,
     release() {
       lock.release();
-      if (made && entriesOf(path)?.length === 0) Deno.removeSync(path);
+      if (!made) return;
+      try {
+        Deno.removeSync(path);
+      } catch {
+        // Something is in it, or the disk that refused the run refuses this too.
+      }
     },
   };
 }

@@ -6,7 +6,7 @@ import { chatPage } from "../serve/chat_page.ts";
 import { openListener } from "../serve/listen.ts";
 import { defaultLimits, type Listening, serveAt } from "../serve/server.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
-import { type CommandShape, readCommandLine, settingsOf } from "./command_line.ts";
+import { type CommandLine, type CommandShape, settingsOf } from "./command_line.ts";
 import { chooseEngine } from "./engine.ts";
 import { loadOpenedModel, openNamedModel } from "./load.ts";
 import { takenAddress } from "./network.ts";
@@ -47,14 +47,9 @@ export const shape: CommandShape = {
 };
 
 export async function command(
-  args: string[],
+  line: CommandLine,
   openBackend: (plan: ServePlan, settings: ServeSettings) => Promise<Backend> = openModels,
 ): Promise<number> {
-  const line = readCommandLine(shape, args);
-  if ("help" in line) {
-    console.log(line.help);
-    return 0;
-  }
   const settings = settingsOf("serve", line);
   const apiKey = settings.api_key ?? apiKeyFromEnvironment();
   refuseOpenDoor(settings, apiKey);

@@ -16,7 +16,7 @@ import { readLog } from "../train/log.ts";
 import { train } from "../train/loop.ts";
 import { lossCurveSvg, lossCurveText } from "../train/loss_curve.ts";
 import { meanLoss } from "../train/window_gradient.ts";
-import { type CommandShape, readCommandLine } from "./command_line.ts";
+import type { CommandLine, CommandShape } from "./command_line.ts";
 import { chooseFiles } from "./data_files.ts";
 import { chooseEngine } from "./engine.ts";
 import { exportModel } from "./export.ts";
@@ -69,12 +69,7 @@ export const shape: CommandShape = {
   ],
 };
 
-export async function command(args: string[]): Promise<number> {
-  const line = readCommandLine(shape, args);
-  if ("help" in line) {
-    console.log(line.help);
-    return 0;
-  }
+export async function command(line: CommandLine): Promise<number> {
   const resolved = resolveTrain(sourcesOf(line));
   const { settings } = resolved;
   const folder = settings.resume === null

@@ -37,19 +37,34 @@ export function writeAllAtomic(files: readonly { path: string; chunks: Iterable<
   }
 }
 
-/** The same for a producer that may wait between writes. Nothing appears when it throws. */
-export async function writeAtomicStream(
-  path: string,
-  produce: (write: (bytes: Uint8Array) => void) => void | Promise<void>,
+/** New files that grow side by side, from a producer that may wait between writes: all of them, or none. */
+export async function writeAtomicStreams(
+  paths: readonly string[],
+  produce: (writes: ((bytes: Uint8Array) => void)[]) => void | Promise<void>,
 ): Promise<void> {
-  const part = openPart(path);
+  const parts: ReturnType<typeof openPart>[] = [];
   try {
-    await produce(part.write);
-    part.finish();
-    part.appear();
+    for (const path of paths) parts.push(openPart(path));
+    await produce(parts.map(({ write }) => write));
+    for (const part of parts) part.finish();
+    for (const part of parts) part.appear();
   } catch (error) {
-    part.abandon();
+    for (const part of parts) part.takeBack();
     throw error;
+  }
+}
+
+/** UserError where a file could not be written: to be known before the work whose result it shall hold. */
+export function requireWritable(path: string): void {
+  if (isFolder(path)) throw fileError(new Deno.errors.IsADirectory(), { action: "write", path });
+  openPart(path).abandon();
+}
+
+function isFolder(path: string): boolean {
+  try {
+    return Deno.statSync(path).isDirectory;
+  } catch {
+    return false;
   }
 }
 
@@ -102,10 +117,18 @@ function openPart(path: string) {
     }
   };
   const { temporary, file } = guard(() => openLocked(path));
-  let open = true;
+  let open = true, appeared = false;
   const close = () => {
     if (open) file.close();
     open = false;
+  };
+  const takeAway = (name: string) => {
+    try {
+      Deno.removeSync(name);
+    } catch {
+      // The failure that led here is the one to report.
+    }
+    close();
   };
   return {
     write(bytes: Uint8Array): void {
@@ -119,18 +142,17 @@ function openPart(path: string) {
     appear(): void {
       guard(() => {
         Deno.renameSync(temporary, path);
+        appeared = true;
         close();
         syncFolder(folderOf(path));
       });
     },
+    /** Removes it, unless it has its name. */
     abandon(): void {
-      try {
-        if (open) Deno.removeSync(temporary);
-      } catch {
-        // The failure that led here is the one to report.
-      }
-      close();
+      if (!appeared) takeAway(temporary);
     },
+    /** Removes it, whatever its name is. */
+    takeBack: () => takeAway(appeared ? path : temporary),
   };
 }
 

@@ -6,10 +6,12 @@
  */
 import { basename, dirname, join } from "node:path";
 import { UserError } from "../errors.ts";
-import { chooseFiles } from "./choose_files.ts";
-import { pointerPath, snapshotFiles, snapshotFolder } from "./hub_cache.ts";
 import { fileError } from "../files/file_error.ts";
-import { tryLockRepo } from "./repo_lock.ts";
+import { removeFolder } from "../files/folder.ts";
+import { chooseFiles } from "./choose_files.ts";
+import { removeQuietly } from "./disk.ts";
+import { pointerPath, snapshotFiles, snapshotFolder } from "./hub_cache.ts";
+import { type RepoLock, tryLockRepo } from "./repo_lock.ts";
 
 export interface CachedRepo {
   /** As it is named on a command line: "smollm2-135m", "org/name", "datasets/org/name". */
@@ -56,23 +58,24 @@ export function removeRepo({ name, folder, bytes, cache }: CachedRepo): number {
       hint: `Remove the link yourself: ${folder}`,
     });
   }
-  const lock = cache === "huggingface" ? tryLockRepo(folder) : undefined;
+  const lock = cache === "huggingface" ? lockOf(folder) : undefined;
   if (lock === null) throw new UserError(`${name} is being fetched`, { hint: "Stop that first, or wait for its end" });
   try {
-    Deno.removeSync(folder, { recursive: true }); // removes links in it, not what they lead to
-  } catch (error) {
-    throw new UserError(`Cannot remove ${folder}: ${(error as Error).message}`);
+    removeFolder(folder); // removes links in it, not what they lead to
   } finally {
     lock?.release();
   }
-  if (lock) {
-    try {
-      Deno.removeSync(join(dirname(folder), ".locks", basename(folder)), { recursive: true });
-    } catch {
-      // Locks of a repository that is gone do no harm.
-    }
-  }
+  // Locks of a repository that is gone do no harm.
+  if (lock) removeQuietly(join(dirname(folder), ".locks", basename(folder)));
   return bytes;
+}
+
+function lockOf(folder: string): RepoLock | null {
+  try {
+    return tryLockRepo(folder);
+  } catch (error) {
+    throw fileError(error, { action: "remove", path: folder });
+  }
 }
 
 /** Real folders, not links to some. */

@@ -1,5 +1,6 @@
 /** What the disk under a cache says: how much is free, and its refusals as messages that say what to do. */
 import { UserError } from "../errors.ts";
+import { fileError } from "../files/file_error.ts";
 import { inUnits } from "../files/space.ts";
 
 /** Throws UserError when `needed` bytes do not fit; `setting` names the variable that moves the folder. */
@@ -13,26 +14,26 @@ export function checkSpace(
   });
 }
 
-/** `error` as a UserError where it is the disk's; anything else comes back as it is. */
+/** `error` as a UserError where it is the disk's; anything else comes back as it is. `setting` moves the folder. */
 export function diskError(error: unknown, { folder, setting }: { folder: string; setting: string }): unknown {
-  if (!(error instanceof Error) || error instanceof UserError) return error;
-  const readOnly = /EROFS|Read-only file system|os error 30\b/i.test(error.message);
-  if (readOnly || error instanceof Deno.errors.PermissionDenied) {
-    return new UserError(`No permission to write in ${folder}`, {
-      hint: `Set ${setting} to a folder you may write to`,
-    });
+  return fileError(error, { action: "write in", path: folder, elsewhere: `set ${setting} to a folder` });
+}
+
+/** A file to be read from its beginning. Errors: UserError, also while it is read. */
+export function openToRead(
+  path: string,
+): { read(buffer: Uint8Array): Promise<number | null>; size: number } & Disposable {
+  const guard = (error: unknown) => fileError(error, { action: "read", path });
+  try {
+    const file = Deno.openSync(path);
+    return {
+      size: file.statSync().size,
+      read: (buffer) => file.read(buffer).catch((error) => Promise.reject(guard(error))),
+      [Symbol.dispose]: () => file.close(),
+    };
+  } catch (error) {
+    throw guard(error);
   }
-  if (/ENOSPC|No space left|os error 28\b|EDQUOT|os error 122\b|os error 112\b/i.test(error.message)) {
-    return new UserError(`Disk full while writing in ${folder}`, {
-      hint: `Free some space, or set ${setting} to a folder on another disk`,
-    });
-  }
-  if (error instanceof Deno.errors.NotADirectory || error instanceof Deno.errors.AlreadyExists) {
-    return new UserError(`Cannot use ${folder} as a cache: part of the path is a file`, {
-      hint: `Set ${setting} to a folder`,
-    });
-  }
-  return error;
 }
 
 export function removeQuietly(path: string): void {

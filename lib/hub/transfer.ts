@@ -196,24 +196,33 @@ async function finish(part: Part, transfer: Transfer, progress: (bytes: number) 
     });
   }
   Deno.renameSync(part.path, join(blobs, digest));
-  removeQuietly(part.note);
+  removeNote(part);
 }
 
 function writeNote(part: Part): void {
   if (!part.open) return;
   part.noted = performance.now();
   // Not forced to disk, and so not before the bytes it counts: after a power cut the digest judges what is there.
-  const temporary = `${part.note}.tmp`;
-  Deno.writeTextFileSync(
-    temporary,
-    JSON.stringify({ size: part.file.size, piece: part.pieceBytes, done: part.done }),
-  );
-  Deno.renameSync(temporary, part.note);
+  const temporary = temporaryOf(part), note = { size: part.file.size, piece: part.pieceBytes, done: part.done };
+  try {
+    Deno.writeTextFileSync(temporary, JSON.stringify(note));
+    Deno.renameSync(temporary, part.note);
+  } catch (error) {
+    removeQuietly(temporary);
+    throw error;
+  }
 }
 
-function discard({ path, note }: Part): void {
-  removeQuietly(path);
-  removeQuietly(note);
+const temporaryOf = ({ note }: Part) => `${note}.tmp`;
+
+function removeNote(part: Part): void {
+  removeQuietly(part.note);
+  removeQuietly(temporaryOf(part));
+}
+
+function discard(part: Part): void {
+  removeQuietly(part.path);
+  removeNote(part);
 }
 
 function close(part: Part): void {

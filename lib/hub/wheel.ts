@@ -5,6 +5,7 @@
 import { createHash } from "node:crypto";
 import { Unzip, UnzipInflate } from "fflate";
 import { UserError } from "../errors.ts";
+import { openToRead } from "./disk.ts";
 
 export interface ExtractOptions {
   /** Path inside the archive. */
@@ -43,8 +44,8 @@ export async function extractMember(archive: string, options: ExtractOptions): P
   });
   unzip.register(UnzipInflate);
 
-  using input = openArchive(archive);
   const buffer = new Uint8Array(1 << 20);
+  using input = openToRead(archive);
   try {
     for (let n = await input.read(buffer); n !== null && !finished; n = await input.read(buffer)) {
       options.signal?.throwIfAborted();
@@ -63,15 +64,6 @@ export async function extractMember(archive: string, options: ExtractOptions): P
   if (!found) throw broken(archive, `it has no ${member}`);
   if (!finished) throw broken(archive, `${member} ends after ${written} bytes`);
   return hash.digest("hex");
-}
-
-function openArchive(path: string): Deno.FsFile {
-  try {
-    return Deno.openSync(path);
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) throw new UserError(`No such file: ${path}`);
-    throw error;
-  }
 }
 
 function broken(archive: string, why: string): UserError {

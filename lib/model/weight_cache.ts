@@ -7,6 +7,7 @@ import { createHash } from "node:crypto";
 import { UserError } from "../errors.ts";
 import { writeAtomic } from "../files/atomic.ts";
 import { openFile } from "../files/file_source.ts";
+import { makeFolder } from "../files/folder.ts";
 import { type LazyTensor, openSafetensors, type TensorFile, writeSafetensors } from "../formats/safetensors.ts";
 import { elementCount } from "../formats/tensor_file.ts";
 import { nestedBlock, type QuantizedWeight } from "../quant/double_quant.ts";
@@ -146,13 +147,13 @@ export function writeWeightCache(about: CachedWeights, quantize: (tensor: ModelT
     data: () => found,
   };
   try {
-    Deno.mkdirSync(about.cacheDir, { recursive: true });
+    makeFolder(about.cacheDir);
     const metadata = { version: formatVersion, fingerprint: about.fingerprint, model: Deno.realPathSync(about.path) };
     writeAtomic(cachePath(about), writeSafetensors([...entries, last], metadata));
     return true;
   } catch (error) {
     if (failure !== undefined) throw failure;
-    if (error instanceof UserError || error instanceof Deno.errors.PermissionDenied || isFileError(error)) return false;
+    if (error instanceof UserError || isFileError(error)) return false;
     throw error;
   }
 }

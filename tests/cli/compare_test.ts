@@ -1,6 +1,6 @@
 /** `ftl compare` as a person runs it, against servers that answer, fail and are killed in between. */
 import assert from "node:assert/strict";
-import { command } from "../../lib/cli/compare.ts";
+import { runCommand } from "../../lib/cli/commands.ts";
 import { UserError } from "../../lib/errors.ts";
 import type { CompareResults } from "../../lib/eval/comparison.ts";
 import { type Act, chatScript } from "../helpers/chat_script.ts";
@@ -198,7 +198,7 @@ const refused: [string[], RegExp][] = [
 for (const [args, says] of refused) {
   Deno.test(`ftl ${args.join(" ")} is refused in one line`, async () => {
     Deno.env.delete("OPENAI_API_KEY");
-    await assert.rejects(command(args.slice(1)), (error) => {
+    await assert.rejects(runCommand("compare", args.slice(1)), (error) => {
       assert.ok(error instanceof UserError, String(error));
       assert.equal(error.exitCode, 2);
       assert.match(`${error.message}\n${error.hint}`, says);

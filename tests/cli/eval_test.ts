@@ -124,6 +124,7 @@ const refused: [string, string, RegExp][] = [
     "--output-file=x.txt",
     /--output-file x\.txt: expected a name that ends in \.json or \.csv/,
   ],
+  ['{"instruction": "a", "output": "b"}', "--output-file=no/x.json", /Cannot write no\/x\.json: no such file/],
   [
     '{"instruction": "a", "output": "b"}',
     "--judge=nobody",

@@ -6,7 +6,9 @@ import assert from "node:assert/strict";
 import type { CompareResults } from "../../lib/eval/comparison.ts";
 import type { ExperimentResults } from "../../lib/eval/experiment.ts";
 import type { EvalResults } from "../../lib/eval/results.ts";
+import { lockFolder } from "../../lib/files/lock.ts";
 import { inWorkplace, rows, type Workplace } from "../helpers/ftl.ts";
+import { ftlHere, withFtlHere } from "../helpers/ftl_here.ts";
 
 const grid = `model: model
 data: [two.jsonl, rows.jsonl]
@@ -177,5 +179,41 @@ Deno.test("ftl report says what it needs", async () => {
       (await ftl(["report", "other"])).stderr,
       /^ftl: Cannot read other\/results\.json: format is not as ftl writes it/,
     );
+  });
+});
+
+Deno.test("ftl experiment waits for what a killed one had only just started, and takes what it finished", async () => {
+  await inWorkplace(async ({ folder, write }) => {
+    const settings = { max_steps: 2, save_steps: 1, threads: 1, engine: "onnx", limit: 1, max_new_tokens: 1 };
+    write("grid.yaml", JSON.stringify({ model: `${folder}/model`, data: [`${folder}/rows.jsonl`], ...settings }));
+    // Each of the first two trainings finds the folder as an orphan has it: at work, and done.
+    const orphans = [
+      async (run: string, args: string[]) => {
+        Deno.mkdirSync(run);
+        const lock = lockFolder(run), refused = await ftlHere(args);
+        lock.release();
+        return refused;
+      },
+      async (_: string, args: string[]) => {
+        assert.equal((await ftlHere(args)).code, 0);
+        return await ftlHere(args);
+      },
+    ];
+    const refusals: string[] = [];
+    const child = async (args: string[]) => {
+      const orphan = args[0] === "train" ? orphans.shift() : undefined;
+      if (!orphan) return await ftlHere(args);
+      const refused = await orphan(args[args.indexOf("--output-dir") + 1], args);
+      refusals.push(refused.stderr.split("\n")[0]);
+      return refused;
+    };
+    await withFtlHere({ env: { FTL_CACHE: `${folder}/cache`, NO_COLOR: "1" }, child }, async () => {
+      const { code, stderr } = await ftlHere(["experiment", `${folder}/grid.yaml`, "-o", `${folder}/experiment`]);
+      assert.equal(code, 0, stderr);
+    });
+    assert.match(refusals[0], /is writing to it$/);
+    assert.match(refusals[1], /^ftl: Output folder in use: /);
+    const [cell] = JSON.parse(Deno.readTextFileSync(`${folder}/experiment/results.json`)).cells;
+    assert.deepEqual([cell.status, cell.steps, cell.train_seconds], ["done", 2, null], "its time is not known");
   });
 });

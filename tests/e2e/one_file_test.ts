@@ -7,6 +7,7 @@ import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
 import { dirname } from "node:path";
+import manifest from "../../deno.json" with { type: "json" };
 import { makeTinyFolder } from "../helpers/tiny_folders.ts";
 import { rows } from "../helpers/ftl.ts";
 
@@ -45,8 +46,10 @@ function mayUnshare(): boolean {
   return success;
 }
 
-const versions =
-  /^ftl 0\.1\.0( \(commit [0-9a-f]{10}(-dirty)?, \d{4}-\d\d-\d\d\))?\nDeno \d\S+, V8 \d\S+, ONNX Runtime \d\S+, Dawn of webgpu \d\S+\n$/;
+const versions = new RegExp(
+  `^ftl ${RegExp.escape(manifest.version)}` + /( \(commit [0-9a-f]{10}(-dirty)?, \d{4}-\d\d-\d\d\))?\n/.source +
+    /Deno \d\S+, V8 \d\S+, ONNX Runtime \d\S+, Dawn of webgpu \d\S+\n$/.source,
+);
 
 /** What the file may need of a machine, and nothing else. */
 const tools = ["sh", "cat", "chmod", "gzip", "id", "mkdir", "mv", "rm", "tail", "tar", "tr", "uname", "wc"];

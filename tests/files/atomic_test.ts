@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { UserError } from "../../lib/errors.ts";
-import { writeAllAtomic, writeAtomic, writeAtomicStream } from "../../lib/files/atomic.ts";
+import { requireWritable, writeAllAtomic, writeAtomic, writeAtomicStreams } from "../../lib/files/atomic.ts";
 import { fileError } from "../../lib/files/file_error.ts";
 import { assertRefused, assertUserError } from "../helpers/bytes.ts";
 import { inTempFolder } from "../helpers/temp_folder.ts";
@@ -66,24 +66,39 @@ Deno.test("writeAllAtomic() shows none of its files before all are written, and 
   });
 });
 
-Deno.test("writeAtomicStream() waits for its producer, and leaves nothing when that fails", async () => {
+Deno.test("writeAtomicStreams() waits for its producer, and leaves nothing when that fails", async () => {
   await inTempFolder(async (dir) => {
-    const path = `${dir}/f`;
-    await writeAtomicStream(path, async (write) => {
-      write(new Uint8Array([1]));
+    const paths = [`${dir}/f`, `${dir}/g`];
+    await writeAtomicStreams(paths, async ([f, g]) => {
+      f(new Uint8Array([1]));
+      g(new Uint8Array([3]));
       await new Promise((resolve) => setTimeout(resolve, 1));
-      assert.ok(!names(dir).includes("f"));
-      write(new Uint8Array([2]));
+      assert.deepEqual(names(dir).filter((name) => !name.endsWith(".part")), []);
+      f(new Uint8Array([2]));
     });
-    assert.deepEqual([...Deno.readFileSync(path)], [1, 2]);
+    assert.deepEqual(paths.map((path) => [...Deno.readFileSync(path)]), [[1, 2], [3]]);
     await assert.rejects(
-      writeAtomicStream(`${dir}/g`, async (write) => {
-        write(new Uint8Array([1]));
+      writeAtomicStreams([`${dir}/h`, `${dir}/i`], async ([h]) => {
+        h(new Uint8Array([1]));
         await Promise.reject(new Error("late"));
       }),
       /late/,
     );
-    assert.deepEqual(names(dir), ["f"]);
+    await assert.rejects(writeAtomicStreams([`${dir}/h`, `${dir}/missing/i`], () => {}), /no such file/);
+    assert.deepEqual(names(dir), ["f", "g"]);
+  });
+});
+
+Deno.test("requireWritable() refuses what could not be written, and leaves nothing", async () => {
+  await inTempFolder((dir) => {
+    requireWritable(`${dir}/f`);
+    Deno.writeTextFileSync(`${dir}/old`, "old");
+    requireWritable(`${dir}/old`);
+    assertRefused(() => requireWritable(dir), /Cannot write .*: it is a directory/);
+    assertRefused(() => requireWritable(`${dir}/missing/f`), /Cannot write .*missing\/f: no such file/);
+    assertRefused(() => requireWritable(`${dir}/${"n".repeat(300)}`), /the name is too long/);
+    assert.deepEqual(names(dir), ["old"]);
+    assert.equal(Deno.readTextFileSync(`${dir}/old`), "old");
   });
 });
 
@@ -91,7 +106,7 @@ Deno.test("writeAtomic() of one path by two writers at once leaves one whole fil
   await inTempFolder(async (dir) => {
     const path = `${dir}/f`;
     const writer = (value: number) =>
-      writeAtomicStream(path, async (write) => {
+      writeAtomicStreams([path], async ([write]) => {
         for (let i = 0; i < 5; i++) {
           write(new Uint8Array(10).fill(value));
           await new Promise((resolve) => setTimeout(resolve, 1));
@@ -158,6 +173,13 @@ Deno.test("fileError() says what the system said, in one line, and passes other 
     [os("Disk quota exceeded (os error 122)"), /quota/],
     [os("Read-only file system (os error 30)"), /read-only/],
     [new Deno.errors.PermissionDenied("Permission denied (os error 13)"), /permission denied/],
+    [os("File name too long (os error 36)", "ENAMETOOLONG"), /the name is too long/],
+    [os("Directory not empty (os error 39)"), /something is written into it meanwhile/],
+    [os("Too many open files (os error 24)"), /too many files are open/],
+    [
+      new Deno.errors.FilesystemLoop("Too many levels of symbolic links (os error 40)"),
+      /a link .* leads back to itself/,
+    ],
     [new Deno.errors.NotFound("No such file or directory (os error 2)"), /no such file/],
     [new Deno.errors.AlreadyExists("exists"), /exists already/],
   ];
@@ -168,6 +190,15 @@ Deno.test("fileError() says what the system said, in one line, and passes other 
     assert.match(refused.message, /^Cannot write \/x\/y: /);
     assert.equal(refused.cause, error);
   }
+  const hintOf = (error: Error, elsewhere?: string) => {
+    const refused = fileError(error, { action: "write", path: "/x", elsewhere });
+    assertUserError(refused, error.message);
+    return refused.hint;
+  };
+  const full = os("full", "ENOSPC"), readOnly = os("read-only", "EROFS");
+  assert.equal(hintOf(full), "Free some space or choose a folder on another disk, then run it again.");
+  assert.equal(hintOf(readOnly), "Choose a folder on another disk.");
+  assert.equal(hintOf(readOnly, "set FTL_CACHE to a folder"), "Set FTL_CACHE to a folder on another disk.");
   for (const other of [new Error("a bug"), new UserError("known"), "text"]) {
     assert.equal(fileError(other, { action: "write", path: "/x" }), other);
   }

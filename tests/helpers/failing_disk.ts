@@ -7,6 +7,7 @@
 const causes = {
   ENOSPC: "No space left on device (os error 28)",
   EROFS: "Read-only file system (os error 30)",
+  EACCES: "Permission denied (os error 13)",
   EIO: "Input/output error (os error 5)",
 } as const;
 
@@ -22,27 +23,30 @@ export interface Refusal {
 
 /** Every way an operation fails, taken in turn by its number, so that all of them meet all kinds of operations. */
 export function refusalAt(at: number): Refusal {
-  const cause = (["ENOSPC", "EROFS", "EIO"] as const)[at % 3];
-  return { at, cause, lasting: Math.floor(at / 3) % 2 === 0 };
+  const cause = (["ENOSPC", "EROFS", "EACCES", "EIO"] as const)[at % 4];
+  return { at, cause, lasting: Math.floor(at / 4) % 2 === 0 };
 }
 
-/** Runs `body` on such a disk. Returns how many operations there were, and how `body` ended. */
+/**
+ * Runs `body` on such a disk. Returns how many operations there were, what each was ("writeSync path"), and how `body`
+ * ended.
+ */
 export async function onFailingDisk<T>(
   folder: string,
   { at, cause, lasting }: Refusal,
   body: () => T | Promise<T>,
-): Promise<{ operations: number; result?: T; error?: unknown }> {
-  let operations = 0;
-  const opened = new WeakSet<Deno.FsFile>();
-  const operation = (name: string) => {
-    operations++;
+): Promise<{ operations: number; names: string[]; result?: T; error?: unknown }> {
+  const names: string[] = [], opened = new WeakMap<Deno.FsFile, string>();
+  const operation = (name: string, path: string) => {
+    const operations = names.push(`${name} ${path}`);
     // A full disk still lets go of what it has.
     if (cause === "ENOSPC" && /remove|truncate/.test(name)) return;
     if (at > 0 && (operations === at || (lasting && operations > at))) {
-      throw Object.assign(new Error(`${causes[cause]}: ${name}`), { code: cause });
+      const kind = cause === "EACCES" ? Deno.errors.PermissionDenied : Error;
+      throw Object.assign(new kind(`${causes[cause]}: ${name}`), { code: cause });
     }
   };
-  const isBelow = (path: unknown) => String(path).startsWith(folder);
+  const isBelow = (path: unknown): path is string => String(path).startsWith(folder);
   const put: (() => void)[] = [];
   // deno-lint-ignore no-explicit-any
   const replace = (owner: any, name: string, change: (original: any) => unknown) => {
@@ -50,31 +54,42 @@ export async function onFailingDisk<T>(
     owner[name] = change(original);
     put.push(() => owner[name] = original);
   };
-  replace(Deno, "openSync", (original: typeof Deno.openSync) => (path: string, options: Deno.OpenOptions = {}) => {
-    const changes = isBelow(path) && Boolean(options.write || options.append || options.create || options.createNew);
-    if (changes) operation("open");
+  replace(Deno, "openSync", (original: typeof Deno.openSync) => (path: string, options?: Deno.OpenOptions) => {
+    const changes = isBelow(path) && Boolean(options?.write || options?.append);
+    if (changes) operation("openSync", path);
     const file = original(path, options);
-    if (changes) opened.add(file);
+    if (changes) opened.set(file, path);
     return file;
   });
-  for (const name of ["mkdirSync", "renameSync", "removeSync", "truncateSync", "writeTextFileSync", "writeFileSync"]) {
+  /** Functions of Deno, and where they have the path that they change. */
+  const functions: Record<string, (args: unknown[]) => unknown> = {
+    ...Object.fromEntries(
+      ["mkdirSync", "renameSync", "removeSync", "truncateSync", "writeTextFileSync", "writeFileSync"]
+        .map((name) => [name, ([path]: unknown[]) => path]),
+    ),
+    symlinkSync: ([, path]) => path,
+    makeTempDirSync: ([options]) => (options as Deno.MakeTempOptions | undefined)?.dir,
+  };
+  for (const [name, pathOf] of Object.entries(functions)) {
     replace(Deno, name, (original: (...args: unknown[]) => unknown) => (...args: unknown[]) => {
-      if (isBelow(args[0])) operation(name);
+      const path = pathOf(args);
+      if (isBelow(path)) operation(name, path);
       return original(...args);
     });
   }
-  for (const name of ["writeSync", "syncSync", "syncDataSync", "truncateSync"]) {
+  for (const name of ["writeSync", "sync", "syncSync", "syncDataSync", "truncateSync"]) {
     replace(Deno.FsFile.prototype, name, (original: (...args: unknown[]) => unknown) => {
       return function (this: Deno.FsFile, ...args: unknown[]) {
-        if (opened.has(this)) operation(name);
+        const path = opened.get(this);
+        if (path !== undefined) operation(name, path);
         return original.apply(this, args);
       };
     });
   }
   try {
-    return { result: await body(), operations };
+    return { result: await body(), operations: names.length, names };
   } catch (error) {
-    return { error, operations };
+    return { error, operations: names.length, names };
   } finally {
     for (const back of put) back();
   }

