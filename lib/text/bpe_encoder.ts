@@ -72,7 +72,11 @@ export function bpeEncoder(
 
 /** The merges, where a mark that is a piece too has the mark's id. */
 function withMarks({ ids, merges }: BpeVocabulary, marks: { id: number; content: string }[]): Int32Array {
-  const moved = new Map(marks.map(({ content, id }) => [ids.get(content) ?? id, id]).filter(([old, id]) => old !== id));
+  const moved = new Map<number, number>();
+  for (const { content, id } of marks) {
+    const old = ids.get(content) ?? id;
+    if (old !== id) moved.set(old, id);
+  }
   return moved.size === 0 ? merges : merges.map((id) => moved.get(id) ?? id);
 }
 
