@@ -55,7 +55,8 @@ async function* rowsOf(source: ByteSource, reader: RowReader, notes: CleaningNot
   const start = [...source.read(0, Math.min(4, source.size))].map((byte) => String.fromCharCode(byte)).join("");
   const ending = /\.([a-z]+)(\.gz)?$/i.exec(name)?.[1].toLowerCase();
   if (start === "PAR1" || ending === "parquet") return yield* reader.table(await readParquet(source));
-  const isDocument = ending === "txt" || ending === "md", foreign = foreignFile(source);
+  const isDocument = ending === "txt" || ending === "md";
+  const foreign = ending === "xlsx" ? undefined : foreignFile(source);
   if (foreign && !(isDocument && foreign.isText)) {
     throw new UserError(`${name}: this is ${foreign.what}`, { hint: foreign.hint });
   }

@@ -67,7 +67,7 @@ export function memoryPlan(options: PlanOptions): MemoryPlan {
     if (cost < bestCost) [best, bestCost] = [plan, cost];
   }
   if (best) return best;
-  const gib = (bytes: number) => `${(bytes / 2 ** 30).toFixed(1)} GiB`;
+  const gib = (bytes: number) => `${(bytes / 2 ** 30).toFixed(2)} GiB`;
   const { longest } = options.passTokens(1);
   throw new UserError(
     `Cannot train ${config.name} in ${gib(budget)}: one row of ${longest} tokens at a time needs ${
