@@ -26,8 +26,8 @@ export interface Sources {
   flags: Record<string, unknown>;
   /** Problems found while reading the flags, to be reported with the others. */
   problems?: string[];
-  /** Whose help to point to, where it is not train's. */
-  command?: "plan" | "data";
+  /** Whose help to point to; default: train. */
+  command?: "train" | "plan" | "data";
   /** A YAML file the user named. */
   file?: { text: string; name: string };
 }
