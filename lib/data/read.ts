@@ -73,8 +73,13 @@ async function* rowsOf(source: ByteSource, reader: RowReader, notes: CleaningNot
   const { beginning, texts: all } = await peek(texts);
   if (beginning === "") return;
   refuseOtherForms(beginning, name);
+  let lastLine = 0, row = 0;
   for await (const { text, line } of beginning.startsWith("[") ? elementsOf(all, name) : linesOf(all, name)) {
-    if (text.trim() !== "") yield reader.json(text, `${name}:${line}`);
+    if (text.trim() === "") continue;
+    row++;
+    // Programs write arrays on one line, where the line alone would say nothing.
+    yield reader.json(text, line === lastLine ? `${name}:${line}, row ${row}` : `${name}:${line}`);
+    lastLine = line;
   }
 }
 

@@ -70,11 +70,11 @@ Deno.test("readRows counts lines over empty ones, CRLF and a byte order mark", a
   assert.deepEqual((await readRows("\ufeff" + alpaca, { source })).rows.length, 1);
 });
 
-Deno.test("readRows gives elements of a json array the lines they begin on", async () => {
+Deno.test("readRows gives elements of a json array the lines they begin on, and a number where that says nothing", async () => {
   const tricky = '{"instruction": "a]},{\\"\\\\", "output": "b",\n  "nested": [[1], {"x": [2]}]}';
   const text = `\n[${alpaca}, ${alpaca},\n\n  ${tricky}\n,${alpaca}\n]\n`;
   const { rows } = await readRows(text, { source: "data.json" });
-  assert.deepEqual(rows.map((row) => row.place), [2, 2, 4, 6].map((line) => `data.json:${line}`));
+  assert.deepEqual(rows.map((row) => row.place), ["2", "2, row 2", "4", "6"].map((place) => `data.json:${place}`));
   assert.deepEqual(rows[2], { place: "data.json:4", instruction: 'a]},{"\\', input: "", output: "b" });
 });
 
