@@ -70,9 +70,7 @@ export function memoryPlan(options: PlanOptions): MemoryPlan {
   const gib = (bytes: number) => `${(bytes / 2 ** 30).toFixed(2)} GiB`;
   const { longest } = options.passTokens(1);
   throw new UserError(
-    `Cannot train ${config.name} in ${gib(budget)}: one row of ${longest} tokens at a time needs ${
-      gib(smallest!.bytes)
-    }`,
+    `Cannot train this model in ${gib(budget)}: one row of ${longest} tokens at a time needs ${gib(smallest!.bytes)}`,
     {
       hint: checkpointing === false
         ? "leave gradient_checkpointing on auto, or lower max_length or r"

@@ -41,6 +41,13 @@ const cases: Case[] = [
     code: 2,
   },
   {
+    what: "a GGUF adapter",
+    args: [...train, "--init-adapter", "lora.gguf"],
+    before: ({ write }) => write("lora.gguf", "GGUF"),
+    says: /^ftl: --init-adapter lora\.gguf holds no adapter$/,
+    code: 2,
+  },
+  {
     what: "a command by another tool's name",
     args: ["finetune"],
     says: /^ftl: Unknown command "finetune", did you mean train\?$/,

@@ -52,7 +52,7 @@ Deno.test("ftl plan says what does not fit, and what would", async () => {
     assert.equal(code, 1);
     const plan = JSON.parse(stdout) as RunPlan;
     assert.equal(plan.fits, false);
-    assert.match(plan.problem!, /^Cannot train model in 0\.25 GiB: one row of 4096 tokens at a time needs /);
+    assert.match(plan.problem!, /^Cannot train this model in 0\.25 GiB: one row of 4096 tokens at a time needs /);
     const shorter = plan.alternatives.find(({ settings }) => settings.max_length)!;
     const { max_length } = shorter.settings;
     for (const [length, fits] of [[max_length!, 0], [2 * max_length!, 1]]) {
