@@ -7,21 +7,22 @@ import { nearest, UserError } from "./lib/errors.ts";
 import { commands, runCommand } from "./lib/cli/commands.ts";
 import { limitNetwork } from "./lib/cli/network.ts";
 import type { CommandName } from "./lib/cli/option_spec.ts";
-import { overview } from "./lib/cli/overview.ts";
+import { otherCommands, overview } from "./lib/cli/overview.ts";
 import { outliveTerminal, printError } from "./lib/cli/terminal.ts";
 
 async function main(args: string[]): Promise<number> {
   const [name, ...rest] = args;
+  if (name === "help" && Object.hasOwn(commands, rest[0] ?? "")) return await main([rest[0], "--help"]);
   if (name === undefined || name === "--help" || name === "-h" || name === "help") {
     console.log(overview);
     return name === undefined ? 2 : 0;
   }
-  if (name === "--version" || name === "-V") {
+  if (name === "--version" || name === "-V" || name === "version") {
     console.log(await (await import("./lib/cli/version.ts")).showVersion());
     return 0;
   }
   if (!Object.hasOwn(commands, name)) {
-    const near = nearest(name, Object.keys(commands));
+    const near = otherCommands[name.toLowerCase()] ?? nearest(name, Object.keys(commands));
     throw new UserError(`Unknown command "${name}"${near ? `, did you mean ${near}?` : ""}`, {
       hint: "See ftl --help",
       exitCode: 2,

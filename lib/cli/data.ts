@@ -36,7 +36,7 @@ export async function command(line: CommandLine): Promise<number> {
   const outputs = outputsOf(own);
   const training = new Set<string>(optionsOf("train").map(([name]) => name));
   const flags = Object.fromEntries(Object.entries(line.flags).filter(([name]) => training.has(name)));
-  const { settings } = resolveTrain({ flags: { ...flags, data: line.positional } });
+  const { settings } = resolveTrain({ flags: { ...flags, data: line.positional }, command: "data" });
 
   const files = await chooseFiles(settings);
   const { tokenizer, source } = await openNamedModel(settings.model);

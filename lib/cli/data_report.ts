@@ -70,8 +70,11 @@ export function examineRows(
     rows: {
       read: dataset.lengths.length + dropped,
       dropped: dropped + unusable,
-      mended:
-        new Set(notes.filter(({ action }) => !/dropped|kept|left out/.test(action)).map(({ place }) => place)).size,
+      mended: new Set(
+        notes.filter(({ place, action }) => rendered.has(place) && !/dropped|kept/.test(action)).map(({ place }) =>
+          place
+        ),
+      ).size,
       near_duplicates: dataset.similar.size,
       too_long: isText ? 0 : sorted.filter((tokens) => tokens > now).length,
       train: rows.train.length,

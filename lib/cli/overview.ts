@@ -26,6 +26,32 @@ export const summaries: Record<CommandName, string> = {
   man: "print the manual page",
 };
 
+/** What other tools call a command. */
+export const otherCommands: Record<string, CommandName | undefined> = Object.assign(Object.create(null), {
+  finetune: "train",
+  "fine-tune": "train",
+  tune: "train",
+  sft: "train",
+  chat: "run",
+  generate: "run",
+  ask: "run",
+  api: "serve",
+  server: "serve",
+  convert: "export",
+  merge: "export",
+  quantize: "export",
+  evaluate: "eval",
+  download: "pull",
+  fetch: "pull",
+  list: "models",
+  ls: "models",
+  rm: "models",
+  preprocess: "data",
+  estimate: "plan",
+  info: "doctor",
+  env: "doctor",
+});
+
 /** The first things to try, and what they do. */
 export const firstExamples: [string, string][] = [
   ["ftl train", "train the default model on the sample rows, about three minutes"],

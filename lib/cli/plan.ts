@@ -44,11 +44,12 @@ export const shape: CommandShape = {
 export async function command(line: CommandLine): Promise<number> {
   const [what] = line.positional, { card = "none", measure = true, json = false, ...flags } = line.flags;
   const isModel = what !== undefined && !/\.ya?ml$/i.test(what);
-  const resolved = resolveTrain(sourcesOf({
+  const sources = sourcesOf({
     ...line,
     positional: isModel ? [] : line.positional,
     flags: isModel ? { ...flags, model: flags.model ?? what } : flags,
-  }));
+  });
+  const resolved = resolveTrain({ ...sources, command: "plan" });
   const plan = await makePlan(resolved, { card, measure, json } as PlanFlags);
   console.log(json ? JSON.stringify(plan, null, 2) : showPlan(plan));
   return plan.fits ? 0 : 1;

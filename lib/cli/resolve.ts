@@ -26,12 +26,14 @@ export interface Sources {
   flags: Record<string, unknown>;
   /** Problems found while reading the flags, to be reported with the others. */
   problems?: string[];
+  /** Whose help to point to; default: train. */
+  command?: "train" | "plan" | "data";
   /** A YAML file the user named. */
   file?: { text: string; name: string };
 }
 
 /** Throws one UserError, exit code 2, that lists everything wrong with the settings. */
-export function resolveTrain({ flags, file, problems = [] }: Sources): Resolved {
+export function resolveTrain({ flags, file, problems = [], command = "train" }: Sources): Resolved {
   const specs = optionsOf("train");
   const found = [...problems];
   const fromFile = file ? readYaml(file, { specs, problems: found }) : {};
@@ -51,7 +53,7 @@ export function resolveTrain({ flags, file, problems = [] }: Sources): Resolved 
   const resolved = { settings, sources } as unknown as Resolved;
   preferTheNearer(resolved);
   found.push(...contradictions(resolved));
-  if (found.length > 0) throw problemsError(found);
+  if (found.length > 0) throw problemsError(found, command);
   return resolved;
 }
 

@@ -45,7 +45,9 @@ export function lookUp(what: string, { base }: { base?: string | null } = {}): N
 /** The refusal of what `option` named as an adapter. */
 export function noAdapter(folder: string, option = "--adapter"): UserError {
   return new UserError(`${option} ${folder} holds no adapter`, {
-    hint: "give a run folder or a folder with adapter_config.json",
+    hint: /\.gguf$/i.test(folder)
+      ? "GGUF adapters are not read: give the PEFT folder (adapter_config.json) that it was made from"
+      : "give a run folder or a folder with adapter_config.json",
     exitCode: 2,
   });
 }

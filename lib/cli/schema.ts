@@ -7,6 +7,7 @@ import { z } from "zod";
 import { nearest } from "../errors.ts";
 import type { OptionSpec } from "./option_spec.ts";
 import { flagOf } from "./options.ts";
+import { otherNames } from "./other_names.ts";
 
 /** What an option takes, in words: "a whole number, at least 1". */
 export function describe(spec: OptionSpec): string {
@@ -101,7 +102,8 @@ export function checkValues(
 /** ", did you mean x?" or nothing. */
 export function suggestion(word: string, known: string[]): string {
   if (word === "") return "";
-  const near = nearest(word.replace(/^-+/, "").replaceAll("-", "_"), known);
+  const name = word.replace(/^-+/, "").replaceAll("-", "_").toLowerCase();
+  const near = known.find((own) => otherNames[own]?.split(" ").includes(name)) ?? nearest(name, known);
   if (!near) return "";
   return `, did you mean ${word.startsWith("-") ? flagOf(near) : near}?`;
 }

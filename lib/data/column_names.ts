@@ -54,6 +54,9 @@ export function parseColumns(text: string): Columns {
   return columns;
 }
 
+/** How data sets of preferences call the better of two answers. */
+const preferred = ["chosen", "preferred"];
+
 function oneLine(text: string): string {
   return text.replace(/\s+/g, " ");
 }
@@ -61,10 +64,11 @@ function oneLine(text: string): string {
 /** Names that a person can act on: what was found and how to say what it means. */
 export class ColumnsError extends Error {
   readonly hint: string;
-  constructor(found: string[], why: string) {
+  constructor(found: string[], why: string, hint?: string) {
     const shown = found.slice(0, 20).map((name) => oneLine(name).slice(0, 60)).join(", ") || "none";
     super(`${oneLine(why)}; the columns are ${shown}${found.length > 20 ? ", ..." : ""}`);
-    this.hint = "say which is which, as in --columns instruction=COLUMN,output=COLUMN (or text=, or messages=)";
+    this.hint = hint ??
+      "say which is which, as in --columns instruction=COLUMN,output=COLUMN (or text=, or messages=)";
   }
 }
 
@@ -94,6 +98,14 @@ export function rolesOf(found: string[], mapping: Columns | null): Columns {
   if (candidates.messages) {
     for (const role of ["messages", "system", "tools"] as const) take(role);
     return columns;
+  }
+  const [chosen] = preferred.filter((name) => found.includes(name));
+  if (chosen !== undefined && found.includes("rejected") && candidates.output === undefined) {
+    throw new ColumnsError(
+      found,
+      "rows of preferences (DPO and the like) are not learnt",
+      `to learn the chosen answers: --columns instruction=${candidates.instruction?.[0] ?? "COLUMN"},output=${chosen}`,
+    );
   }
   if (candidates.instruction || (candidates.output && candidates.input)) {
     for (const role of ["instruction", "input", "output", "system", "tools"] as const) take(role);

@@ -24,7 +24,10 @@ export async function readCsv(
   { name, notes }: { name: string; notes: CleaningNote[] },
 ): Promise<Table> {
   const { beginning, texts: all } = await peek(texts);
-  const records = recordsOf(all, { name, delimiter: delimiterOf(beginning) });
+  // Excel's own first line, "sep=;".
+  const told = /^\ufeff?sep=(.)\r?\n/i.exec(beginning)?.[1];
+  const records = recordsOf(all, { name, delimiter: told ?? delimiterOf(beginning) });
+  if (told !== undefined) await records.next();
   const header = await records.next();
   const columns = header.done ? [] : header.value.cells.map((cell) => cell.trim());
   async function* rows(): AsyncGenerator<TableRow> {
@@ -41,7 +44,7 @@ export async function readCsv(
       yield { place, cells };
     }
   }
-  return { columns, place: `${name}:1`, rows };
+  return { columns, place: `${name}:${told === undefined ? 1 : 2}`, rows };
 }
 
 async function* recordsOf(

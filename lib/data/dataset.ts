@@ -108,7 +108,7 @@ function unusable(name: string, { read, notes }: { read: number; notes: Cleaning
       : dropped?.what.includes("chat template")
       ? "Use a model whose chat template writes calls of tools."
       : dropped?.what.includes("U+FFFD")
-      ? "Save the file as UTF-8."
+      ? 'Save the file as UTF-8; Excel calls it "CSV UTF-8".'
       : "Each row needs a question and an answer; if they stand in other columns, name those with --columns.",
   });
 }

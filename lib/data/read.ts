@@ -6,9 +6,11 @@
  */
 import { UserError } from "../errors.ts";
 import type { ByteSource } from "../formats/byte_source.ts";
+import { foreignFile } from "../formats/foreign_file.ts";
 import { parseJson } from "../formats/json_depth.ts";
 import { type Columns, ColumnsError } from "./column_names.ts";
 import { readCsv } from "./csv.ts";
+import { isObject } from "./fields.ts";
 import { elementsOf } from "./json_lines.ts";
 import { readParquet } from "./parquet.ts";
 import { asObject, describeShape, rowOf, type Shape, shapeOf } from "./row_shapes.ts";
@@ -48,16 +50,22 @@ export async function* readRows(source: ByteSource, options: ReadOptions): Async
 
 async function* rowsOf(source: ByteSource, reader: RowReader, notes: CleaningNote[]): AsyncGenerator<Row> {
   const { name } = source;
+  if (source.size === 0) return;
   const start = [...source.read(0, Math.min(4, source.size))].map((byte) => String.fromCharCode(byte)).join("");
   const ending = /\.([a-z]+)(\.gz)?$/i.exec(name)?.[1].toLowerCase();
   if (start === "PAR1" || ending === "parquet") return yield* reader.table(await readParquet(source));
+  const isDocument = ending === "txt" || ending === "md";
+  const foreign = ending === "xlsx" ? undefined : foreignFile(source);
+  if (foreign && !(isDocument && foreign.isText)) {
+    throw new UserError(`${name}: this is ${foreign.what}`, { hint: foreign.hint });
+  }
   if (start === "PK\x03\x04" || ending === "xlsx") {
     const { readXlsx } = await import("./xlsx.ts");
     return yield* sheets(await readXlsx(source), { reader, notes, name });
   }
   const texts = textOf(source);
   if (ending === "csv" || ending === "tsv") return yield* reader.table(await readCsv(texts, { name, notes }));
-  if (ending === "txt" || ending === "md") {
+  if (isDocument) {
     const text = (await Array.fromAsync(texts)).join("");
     if (text.trim() !== "") yield reader.object({ text }, `${name}:1`);
     return;
@@ -65,8 +73,13 @@ async function* rowsOf(source: ByteSource, reader: RowReader, notes: CleaningNot
   const { beginning, texts: all } = await peek(texts);
   if (beginning === "") return;
   refuseOtherForms(beginning, name);
+  let lastLine = 0, row = 0;
   for await (const { text, line } of beginning.startsWith("[") ? elementsOf(all, name) : linesOf(all, name)) {
-    if (text.trim() !== "") yield reader.json(text, `${name}:${line}`);
+    if (text.trim() === "") continue;
+    row++;
+    // Programs write arrays on one line, where the line alone would say nothing.
+    yield reader.json(text, line === lastLine ? `${name}:${line}, row ${row}` : `${name}:${line}`);
+    lastLine = line;
   }
 }
 
@@ -93,7 +106,7 @@ function makeRowReader({ format: wanted = "auto", columns: mapping = null, onSha
     shapes.set(key, shape);
     return shape;
   };
-  const toRow = (value: Record<string, unknown>, place: Place, shape = shapeFor(Object.keys(value))): Row => {
+  const toRow = (value: Record<string, unknown>, place: Place, shape = shapeOfValue(value)): Row => {
     const row = rowOf(value, shape, { place, asChat: wanted === "chat" });
     const found = formatOf(row);
     format ??= found;
@@ -104,6 +117,18 @@ function makeRowReader({ format: wanted = "auto", columns: mapping = null, onSha
     described.add(shape);
     return row;
   };
+  function shapeOfValue(value: Record<string, unknown>): Shape {
+    try {
+      return shapeFor(Object.keys(value));
+    } catch (error) {
+      const inside = Object.keys(value).find((key) => Array.isArray(value[key]) && isObject(value[key][0]));
+      if (!(error instanceof ColumnsError) || inside === undefined) throw error;
+      throw new Advised(
+        `the rows are a list inside ${JSON.stringify(inside.slice(0, 60))}`,
+        "Save that list as a file of its own.",
+      );
+    }
+  }
   return {
     knows(columns: string[]): boolean {
       try {
@@ -141,7 +166,9 @@ function parse(text: string): unknown {
   } catch (error) {
     throw new Advised(
       `not valid JSON: ${(error as Error).message.replace(/\s+/g, " ").slice(0, 200)}`,
-      "Each line must be one whole JSON object. Correct the line, or take it out.",
+      text.startsWith("{'")
+        ? "JSON has double quotes; Python's json.dumps() writes them, str() does not."
+        : "Each line must be one whole JSON object. Correct the line, or take it out.",
     );
   }
 }
@@ -157,9 +184,11 @@ function placed<T>(place: Place, work: () => T): T {
 }
 
 function emptyError(name: string): UserError {
-  const table = /\.(csv|tsv|xlsx|parquet)(\.gz)?$/i.test(name);
+  const table = /\.(csv|tsv|xlsx|parquet)(\.gz)?$/i.test(name), document = /\.(txt|md)(\.gz)?$/i.test(name);
   return new UserError(`${name}: no rows`, {
-    hint: table
+    hint: document
+      ? "The file is empty: write the text to be learnt into it."
+      : table
       ? "Write the names of the columns first, for example instruction and output, and a row for each example."
       : 'Write one JSON object per line, for example {"instruction": "...", "input": "", "output": "..."}.',
   });
@@ -168,10 +197,13 @@ function emptyError(name: string): UserError {
 /** CSV, XML, a GGUF file by mistake: told apart by how the content begins. */
 function refuseOtherForms(start: string, name: string): void {
   if (start.startsWith("{") || start.startsWith("[")) return;
-  const looksLikeCsv = /^[^{}\n]*[,;\t][^{}\n]*$/m.test(start.slice(0, 1000).split("\n", 1)[0]);
+  const isComment = /^(\/\/|#|\/\*)/.test(start);
+  const looksLikeCsv = !isComment && /^[^{}\n]*[,;\t][^{}\n]*$/m.test(start.slice(0, 1000).split("\n", 1)[0]);
   throw new UserError(`${name}: neither jsonl nor json: it begins with ${JSON.stringify(start.slice(0, 40))}`, {
     hint: looksLikeCsv
       ? "This looks like CSV; name it .csv."
+      : isComment
+      ? "JSON has no comments: take them out."
       : "Give rows as .jsonl, .json, .csv, .tsv, .parquet or .xlsx, or documents as .txt or .md.",
   });
 }

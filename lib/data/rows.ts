@@ -3,7 +3,7 @@
  */
 import type { Message } from "../text/chat_template.ts";
 
-/** Where a row stands, for a person: `rows.jsonl:12`, `book.xlsx:Sheet1!5`, `rows.parquet:row 7 of group 1`. */
+/** Where a row stands, for a person: `rows.jsonl:12`, `rows.json:1, row 3`, `book.xlsx:Sheet1!5`, `rows.parquet:row 7 of group 1`. */
 export type Place = string;
 
 /** One instruction with its answer. */

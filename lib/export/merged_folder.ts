@@ -103,7 +103,8 @@ function madeFiles({ source, dtype, chatTemplate }: MergedFolderExport): Files {
 }
 
 /** tokenizer.json, with the step that puts BOS first where this model's texts begin with it. */
-function withBos({ json, tokens, bosId, addBos }: RebuiltTokenizer): Record<string, unknown> {
+function withBos({ whole, tokens, bosId, addBos }: RebuiltTokenizer): Record<string, unknown> {
+  const json = whole();
   if (!addBos || bosId === null) return json;
   const bos = { SpecialToken: { id: tokens[bosId], type_id: 0 } };
   const sequence = (id: string, type_id: number) => ({ Sequence: { id, type_id } });

@@ -4,6 +4,7 @@
  * becomes model "llama", its scores being the ranks of the merges. Anything else is refused by name.
  */
 import { UserError } from "../errors.ts";
+import { type Merge, mergePair } from "../text/bpe_merges.ts";
 import { tokenType } from "../text/gguf_tokenizer.ts";
 import { preTokenizers } from "../text/pre_tokenizers.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
@@ -14,7 +15,7 @@ interface TokenizerJson {
   model?: {
     type?: string;
     vocab?: Record<string, number>;
-    merges?: (string | [string, string])[];
+    merges?: Merge[];
     byte_fallback?: boolean;
     ignore_merges?: boolean;
     unk_token?: string | null;
@@ -155,14 +156,7 @@ function steps(step: Step | null | undefined): Step[] {
   return step.type === "Sequence" ? [...step.normalizers ?? [], ...step.pretokenizers ?? []] : [step];
 }
 
-/** tokenizer.json has merges as "a b" in older files and as ["a", "b"] in newer ones. */
-function mergePair(merge: string | [string, string]): [string, string] {
-  if (typeof merge !== "string") return merge;
-  const cut = merge.indexOf(" ", 1);
-  return [merge.slice(0, cut), merge.slice(cut + 1)];
-}
-
-function mergeText(merge: string | [string, string]): string {
+function mergeText(merge: Merge): string {
   return typeof merge === "string" ? merge : merge.join(" ");
 }
 

@@ -5,7 +5,9 @@
  *
  * Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
  */
+import { UserError } from "../errors.ts";
 import type { ByteSource } from "./byte_source.ts";
+import { foreignFile } from "./foreign_file.ts";
 import { ggmlTypes } from "./ggml_types.ts";
 import { type Cursor, openCursor } from "./gguf_cursor.ts";
 import { readMetadata } from "./gguf_metadata.ts";
@@ -33,7 +35,7 @@ const maxAlignment = 1 << 20;
 /** Reads header and descriptions; shapes are row-major (GGUF's ne reversed). UserError for every malformed file. */
 export function openGguf(source: ByteSource): GgufFile {
   const cursor = openCursor(source);
-  const version = readVersion(cursor);
+  const version = readVersion(cursor, source);
   const tensorCount = cursor.count("tensors", 8 + 1 + 4 + 4 + 8);
   const keyCount = cursor.count("metadata keys", 8 + 1 + 4 + 1);
   const { values: metadata, types } = readMetadata(cursor, keyCount);
@@ -51,9 +53,13 @@ export function openGguf(source: ByteSource): GgufFile {
   return { ...tensorFile(source, tensors), metadata, types, version, alignment };
 }
 
-function readVersion(cursor: Cursor): number {
+function readVersion(cursor: Cursor, source: ByteSource): number {
   const magic = cursor.u32();
   if (magic !== ggufMagic) {
+    const foreign = foreignFile(source);
+    if (foreign) {
+      throw new UserError(`Cannot read ${source.name}: it is ${foreign.what}`, { hint: foreign.hint });
+    }
     throw cursor.refuse(
       `it starts with 0x${magic.toString(16).padStart(8, "0")}, a GGUF file with 0x${ggufMagic.toString(16)} ("GGUF")`,
     );

@@ -7,6 +7,7 @@
  */
 import { UserError } from "../errors.ts";
 import type { ByteSource } from "./byte_source.ts";
+import { foreignFile } from "./foreign_file.ts";
 import { jsonFault } from "./json_fault.ts";
 import {
   elementCount,
@@ -68,6 +69,10 @@ function readHeader(source: ByteSource): { header: Record<string, unknown>; data
   const prefix = source.read(0, 8);
   const length = new DataView(prefix.buffer, prefix.byteOffset, 8).getBigUint64(0, true);
   if (length > BigInt(Math.min(maxHeader, size - 8))) {
+    const foreign = foreignFile(source);
+    if (foreign) {
+      throw new UserError(`Cannot read ${name}: it is ${foreign.what}`, { hint: foreign.hint });
+    }
     throw new UserError(
       `Cannot read ${name}: header of ${length} bytes announced at offset 0, file has ${
         size - 8

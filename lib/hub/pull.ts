@@ -134,7 +134,9 @@ function unknownModel(name: string, { known, cached }: { known: string[]; cached
     });
   }
   return new UserError(`Unknown model "${name}"${ask}`, {
-    hint: `Give a path to a GGUF file or a folder of safetensors, a hub's org/name, ${rest}`,
+    hint: /^(ollama:)?[\w.-]+:[\w.-]+$/.test(name)
+      ? `A model of Ollama's is the file behind FROM in: ollama show --modelfile ${name.replace(/^ollama:/, "")}`
+      : `Give a path to a GGUF file or a folder of safetensors, a hub's org/name, ${rest}`,
   });
 }
 

@@ -20,6 +20,10 @@ const prefix = /^(?:https?:\/\/)?(?:www\.)?(?:huggingface\.co|hf\.co)\/|^hf:\/\/
 /** First words of the hub's own pages, and folders of ours: never the owner of a model. */
 const reserved = new Set(["models", "datasets", "spaces", "api", "docs", "runs"]);
 
+/** Files that people mean, rather than a repository of such a name. */
+const fileEnding =
+  /\.(gguf|safetensors|bin|pth?|ckpt|onnx|zip|gz|jsonl?|ya?ml|csv|tsv|txt|md|html?|pdf|docx?|xlsx?|ods|parquet)$/i;
+
 /**
  * "org/name", "org/name@revision", "org/name:Q4_K_M", "org/name/file.gguf", these with "@revision" behind, and the
  * address of a repository or of a file in it. Undefined for everything else, paths among it.
@@ -36,7 +40,7 @@ export function parseRepoName(text: string): RepoName | undefined {
   if (!match) return undefined;
   const [, repo, file, quant, revision, lastQuant] = match;
   const several = [file, quant, lastQuant].filter((one) => one !== undefined).length > 1;
-  if (several || (!address && /\.(gguf|safetensors|bin|jsonl?|ya?ml)$/i.test(repo))) return undefined;
+  if (several || (!address && fileEnding.test(repo))) return undefined;
   return checked({ repo, revision, quant: quant ?? lastQuant, file });
 }
 

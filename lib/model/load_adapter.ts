@@ -33,6 +33,9 @@ export function loadAdapter(folder: string, config: ModelConfig): LoadedAdapter 
   const { json, path } = readAdapterConfig(folder);
   const fields = readFields((key) => json[key], { source: path });
   refuseUnsupported(fields);
+  // Another kind of adapter is called by its name before its tensors are looked for.
+  const hint = "train or export the adapter with plain LoRA settings";
+  fields.finish({ hint });
   const file = openAdapterTensors(folder);
   try {
     const places = placesIn(file);
@@ -41,7 +44,7 @@ export function loadAdapter(folder: string, config: ModelConfig): LoadedAdapter 
     );
     const own = readSettings(fields, used);
     const scaling = readScaling(fields, own);
-    fields.finish({ hint: "train or export the adapter with plain LoRA settings" });
+    fields.finish({ hint });
     if (used.length === 0) throw new UserError(`${file.source} holds no LoRA tensors`);
     const ranks = Array.from(places.values(), ({ layer, projection }) => scaling.rankOf(moduleName(layer, projection)));
     const r = ranks.reduce((largest, rank) => Math.max(largest, rank), 1);

@@ -184,11 +184,12 @@ function missingShard(
 function noWeights(folder: string): UserError {
   const has = (file: string) => kindOfPath(`${folder}/${file}`) === "file";
   const names = Array.from(Deno.readDirSync(folder), (entry) => entry.name).sort();
+  const pickle = names.find((name) => /\.(bin|pt|pth|ckpt)$/.test(name));
   const gguf = names.find((name) => name.endsWith(".gguf"));
   const hint = has("adapter_config.json")
     ? "this folder holds an adapter: name its base model instead"
-    : has("pytorch_model.bin") || has("pytorch_model.bin.index.json")
-    ? "pytorch_model.bin is not read: fetch the safetensors version of the model"
+    : pickle
+    ? `${pickle} is not read (pickled weights may run programs): fetch the safetensors version of the model`
     : names.some((name) => /^model-\d+-of-\d+\.safetensors$/.test(name))
     ? "the folder holds shards: fetch model.safetensors.index.json too"
     : gguf

@@ -5,7 +5,7 @@
  * What a supported architecture can say but this program does not compute is refused by name; fields that do not change
  * the forward pass are ignored. Defaults are those of transformers' configuration classes.
  */
-import { nearest, UserError } from "../errors.ts";
+import { UserError } from "../errors.ts";
 import { type Fields, isObject, readFields, show } from "./config_fields.ts";
 import type { Architecture, ModelConfig } from "./config.ts";
 import { ropes } from "./parse_rope.ts";
@@ -41,9 +41,14 @@ export function configFromHf(
   options: { source: string; name?: string; generationConfig?: unknown },
 ): ModelConfig {
   const { source } = options;
-  if (!isObject(json)) throw new UserError(`${source}: expected a JSON object, found ${show(json)}`);
+  if (!isObject(json)) {
+    throw new UserError(`${source}: expected a JSON object, found ${show(json)}`, {
+      hint: "fetch or copy the file again",
+    });
+  }
   const architecture = architectureOf(json, source);
   const fields = readFields((key) => json[key], { source });
+  refuseOtherHeads(json, source);
   refuseQuantized(json, source);
   refuseUnsupported(fields, architecture);
 
@@ -96,13 +101,19 @@ function architectureOf(json: Json, source: string): Architecture {
       hint: 'use a text-only Gemma 3, whose model_type is "gemma3_text" (270M, 1B)',
     });
   }
-  const meant = typeof type === "string" ? nearest(type, known) : undefined;
   throw new UserError(
     `${source}: ${type === undefined ? "model_type is missing" : `unknown model_type ${show(type)}`}`,
-    {
-      hint: `supported are ${known.join(", ")}${meant ? `; did you mean ${meant}?` : ""}`,
-    },
+    { hint: `supported are ${known.join(", ")}` },
   );
+}
+
+/** The same layers are used for embeddings, rewards and classes, with other weights at the end. */
+function refuseOtherHeads({ architectures }: Json, source: string): void {
+  if (!Array.isArray(architectures) || architectures.length === 0) return;
+  if (architectures.some((name) => /ForCausalLM$/i.test(String(name)))) return;
+  throw new UserError(`${source}: architectures is ${show(architectures[0])}, not a model that writes text`, {
+    hint: "take one whose architectures end in ForCausalLM: models for embeddings, rewards or classes have no head",
+  });
 }
 
 function refuseUnsupported(fields: Fields, architecture: Architecture): void {
@@ -125,15 +136,23 @@ function refuseUnsupported(fields: Fields, architecture: Architecture): void {
 
 /** Of quantised checkpoints only bitsandbytes' 4-bit ones are read; the others are refused by their own name. */
 function refuseQuantized(json: Json, source: string): void {
-  const quantization = json.quantization_config ?? json.compression_config;
-  if (quantization === undefined || quantization === null) return;
+  const key = ["quantization_config", "compression_config", "quantization"].find((key) => isPresent(json[key]));
+  if (key === undefined) return;
+  const quantization = json[key];
   const { quant_method: method, load_in_8bit: int8 } = isObject(quantization) ? quantization : {};
   if (method === "bitsandbytes" && int8 !== true) return;
-  const what = method === "bitsandbytes" ? '"bitsandbytes" in 8 bits (LLM.int8)' : show(method);
-  throw new UserError(`${source}: weights quantised by ${what} are not read (quantization_config)`, {
+  // MLX writes bits and group_size, and no name.
+  const what = method === "bitsandbytes"
+    ? '"bitsandbytes" in 8 bits (LLM.int8)'
+    : method === undefined && "quantization" in json
+    ? "MLX"
+    : show(method);
+  throw new UserError(`${source}: weights quantised by ${what} are not read (${key})`, {
     hint: "take the same model in 16 bits, as bitsandbytes 4-bit (bnb-4bit), or as a GGUF file",
   });
 }
+
+const isPresent = (value: unknown) => value !== undefined && value !== null;
 
 /** Which layers attend only to a window, and how wide it is. */
 function sliding(fields: Fields, architecture: Architecture, layers: number) {

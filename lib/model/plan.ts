@@ -67,12 +67,10 @@ export function memoryPlan(options: PlanOptions): MemoryPlan {
     if (cost < bestCost) [best, bestCost] = [plan, cost];
   }
   if (best) return best;
-  const gib = (bytes: number) => `${(bytes / 2 ** 30).toFixed(1)} GiB`;
+  const gib = (bytes: number) => `${(bytes / 2 ** 30).toFixed(2)} GiB`;
   const { longest } = options.passTokens(1);
   throw new UserError(
-    `Cannot train ${config.name} in ${gib(budget)}: one row of ${longest} tokens at a time needs ${
-      gib(smallest!.bytes)
-    }`,
+    `Cannot train this model in ${gib(budget)}: one row of ${longest} tokens at a time needs ${gib(smallest!.bytes)}`,
     {
       hint: checkpointing === false
         ? "leave gradient_checkpointing on auto, or lower max_length or r"

@@ -69,21 +69,21 @@ export function gpuMemoryPlan(options: GpuPlanOptions): GpuMemoryPlan {
 }
 
 function refusal(options: GpuPlanOptions, smallest: GpuMemoryPlan | undefined): UserError {
-  const { config, budget, maxBinding, checkpointing } = options;
+  const { budget, maxBinding, checkpointing } = options;
   const { longest } = options.passTokens(1);
   const gib = (bytes: number) => `${(bytes / 2 ** 30).toFixed(bytes < 2 ** 30 ? 3 : 1)} GiB`;
   if (!smallest) {
     const pass = { rowsPerPass: 1, tokens: longest, keepLayers: 0, headChunk: headChunks.at(-1)! };
     const plan = estimate(options, [], pass);
     return new UserError(
-      `Cannot train ${config.name} on this GPU: a row of ${longest} tokens needs a tensor of ${
+      `Cannot train this model on this GPU: a row of ${longest} tokens needs a tensor of ${
         gib(largestTensor(plan))
       }, and the driver binds at most ${gib(maxBinding)}`,
       { hint: "lower max_length, or use --engine onnx" },
     );
   }
   return new UserError(
-    `Cannot train ${config.name} in ${gib(budget)} of GPU memory: one row of ${longest} tokens at a time needs ${
+    `Cannot train this model in ${gib(budget)} of GPU memory: one row of ${longest} tokens at a time needs ${
       gib(smallest.bytes)
     }`,
     {

@@ -84,7 +84,12 @@ export function openModel(path: string): ModelSource {
     });
   }
   if (kind === "folder") return openFolder(path);
-  if (/\.(safetensors|bin|pt|pth|json)$/i.test(path)) {
+  if (/\.(bin|pt|pth|ckpt)$/i.test(path)) {
+    throw new UserError(`Cannot open model ${path}: pickled PyTorch weights are not read`, {
+      hint: "such files may run programs: take the model in safetensors or GGUF",
+    });
+  }
+  if (/\.(safetensors|json)$/i.test(path)) {
     throw new UserError(`Cannot open model ${path}: it is one file of a model`, { hint: "give the folder it is in" });
   }
   return openGgufModel(path);

@@ -6,11 +6,11 @@
  * made on the way, that the ids of a word are remembered, since texts repeat their words, and that merging is done on ids.
  */
 import type { Tokenizer as Library } from "@huggingface/tokenizers";
-import { makeMerges, type Merge, mergeIds, mergePair, type Merges } from "./bpe_merges.ts";
+import { type BpeVocabulary, makeMerges, type Merges } from "./bpe_merges.ts";
 import { encodeBetween, makeMarks } from "./marks.ts";
 import { standIns } from "./token_bytes.ts";
 import { makeWordCutter, type WordCutter } from "./word_cutter.ts";
-import { rememberWords, spacesOf, spacesUnjoined } from "./word_memo.ts";
+import { type CutsBefore, rememberWords, spacesOf, spacesUnjoined } from "./word_memo.ts";
 
 export type Encode = (text: string) => number[];
 
@@ -22,7 +22,6 @@ interface BpeJson {
 
 interface BpeModel {
   type: string;
-  merges: Merge[];
   ignore_merges?: boolean;
   byte_fallback?: boolean;
   fuse_unk?: boolean;
@@ -32,30 +31,30 @@ interface BpeModel {
 }
 
 /**
- * The encoder of a tokenizer.json, and the library's object for everything else, which `build` makes: without the merges,
- * of which only our table is made. `mergeIds`: the merges as ids, where they are known already. Null where something
- * in the file is not understood here; then the library encodes.
+ * The encoder of a tokenizer.json, and the library's object for everything else, which `build` makes. Pieces and merges are
+ * those of `vocabulary`, whose map becomes the library's, and not those of `json`. Null where something in the file is not
+ * understood here; then the library encodes.
  */
 export function bpeEncoder(
   json: Record<string, unknown>,
-  { build, mergeIds: knownIds }: { build: (json: Record<string, unknown>) => Library; mergeIds?: Int32Array },
+  { build, vocabulary }: { build: (json: Record<string, unknown>) => Library; vocabulary: BpeVocabulary },
 ): { library: Library; encode: Encode } | null {
-  const { model, added_tokens } = json as BpeJson;
-  if (model?.type !== "BPE" || !Array.isArray(model.merges)) return null;
-  if (model.end_of_word_suffix || model.continuing_subword_suffix) return null;
-  const library = build({ ...json, model: { ...model, merges: [] } });
-  const unknown = model.unk_token ?? undefined, unknownId = library.model!.unk_token_id;
-  if (unknown !== undefined && (unknownId === undefined || unknownId !== library.token_to_id(unknown))) return null;
+  const { model, added_tokens = [] } = json as BpeJson, { ids } = vocabulary;
+  if (model?.type !== "BPE" || model.end_of_word_suffix || model.continuing_subword_suffix) return null;
+  const merges = withMarks(vocabulary, added_tokens);
+  const unknown = model.unk_token ?? undefined, unknownId = unknown === undefined ? undefined : ids.get(unknown);
+  if (unknown !== undefined && unknownId === undefined) return null;
+  const library = build({ ...json, model: { ...model, vocab: {}, merges: [] } });
+  giveVocabulary(library, { ids, unknownId });
+  if (unknown !== undefined && ids.get(unknown) !== unknownId) return null;
   if (!idsStandForPieces(library)) return null;
-  const ids = knownIds ?? mergeIds(model.merges, library.model!.tokens_to_ids);
-  const marks = makeMarks(library, added_tokens ?? []);
+  const marks = makeMarks(library, added_tokens);
   const cutter = makeWordCutter(library.pre_tokenizer), { bytes } = cutter;
-  if (ids === null || marks === null || (bytes && model.byte_fallback)) return null;
-  const addWords = wordsOf(
-    cutter,
-    wordEncoder(library, { ...model, joined: makeMerges(ids), bytes, unknownId }),
-    model,
-  );
+  if (marks === null || (bytes && model.byte_fallback)) return null;
+  const encodeWord = wordEncoder(library, { ...model, joined: makeMerges(merges), bytes, unknownId });
+  // A word that is a piece is taken whole by some, and so must not be cut.
+  const cutsWithin = bytes || model.ignore_merges ? () => false : spacesUnjoined(merges, library.model!.vocab);
+  const addWords = wordsOf(cutter, encodeWord, cutsWithin);
   const fused = model.fuse_unk ? unknownId : undefined;
   const encodeText = (text: string, section: number, ids: number[]) => {
     const first = ids.length;
@@ -69,6 +68,30 @@ export function bpeEncoder(
     }
   };
   return { library, encode: (text) => encodeBetween(marks, text, encodeText) };
+}
+
+/** The merges, where a mark that is a piece too has the mark's id. */
+function withMarks({ ids, merges }: BpeVocabulary, marks: { id: number; content: string }[]): Int32Array {
+  const moved = new Map<number, number>();
+  for (const { content, id } of marks) {
+    const old = ids.get(content) ?? id;
+    if (old !== id) moved.set(old, id);
+  }
+  return moved.size === 0 ? merges : merges.map((id) => moved.get(id) ?? id);
+}
+
+/** As if the library had been made with it: where they contradict pieces the marks count, which it has already. */
+function giveVocabulary(
+  { model }: Library,
+  { ids, unknownId }: { ids: Map<string, number>; unknownId: number | undefined },
+): void {
+  const marks = model!.tokens_to_ids, pieces = new Array<string>(ids.size);
+  for (const [piece, id] of ids) pieces[id] = piece;
+  for (const [mark, id] of marks) {
+    pieces[id] = mark;
+    ids.set(mark, id);
+  }
+  Object.assign(model!, { tokens_to_ids: ids, vocab: pieces, unk_token_id: unknownId });
 }
 
 /** Whether every piece has an id of its own. */
@@ -86,18 +109,14 @@ function idsStandForPieces({ model }: Library): boolean {
 function wordsOf(
   cutter: WordCutter,
   encodeWord: Encode,
-  { merges, ignore_merges }: BpeModel,
+  cutsWithin: CutsBefore,
 ): (text: string, section: number, ids: number[]) => void {
   const cuts = cutter.bytes ? spacesOf((text) => wordsIn(cutter, text)) : null;
   if (cuts !== null) {
     const addIds = rememberWords((text) => wordsIn(cutter, text).flatMap(encodeWord), cuts);
     return (text, _, ids) => addIds(text, ids);
   }
-  // A word that is a piece is taken whole by some, and so must not be cut.
-  const addIds = rememberWords(
-    encodeWord,
-    cutter.bytes || ignore_merges ? () => false : spacesUnjoined(merges.map(mergePair)),
-  );
+  const addIds = rememberWords(encodeWord, cutsWithin);
   return (text, section, ids) => cutter.cut(text, section, (word) => addIds(word, ids));
 }
 

@@ -19,18 +19,35 @@ export function mergePair(merge: Merge): [string, string] {
   return typeof merge === "string" ? merge.split(" ", 2) as [string, string] : merge;
 }
 
-/**
- * Merges as ids, three each: left, right, and what they make. `pieces`: the vocabulary with its ids. Null when a merge has a
- * part, or makes a piece, that is not in it, so that ids cannot stand for pieces.
- */
-export function mergeIds(merges: Merge[], pieces: Map<string, number>): Int32Array | null {
-  const table = tableOf(pieces.keys()), idsOfPieces = Int32Array.from(pieces.values());
-  const unitsOf = unitReader();
-  const idOf = (piece: string) => {
-    const codes = unitsOf(piece), number = table.find(codes, 0, piece.length, hashOf(codes, 0, piece.length));
-    return number < 0 ? -1 : idsOfPieces[number];
+/** What a byte-pair model knows, in tables. */
+export interface BpeVocabulary {
+  /** Pieces with their ids. */
+  ids: Map<string, number>;
+  /** Merges as ids, three each: left, right, and what they make; the first is joined first. */
+  merges: Int32Array;
+}
+
+/** A function that finds the id of a piece by its UTF-16 units [start, end) of `codes` and their hash; -1 where it is none. */
+export function idsOfPieces(
+  pieces: ReadonlyMap<string, number>,
+): (codes: Uint16Array, start: number, end: number, hash: number) => number {
+  const table = tableOf(pieces.keys()), ids = Int32Array.from(pieces.values());
+  return (codes, start, end, hash) => {
+    const number = table.find(codes, start, end, hash);
+    return number < 0 ? -1 : ids[number];
   };
-  const ids = new Int32Array(3 * merges.length);
+}
+
+/**
+ * Merges as ids. Null when a merge has a part, or makes a piece, that is not in the vocabulary, so that ids cannot stand
+ * for pieces.
+ */
+export function mergeIds(merges: Merge[], pieces: ReadonlyMap<string, number>): Int32Array | null {
+  const find = idsOfPieces(pieces), unitsOf = unitReader(), ids = new Int32Array(3 * merges.length);
+  const idOf = (piece: string) => {
+    const codes = unitsOf(piece);
+    return find(codes, 0, piece.length, hashOf(codes, 0, piece.length));
+  };
   for (let rank = 0; rank < merges.length; rank++) {
     const [left, right] = mergePair(merges[rank]);
     const found = [idOf(left), idOf(right), idOf(left + right)];

@@ -46,13 +46,15 @@ export function renderChat(template: string, options: {
       throw new Refusal(typeof message === "string" ? message : "it gives no reason");
     },
     add_generation_prompt: options.addGenerationPrompt ?? false,
+    // As transformers hands it over; tools likewise.
+    documents: null,
     bos_token: options.bosToken ?? "",
     eos_token: options.eosToken ?? "",
   };
   try {
     for (const [name, value] of Object.entries(globals)) environment.set(name, value);
-    const given = [environment.set("messages", messages)];
-    if (options.tools) given.push(environment.set("tools", options.tools));
+    const given = [environment.set("messages", messages), environment.set("tools", options.tools ?? null)];
+    given.forEach(joinAsJson);
     const program = parsed(template), interpreter = new Interpreter(environment);
     limitCost(interpreter, { given, templateLength: template.length });
     return interpreter.run(program).value as string;
@@ -73,6 +75,17 @@ export function renderChat(template: string, options: {
 
 /** Thrown by a template's own raise_exception. */
 class Refusal extends Error {}
+
+/**
+ * Makes an object that is joined to a text its JSON, as templates want it that expect a call's arguments as text (those of
+ * DeepSeek); Python refuses to join them, the library would write "[object Map]".
+ */
+function joinAsJson(given: { value: unknown }): void {
+  const { value } = given;
+  if (!(value instanceof Map || Array.isArray(value))) return;
+  for (const inner of value.values()) joinAsJson(inner);
+  Object.defineProperty(value, "toString", { value: () => given.toString() });
+}
 
 let last: { template: string; program: ReturnType<typeof parse> } | undefined;
 

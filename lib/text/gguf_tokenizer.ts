@@ -6,18 +6,16 @@
  * are refused. Assumes nothing about the metadata: every key is checked, since the file may come from anywhere.
  */
 import { nearest, UserError } from "../errors.ts";
+import { type BpeVocabulary, type Merge, mergeIds } from "./bpe_merges.ts";
 import { type PreTokenizer, preTokenizers } from "./pre_tokenizers.ts";
 import { mergesFromScores } from "./spm_merges.ts";
+import type { TokenizerParts } from "./tokenizer_json.ts";
 
 /** Values of `tokenizer.ggml.token_type`. */
 export const tokenType = { normal: 1, unknown: 2, control: 3, userDefined: 4, unused: 5, byte: 6 } as const;
 
-/** What a tokenizer needs besides its tokenizer.json. */
-export interface RebuiltTokenizer {
-  /** Content of a tokenizer.json, as @huggingface/tokenizers takes it. */
-  json: Record<string, unknown>;
-  /** The merges of `json` as ids (bpe_merges.ts), where they are known. */
-  mergeIds?: Int32Array;
+/** The content of a tokenizer.json, as @huggingface/tokenizers takes it, and what a tokenizer needs besides. */
+export interface RebuiltTokenizer extends TokenizerParts {
   /** Piece of every id, as the file stores it. */
   tokens: string[];
   /** Ids whose text is not text but a mark: control and unknown tokens. */
@@ -83,9 +81,11 @@ export function rebuildTokenizer(metadata: Map<string, unknown>, source: string)
     ? byteLevelParts(metadata, tokens, source)
     : sentencePieceParts(metadata, { tokens, types, source });
   const bosId = idAt(metadata, "tokenizer.ggml.bos_token_id", tokens.length, source);
+  const json = { version: "1.0", added_tokens: added, post_processor: null, ...parts.json };
   return {
-    json: { version: "1.0", added_tokens: added, post_processor: null, ...parts.json },
-    mergeIds: parts.mergeIds,
+    json,
+    vocabulary: parts.vocabulary,
+    whole: () => ({ ...json, model: { ...json.model, vocab: vocabularyObject(tokens), merges: parts.merges() } }),
     tokens,
     specialIds,
     bosId,
@@ -97,7 +97,10 @@ export function rebuildTokenizer(metadata: Map<string, unknown>, source: string)
 
 const damagedHint = "The file is damaged or not a model; fetch it again.";
 
-interface Parts extends Pick<RebuiltTokenizer, "json" | "mergeIds"> {
+interface Parts {
+  json: { model: { type: "BPE" } & Record<string, unknown> } & Record<string, unknown>;
+  vocabulary: BpeVocabulary | null;
+  merges: () => Merge[];
   addBos: boolean;
 }
 
@@ -120,8 +123,10 @@ function byteLevelParts(metadata: Map<string, unknown>, tokens: string[], source
       normalizer: normalizers([rule.nfc && { type: "NFC" }]),
       pre_tokenizer: { type: "Sequence", pretokenizers: [...splits, byteLevel] },
       decoder: byteLevel,
-      model: { type: "BPE", vocab: vocabulary(tokens), merges, ignore_merges: rule.ignoreMerges ?? false },
+      model: { type: "BPE", ignore_merges: rule.ignoreMerges ?? false },
     },
+    vocabulary: vocabularyOf(tokens, (ids) => mergeIds(merges, ids)),
+    merges: () => merges,
     addBos: rule.addBos ?? false,
   };
 }
@@ -150,14 +155,13 @@ function sentencePieceParts(
   const mergeable = (id: number) => types === null || types[id] === tokenType.normal;
   const unknownId = idAt(metadata, "tokenizer.ggml.unknown_token_id", tokens.length, source);
   const prefix = flag(metadata, "tokenizer.ggml.add_space_prefix", true);
-  const mergeIds = mergesFromScores(tokens, { scores, mergeable });
-  const merges = Array.from(
-    { length: mergeIds.length / 3 },
-    (_, i) => [tokens[mergeIds[3 * i]], tokens[mergeIds[3 * i + 1]]],
-  );
+  const merges = mergesFromScores(tokens, { scores, mergeable });
+  const mergeList = () =>
+    Array.from({ length: merges.length / 3 }, (_, i): Merge => [tokens[merges[3 * i]], tokens[merges[3 * i + 1]]]);
   return {
     // Of equal pieces the vocabulary has the first, the merges those that may merge.
-    mergeIds: new Set(tokens).size === tokens.length ? mergeIds : undefined,
+    vocabulary: vocabularyOf(tokens, (ids) => ids.size === tokens.length ? merges : mergeIds(mergeList(), ids)),
+    merges: mergeList,
     json: {
       normalizer: normalizers([
         prefix && { type: "Prepend", prepend: "▁" },
@@ -175,8 +179,6 @@ function sentencePieceParts(
       },
       model: {
         type: "BPE",
-        vocab: vocabulary(tokens),
-        merges,
         byte_fallback: true,
         fuse_unk: true,
         unk_token: unknownId === null ? null : tokens[unknownId],
@@ -186,8 +188,19 @@ function sentencePieceParts(
   };
 }
 
-/** Piece to id; of equal pieces the first counts. Without a prototype, so that a piece named `__proto__` is one. */
-function vocabulary(tokens: string[]): Record<string, number> {
+/** Of equal pieces the first counts. */
+function vocabularyOf(
+  tokens: string[],
+  mergesOf: (ids: Map<string, number>) => Int32Array | null,
+): BpeVocabulary | null {
+  const ids = new Map<string, number>();
+  for (let id = tokens.length - 1; id >= 0; id--) ids.set(tokens[id], id);
+  const merges = mergesOf(ids);
+  return merges && { ids, merges };
+}
+
+/** The same as a tokenizer.json has it. Without a prototype, so that a piece named `__proto__` is one. */
+function vocabularyObject(tokens: string[]): Record<string, number> {
   const vocab: Record<string, number> = Object.create(null);
   for (let id = tokens.length - 1; id >= 0; id--) vocab[tokens[id]] = id;
   return vocab;

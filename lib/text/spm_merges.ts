@@ -18,20 +18,22 @@ export function mergesFromScores(
   for (let id = tokens.length - 1; id >= 0; id--) if (mergeable(id)) firstIds.set(tokens[id], id);
   const pieces = tableOf(firstIds.keys()), ids = Int32Array.from(firstIds.values());
   const unitsOf = unitReader();
-  const byScore = ids.slice().sort((a, b) => scores[b] - scores[a] || a - b);
+  const byScore = ids.slice().sort(), inOrder = (a: number, b: number) => scores[b] - scores[a] || a - b;
+  // Most files list their pieces in this order.
+  if (byScore.some((id, i) => i > 0 && inOrder(byScore[i - 1], id) > 0)) byScore.sort(inOrder);
   const merges: number[] = [];
   for (const id of byScore) {
-    const { length } = tokens[id], piece = unitsOf(tokens[id]), lefts: { left: number; right: number }[] = [];
+    const { length } = tokens[id], piece = unitsOf(tokens[id]), halves: { left: number; right: number }[] = [];
     // Cut between characters only: a cut inside a surrogate pair is never a piece.
     for (let cut = 1, hash = 0; cut < length; cut++) {
       hash = hashOn(hash, piece[cut - 1]);
       const left = pieces.find(piece, 0, cut, hash);
       if (left < 0) continue;
       const right = pieces.find(piece, cut, length, hashOf(piece, cut, length));
-      if (right >= 0) lefts.push({ left: ids[left], right: ids[right] });
+      if (right >= 0) halves.push({ left: ids[left], right: ids[right] });
     }
-    lefts.sort((a, b) => a.left - b.left);
-    for (const { left, right } of lefts) merges.push(left, right, id);
+    if (halves.length > 1) halves.sort((a, b) => a.left - b.left);
+    for (const { left, right } of halves) merges.push(left, right, id);
   }
   return Int32Array.from(merges);
 }

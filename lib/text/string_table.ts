@@ -65,7 +65,7 @@ export function makeStringTable(most: { strings: number; characters: number }): 
       if (count === most.strings || first + end - start > most.characters) return false;
       let slot = slotOf(hash);
       while (slots[2 * slot] !== 0) slot = (slot + 1) & mask;
-      units.set(codes.subarray(start, end), first);
+      for (let i = start; i < end; i++) units[first + i - start] = codes[i];
       slots[2 * slot] = ++count;
       slots[2 * slot + 1] = hash;
       starts[count] = first + end - start;

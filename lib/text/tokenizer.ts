@@ -8,12 +8,12 @@
  */
 import { Tokenizer as Library } from "@huggingface/tokenizers";
 import { UserError } from "../errors.ts";
-import { parseJson } from "../formats/json_depth.ts";
 import { mayNeverEnd } from "../formats/patterns.ts";
 import { bpeEncoder, type Encode } from "./bpe_encoder.ts";
 import { endOfTurnTokens, rebuildTokenizer } from "./gguf_tokenizer.ts";
 import { spellOut } from "./pre_tokenizers.ts";
 import { bytesReader, spellingOf } from "./token_bytes.ts";
+import { type Json, mostIds, parseObject, readTokenizerJson, type TokenizerParts } from "./tokenizer_json.ts";
 
 /** A tokenizer. Ids are 0..vocabSize-1. */
 export interface Tokenizer {
@@ -56,14 +56,14 @@ export function tokenizerFromJson(files: {
 
 function buildFromJson(files: Parameters<typeof tokenizerFromJson>[0]): Tokenizer {
   const { source } = files;
-  const json = parseObject(files.tokenizerJson, `${source}/tokenizer.json`);
+  const parts = readable(`${source}/tokenizer.json`, () => readTokenizerJson(files.tokenizerJson)), { json } = parts;
   checkIds(json);
   for (const key of ["normalizer", "pre_tokenizer", "decoder"]) checkPatterns(json[key], source);
-  const config = files.tokenizerConfig ? parseObject(files.tokenizerConfig, `${source}/tokenizer_config.json`) : {};
-  const generation = files.generationConfig
-    ? parseObject(files.generationConfig, `${source}/generation_config.json`)
-    : {};
-  const engine = construct({ ...json, pre_tokenizer: spellOut(json.pre_tokenizer ?? null) }), { library } = engine;
+  const beside = (name: string, text = "{}") => readable(`${source}/${name}`, () => parseObject(text));
+  const config = beside("tokenizer_config.json", files.tokenizerConfig || undefined);
+  const generation = beside("generation_config.json", files.generationConfig || undefined);
+  const spelt = (json: Json) => ({ ...json, pre_tokenizer: spellOut(json.pre_tokenizer ?? null) });
+  const engine = construct({ ...parts, json: spelt(json), whole: () => spelt(parts.whole()) }), { library } = engine;
   const addedIds = library.get_added_tokens_decoder();
   const specialIds = new Set([...addedIds].filter(([, token]) => token.special).map(([id]) => id));
   const idOfToken = (value: unknown) => {
@@ -94,8 +94,8 @@ function buildFromJson(files: Parameters<typeof tokenizerFromJson>[0]): Tokenize
  * Errors: UserError when there is none or it is of an unknown kind.
  */
 export function tokenizerFromGguf(metadata: Map<string, unknown>, source: string): Tokenizer {
-  const { json, tokens, mergeIds, ...facts } = rebuildTokenizer(metadata, source);
-  return guarded(source, () => wrap(construct(json, mergeIds), { ...facts, tokens, decoder: json.decoder }));
+  const { json, vocabulary, whole, ...facts } = rebuildTokenizer(metadata, source);
+  return guarded(source, () => wrap(construct({ json, vocabulary, whole }), { ...facts, decoder: json.decoder }));
 }
 
 interface Facts {
@@ -116,7 +116,7 @@ interface Engine {
 }
 
 function wrap({ library, encode: idsOf }: Engine, facts: Facts): Tokenizer {
-  const pieces: (string | undefined)[] = facts.tokens ?? piecesOf(library);
+  const pieces: (string | undefined)[] = facts.tokens ?? library.model!.vocab;
   const added = new Set(library.get_added_tokens_decoder().keys());
   const encode = (text: string) => {
     const ids = using("encode", () => idsOf(text)), wrong = ids.find((id) => pieces[id] === undefined);
@@ -149,19 +149,10 @@ function wrap({ library, encode: idsOf }: Engine, facts: Facts): Tokenizer {
   };
 }
 
-function piecesOf(library: Library): string[] {
-  const pieces: string[] = [];
-  for (const [piece, id] of library.get_vocab()) if (piece !== undefined) pieces[id] = piece;
-  return pieces;
-}
-
-/** More than any vocabulary has. */
-const mostIds = 1 << 24;
-
 const isId = (id: unknown): id is number => Number.isInteger(id) && (id as number) >= 0 && (id as number) < mostIds;
 
 /** Throws Error for a piece or a mark whose id is none. */
-function checkIds({ model, added_tokens: added }: Record<string, unknown>): void {
+function checkIds({ model, added_tokens: added }: Json): void {
   const { type, vocab } = (model ?? {}) as { type?: unknown; vocab?: unknown };
   const ids = type === "Unigram" ? [] : Object.entries(vocab ?? {});
   for (const mark of Array.isArray(added) ? added : []) {
@@ -184,13 +175,13 @@ function checkPatterns(step: unknown, source: string): void {
   for (const inner of Object.values(step)) checkPatterns(inner, source);
 }
 
-function construct(json: Record<string, unknown>, mergeIds?: Int32Array): Engine {
+function construct({ json, vocabulary, whole }: TokenizerParts): Engine {
   // The library insists on all five keys being there; files may leave out those that are null.
   const absent = { normalizer: null, pre_tokenizer: null, post_processor: null, decoder: null, added_tokens: [] };
-  const build = (json: Record<string, unknown>) => new Library({ ...absent, ...json }, {});
-  const own = bpeEncoder(json, { build, mergeIds });
-  if (own !== null) return own;
-  const library = build(json);
+  const build = (json: Json) => new Library({ ...absent, ...json }, {});
+  const own = vocabulary && bpeEncoder(json, { build, vocabulary });
+  if (own) return own;
+  const library = build(whole());
   return { library, encode: (text) => library.encode(text, { add_special_tokens: false }).ids };
 }
 
@@ -219,20 +210,13 @@ function guarded(source: string, build: () => Tokenizer): Tokenizer {
   }
 }
 
-function parseObject(text: string, path: string): Record<string, unknown> {
-  let value: unknown;
+function readable<T>(path: string, read: () => T): T {
   try {
-    value = parseJson(text);
+    return read();
   } catch (error) {
-    throw new UserError(`${path}: not JSON: ${(error as Error).message}`, {
-      hint: "Fetch the file again.",
-      cause: error,
-    });
+    const { message } = error as Error, what = error instanceof SyntaxError ? `not JSON: ${message}` : message;
+    throw new UserError(`${path}: ${what}`, { hint: "Fetch the file again.", cause: error });
   }
-  if (typeof value !== "object" || value === null || Array.isArray(value)) {
-    throw new UserError(`${path}: expected a JSON object`, { hint: "Fetch the file again." });
-  }
-  return value as Record<string, unknown>;
 }
 
 /** A chat template is a string, or a list of named ones of which "default" counts. */

@@ -98,10 +98,15 @@ function isVisible(code: number): boolean {
 
 /**
  * SentencePiece vocabularies have no rule for words: the whole text is one, with "▁" for spaces. It falls into words all
- * the same before each "▁" that no merge joins to the character before it. `merges`: left and right pieces.
+ * the same before each "▁" that no merge joins to the character before it. `merges`: as ids (bpe_merges.ts); `pieces` by
+ * id.
  */
-export function spacesUnjoined(merges: Iterable<readonly [string, string]>): CutsBefore {
+export function spacesUnjoined(merges: Int32Array, pieces: string[]): CutsBefore {
   const joining = new Set<number>();
-  for (const [left, right] of merges) if (right.startsWith("▁")) joining.add(left.charCodeAt(left.length - 1));
+  for (let i = 0; i < merges.length; i += 3) {
+    if (pieces[merges[i + 1]].charCodeAt(0) !== 0x2581) continue;
+    const left = pieces[merges[i]];
+    joining.add(left.charCodeAt(left.length - 1));
+  }
   return (units, at) => units[at] === 0x2581 && !joining.has(units[at - 1]);
 }

@@ -40,6 +40,19 @@ const cases: Case[] = [
     says: /^ftl: Unknown command "trian", did you mean train\?$/,
     code: 2,
   },
+  {
+    what: "a GGUF adapter",
+    args: [...train, "--init-adapter", "lora.gguf"],
+    before: ({ write }) => write("lora.gguf", "GGUF"),
+    says: /^ftl: --init-adapter lora\.gguf holds no adapter$/,
+    code: 2,
+  },
+  {
+    what: "a command by another tool's name",
+    args: ["finetune"],
+    says: /^ftl: Unknown command "finetune", did you mean train\?$/,
+    code: 2,
+  },
   { what: "an unknown flag", args: ["train", "--lr", "1"], says: /--lr: unknown flag/, code: 2 },
   {
     what: "a flag with one letter wrong",

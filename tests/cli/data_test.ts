@@ -33,6 +33,31 @@ Deno.test("ftl data shows what is trained, what was cleaned, and how long rows a
   });
 });
 
+Deno.test("ftl data counts a conversation that lost a turn as mended", async () => {
+  await inWorkplace(async ({ ftl, write }) => {
+    const turns = ["assistant", "user", "assistant"].map((role) => ({ role, content: `said by ${role}` }));
+    write("rows.jsonl", JSON.stringify({ messages: turns }));
+    const { stdout, stderr } = await ftl(["data", "rows.jsonl", "-m", "model"]);
+    assert.match(
+      stdout,
+      /cleaned {5}1 mended\n {12}rows\.jsonl:1: an answer before the first question; left out\n/,
+      stderr,
+    );
+  });
+});
+
+Deno.test("ftl data counts the rows of an array on one line", async () => {
+  await inWorkplace(async ({ ftl, write }) => {
+    const row = (instruction: string, output: string) => ({ instruction, output });
+    const rows = [row("What?", "That."), row("What?", "That."), row("Who?", ""), row("Why?", "So.\r\nYes.")];
+    write("rows.json", JSON.stringify(rows));
+    const { stdout, stderr } = await ftl(["data", "rows.json", "-m", "model"]);
+    assert.match(stdout, /^data {8}4 rows of rows\.json\n/, stderr);
+    assert.match(stdout, /cleaned {5}2 dropped; 1 mended\n/);
+    assert.match(stdout, /rows\.json:1, row 2: the same as rows\.json:1; dropped\n/);
+  });
+});
+
 Deno.test("ftl data --json says the same for programs, and --output-file writes a split that can be read again", async () => {
   await inWorkplace(async ({ ftl, folder, write }) => {
     const cells = Array.from({ length: 20 }, (_, i) => [`What is ${i}?`, `Number ${i} it is.`]);

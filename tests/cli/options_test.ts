@@ -86,6 +86,15 @@ Deno.test("readCommandLine() reports every problem at once, with the nearest fla
   assert.match(refusal(() => flagsOf("--data")), /argument missing/);
 });
 
+Deno.test("readCommandLine() knows what other tools call a setting", () => {
+  const { problems } = flagsOf("--lr", "1", "--batch-size", "4", "--lora_rank=8");
+  assert.deepEqual(problems.toSorted(), [
+    "--batch-size: unknown flag, did you mean --per-device-train-batch-size?",
+    "--lora_rank=8: unknown flag, did you mean --r?",
+    "--lr: unknown flag, did you mean --learning-rate?",
+  ]);
+});
+
 Deno.test("readCommandLine() help shows every option of the command, its default and the examples", () => {
   for (const command of commands) {
     const line = readCommandLine({ ...shape, name: command }, ["--help"]);

@@ -37,6 +37,14 @@ Deno.test("ftl plan says what a run takes, over the rows or without any, and ftl
   });
 });
 
+Deno.test("ftl plan points to its own help", async () => {
+  await inWorkplace(async ({ ftl }) => {
+    const { code, stderr } = await ftl(["plan", "model", "--max-length", "0"]);
+    assert.equal(code, 2);
+    assert.match(stderr, /--max-length: expected .*\n {2}try: See .*ftl plan --help\n$/);
+  });
+});
+
 Deno.test("ftl plan says what does not fit, and what would", async () => {
   await inWorkplace(async ({ ftl }) => {
     const flags = ["--max-length", "4096", "--max-memory", "0.25"];
@@ -44,7 +52,7 @@ Deno.test("ftl plan says what does not fit, and what would", async () => {
     assert.equal(code, 1);
     const plan = JSON.parse(stdout) as RunPlan;
     assert.equal(plan.fits, false);
-    assert.match(plan.problem!, /^Cannot train model in 0\.3 GiB: one row of 4096 tokens at a time needs /);
+    assert.match(plan.problem!, /^Cannot train this model in 0\.25 GiB: one row of 4096 tokens at a time needs /);
     const shorter = plan.alternatives.find(({ settings }) => settings.max_length)!;
     const { max_length } = shorter.settings;
     for (const [length, fits] of [[max_length!, 0], [2 * max_length!, 1]]) {

@@ -70,11 +70,11 @@ Deno.test("readRows counts lines over empty ones, CRLF and a byte order mark", a
   assert.deepEqual((await readRows("\ufeff" + alpaca, { source })).rows.length, 1);
 });
 
-Deno.test("readRows gives elements of a json array the lines they begin on", async () => {
+Deno.test("readRows gives elements of a json array the lines they begin on, and a number where that says nothing", async () => {
   const tricky = '{"instruction": "a]},{\\"\\\\", "output": "b",\n  "nested": [[1], {"x": [2]}]}';
   const text = `\n[${alpaca}, ${alpaca},\n\n  ${tricky}\n,${alpaca}\n]\n`;
   const { rows } = await readRows(text, { source: "data.json" });
-  assert.deepEqual(rows.map((row) => row.place), [2, 2, 4, 6].map((line) => `data.json:${line}`));
+  assert.deepEqual(rows.map((row) => row.place), ["2", "2, row 2", "4", "6"].map((place) => `data.json:${place}`));
   assert.deepEqual(rows[2], { place: "data.json:4", instruction: 'a]},{"\\', input: "", output: "b" });
 });
 
@@ -205,7 +205,18 @@ const refused: [name: string, content: string | Uint8Array, message: RegExp, hin
   ],
   ["a CSV file with semicolons", "instruction;output\nQ;A\n", /neither jsonl nor json/, /CSV/],
   ["plain text", "Batik is a way of decorating cloth.", /neither jsonl nor json/, /\.jsonl/],
-  ["a GGUF file", bytes("GGUF", [3, 0, 0, 0, 0, 0]), /^data\.jsonl: binary data, not text: byte 5 is 0/, /\.jsonl/],
+  ["binary data", bytes("ABCD", [3, 0, 0, 0, 0, 0]), /^data\.jsonl: binary data, not text: byte 5 is 0/, /\.jsonl/],
+  ["a GGUF file", bytes("GGUF", [3, 0, 0, 0, 0, 0]), /^data\.jsonl: this is a GGUF model/, /--model/],
+  ["a Git LFS pointer", "version https://git-lfs.github.com/spec/v1\n", /this is a Git LFS pointer/, /git lfs pull/],
+  ["a comment", `// mine\n${alpaca}`, /neither jsonl nor json/, /JSON has no comments/],
+  ["what Python prints", "{'instruction': 'Q', 'output': 'A'}", /^data\.jsonl:1: not valid JSON/, /json\.dumps/],
+  ["rows inside an object", `{"version": 1, "data": [${alpaca}]}`, /:1: the rows are a list inside "data"/, /Save/],
+  [
+    "preferences",
+    '{"prompt": "Q", "chosen": "A", "rejected": "B"}',
+    /:1: rows of preferences .* are not learnt/,
+    /--columns instruction=prompt,output=chosen/,
+  ],
   ["damaged gzip data", bytes([0x1f, 0x8b, 8, 0, 1, 2, 3]), /^data\.jsonl: damaged gzip data/, /again/],
   [
     "a broken line",

@@ -1,5 +1,6 @@
 /** CSV, Excel and Parquet: what a table's cells become, where rows stand, and one clear line for each kind of damage. */
 import assert from "node:assert/strict";
+import { zipSync } from "fflate";
 import { parquetWriteBuffer } from "hyparquet-writer";
 import { UserError } from "../../lib/errors.ts";
 import { type Cells, csvOf, parquetOf, readAll, xlsxOf } from "../helpers/tables.ts";
@@ -33,6 +34,14 @@ Deno.test("a CSV file may have a mark, UTF-16, empty lines, quotes inside cells,
     const { rows } = await readAll(content, { source: "t.csv" });
     assert.deepEqual(rows, [alpaca("t.csv:3", 'What is 5" long?', 'A "disk".')]);
   }
+});
+
+Deno.test("a CSV file may begin with the line in which Excel names the separator", async () => {
+  const { rows } = await readAll(encode("\ufeffsep=|\r\nQ, A;question|answer\r\n,,|A1\r\n"), {
+    source: "t.csv",
+    columns: { instruction: "Q, A;question", output: "answer" },
+  });
+  assert.deepEqual(rows, [alpaca("t.csv:3", ",,", "A1")]);
 });
 
 Deno.test("a CSV row with too many cells is left out, one with too few is filled up, each with a note", async () => {
@@ -127,7 +136,9 @@ const refused: [name: string, source: string, content: Uint8Array, message: RegE
     /^t\.parquet: damaged or unknown Parquet data/,
     /again/,
   ],
-  ["an empty Parquet file", "t.parquet", new Uint8Array(0), /^t\.parquet: damaged or unknown Parquet data/, /again/],
+  ["an empty Parquet file", "t.parquet", new Uint8Array(0), /^t\.parquet: no rows$/, /names of the columns/],
+  ["a Word document", "t.docx", zipSync({ "word/document.xml": encode("<x/>") }), /^t\.docx: this is a Word/, /\.csv/],
+  ["an archive", "t.zip", zipSync({ "t.csv": encode("a,b\n") }), /^t\.zip: this is a zip archive/, /Unpack/],
 ];
 for (const [name, source, content, message, hint] of refused) {
   Deno.test(`${name} is refused with one clear line`, async () => {

@@ -150,7 +150,7 @@ Deno.test("openSafetensors() refuses a header over the format's limit before rea
     close() {},
   };
   assertRefused(() => openSafetensors(source), /header of 100000000000 bytes .*limit 100000000/);
-  assert.equal(largest, 8);
+  assert.ok(largest <= 4096, `${largest}`);
 });
 
 Deno.test("openSafetensors() refuses every truncation of a file", () => {

@@ -45,7 +45,7 @@ export function writeRandomCheckpoint(name: string, folder: string): void {
   mkdirSync(folder);
   const write = (file: string, value: unknown) => Deno.writeTextFileSync(`${folder}/${file}`, JSON.stringify(value));
   write("config.json", { ...json, bos_token_id: 1, eos_token_id: 2 });
-  const { json: tokenizer, tokens } = rebuildTokenizer(tinyBpeMetadata({ pre: "llama-bpe" }), name);
+  const { whole, tokens } = rebuildTokenizer(tinyBpeMetadata({ pre: "llama-bpe" }), name), tokenizer = whole();
   write("tokenizer.json", tokenizer);
   write("tokenizer_config.json", { bos_token: tokens[1], eos_token: tokens[2], chat_template: chatMl });
 

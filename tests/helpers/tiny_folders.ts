@@ -33,7 +33,7 @@ export function makeTinyFolder(name: string, parent: string): string {
   Deno.writeTextFileSync(`${folder}/config.json`, JSON.stringify({ ...config, ...ids }));
   const pre = preTokenizers[name];
   const metadata = pre === null ? smallSpm(name) : tinyBpeMetadata({ pre });
-  const { json, tokens } = rebuildTokenizer(metadata, name);
+  const { whole, tokens } = rebuildTokenizer(metadata, name), json = whole();
   Deno.writeTextFileSync(`${folder}/tokenizer.json`, JSON.stringify(json));
   Deno.writeTextFileSync(
     `${folder}/tokenizer_config.json`,

@@ -276,7 +276,7 @@ export function useModel(source: ModelSource, use: (tokenizer: Tokenizer) => voi
 
 // Tokenizers and templates
 
-export const smallTokenizer = () => JSON.stringify(rebuildTokenizer(shortened(tinyBpeMetadata(), 300), "t").json);
+export const smallTokenizer = () => JSON.stringify(rebuildTokenizer(shortened(tinyBpeMetadata(), 300), "t").whole());
 
 export const tokenizers = () => {
   const template = {
@@ -291,7 +291,7 @@ export const tokenizers = () => {
   return [
     json(tinyTokenizerJson({ post_processor: template, pre_tokenizer, normalizer: { type: "NFC" } })),
     utf8(smallTokenizer()),
-    json(rebuildTokenizer(shortened(tinySpmMetadata(), 300), "t").json),
+    json(rebuildTokenizer(shortened(tinySpmMetadata(), 300), "t").whole()),
   ];
 };
 

@@ -26,6 +26,16 @@ const settings: LoraSettings = {
 const configOf = (change: Record<string, unknown> = {}) =>
   configFromHf({ ...readTinyModel("llama3").config, ...change }, { source: "llama3" });
 
+Deno.test("loadAdapter() calls another kind of adapter by its name, whatever its files are called", () => {
+  const folder = Deno.makeTempDirSync();
+  try {
+    Deno.writeTextFileSync(`${folder}/adapter_config.json`, JSON.stringify({ peft_type: "IA3" }));
+    assert.throws(() => loadAdapter(folder, configOf()), /peft_type "IA3" is not supported, LORA is/);
+  } finally {
+    Deno.removeSync(folder, { recursive: true });
+  }
+});
+
 Deno.test("loraScale() is alpha/r, with rsLoRA alpha/sqrt(r)", () => {
   assert.equal(loraScale({ r: 16, lora_alpha: 8, use_rslora: false }), 0.5);
   assert.equal(loraScale({ r: 16, lora_alpha: 8, use_rslora: true }), 2);

@@ -118,7 +118,15 @@ Deno.test("configFromHf() reads gemma3 of transformers 4", () => {
 const refused: [string, unknown, RegExp][] = [
   ["not an object", [1], /expected a JSON object, found \[1\]/],
   ["no model_type", { ...llama, model_type: undefined }, /model_type is missing/],
-  ["an unknown architecture", { ...llama, model_type: "lama" }, /unknown model_type "lama".*\| .*did you mean llama/],
+  ["an unknown architecture", { ...llama, model_type: "lama" }, /unknown model_type "lama".*\| supported are llama/],
+  [
+    "a model of classes",
+    { ...llama, architectures: ["LlamaForSequenceClassification"] },
+    /architectures is "LlamaForSequenceClassification".*\| .*ForCausalLM/,
+  ],
+  ["a model of embeddings", { ...llama, architectures: ["LlamaModel"] }, /not a model that writes text/],
+  ["MLX's weights", { ...llama, quantization: { bits: 4 } }, /quantised by MLX are not read \(quantization\)/],
+  ["no object", [], /expected a JSON object, found \[\] \| fetch/],
   ["gemma3 with images", { ...gemma3, model_type: "gemma3" }, /image encoder/],
   ["another activation", { ...llama, hidden_act: "relu" }, /hidden_act "relu" is not supported for llama/],
   ["plain gelu", { ...gemma3, hidden_activation: "gelu" }, /hidden_activation "gelu" is not supported for gemma3/],

@@ -191,7 +191,7 @@ const refusals: [what: string, options: Partial<GpuPlanOptions> & { length?: num
   [
     "too little memory",
     { budget: 5 * GiB },
-    /8B in 5\.0 GiB of GPU memory: one row of 2048 tokens .* needs \d/,
+    /this model in 5\.0 GiB of GPU memory: one row of 2048 tokens .* needs \d/,
     /onnx/,
   ],
   ["checkpointing off", { budget: 9 * GiB, checkpointing: false }, /in 9\.0 GiB/, /gradient_checkpointing on auto/],

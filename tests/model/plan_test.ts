@@ -60,7 +60,7 @@ Deno.test("memoryPlan() keeps fewer layers, then takes fewer rows, then refuses 
   assert.ok(fewer.keepLayers > 0 && fewer.keepLayers < 32 && fewer.bytes <= 0.95 * all);
   assert.throws(() => of(4), (error) => {
     assert.ok(error instanceof UserError);
-    assert.match(error.message, /^Cannot train .* in 4\.0 GiB: one row of 128 tokens at a time needs \d\.\d GiB$/);
+    assert.match(error.message, /^Cannot train .* in 4\.00 GiB: one row of 128 tokens at a time needs \d\.\d\d GiB$/);
     assert.match(error.hint!, /max_length.*max_memory/);
     return true;
   });

@@ -196,6 +196,17 @@ Deno.test("openModel() says what is missing or not a model", async (t) => {
       Deno.writeTextFileSync(`${folder}/notes.txt`, "not a model at all, only a text");
       refuses(() => openModel(`${folder}/notes.txt`), /notes.txt.*GGUF/);
     });
+    await t.step("what stands in a file's place", () => {
+      Deno.writeTextFileSync(`${folder}/lfs.gguf`, "version https://git-lfs.github.com/spec/v1\noid sha256:00\n");
+      refuses(() => openModel(`${folder}/lfs.gguf`), /it is a Git LFS pointer.*git lfs pull/);
+      Deno.writeTextFileSync(`${folder}/page.gguf`, "<!DOCTYPE html><title>404</title>");
+      refuses(() => openModel(`${folder}/page.gguf`), /it is a web page/);
+    });
+    await t.step("pickled weights", () => {
+      Deno.writeTextFileSync(`${folder}/weights.pt`, "x");
+      refuses(() => openModel(`${folder}/weights.pt`), /pickled PyTorch weights are not read.*safetensors/);
+      Deno.removeSync(`${folder}/weights.pt`);
+    });
     await t.step("an empty file", () => {
       Deno.writeTextFileSync(`${folder}/empty.gguf`, "");
       refuses(() => openModel(`${folder}/empty.gguf`), /empty.gguf/);

@@ -24,6 +24,22 @@ Deno.test("renderChat hands over BOS, EOS and other keys of a message", () => {
   );
 });
 
+Deno.test("renderChat hands over no tools and no documents as none, as transformers does", () => {
+  const template = "{% if tools is defined and tools is none and documents is none %}none{% endif %}";
+  assert.equal(renderChat(template, { messages, source: "m" }), "none");
+  assert.equal(renderChat("{{ tools | length }}", { messages, tools: [{ type: "function" }], source: "m" }), "1");
+});
+
+Deno.test("renderChat joins a call's arguments to a text as JSON", () => {
+  const call = { function: { name: "sum", arguments: { a: [1, "é"], b: null, c: { d: true } } } };
+  const template = "{{ '<' + messages[0].tool_calls[0].function.arguments + '>' }}";
+  const asked = [{ role: "assistant", content: "", tool_calls: [call] }];
+  assert.equal(
+    renderChat(template, { messages: asked, source: "m" }),
+    '<{"a": [1, "é"], "b": null, "c": {"d": true}}>',
+  );
+});
+
 Deno.test("renderChat strips the newline after a block and the space before it, as transformers does", () => {
   const template =
     "{% for m in messages %}\n    {% if m.role == 'user' %}\n{{ m.content }}\n    {% endif %}\n{% endfor %}\n";

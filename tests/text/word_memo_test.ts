@@ -32,7 +32,7 @@ Deno.test("spacesOf() takes a rule that cuts at spaces, and none that does not",
 });
 
 Deno.test("spacesUnjoined() cuts before spaces that no merge joins to what stands before them", () => {
-  const cuts = spacesUnjoined([["▁", "▁"], ["a", "b"], ["x,", "▁y"]]);
+  const pieces = ["▁", "a", "b", "x,", "▁y"], cuts = spacesUnjoined(Int32Array.of(0, 0, 9, 1, 2, 9, 3, 4, 9), pieces);
   const at = (text: string) => [...text].flatMap((_, i) => i > 0 && cuts(unitsOf(text), i) ? [i] : []);
   assert.deepEqual(at("▁ab▁▁c,▁y▁d"), [3, 9]);
 });
