@@ -52,5 +52,7 @@ unpack() {
 }
 
 set_candidates
-FTL_PROGRAM=$0 DENO_DIR=$app/deno-dir DENO_NO_UPDATE_CHECK=1 exec "$app/deno" run @FLAGS@ "$app/main.js" "$@"
+FTL_PROGRAM=$0 DENO_DIR=$app/deno-dir DENO_NO_UPDATE_CHECK=1
+export FTL_PROGRAM DENO_DIR DENO_NO_UPDATE_CHECK
+exec "$app/deno" run @FLAGS@ "$app/main.js" "$@"
 exit 1
