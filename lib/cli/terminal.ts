@@ -29,7 +29,8 @@ export function printError(error: unknown): number {
  */
 export function asTyped(text: string): string {
   const deno = /[\\/]_npx[\\/]/.test(Deno.execPath()) ? `npx -y deno@${Deno.version.deno}` : "deno";
-  const program = Deno.env.get("FTL_PROGRAM") || `${deno} task ftl`;
+  const file = Deno.env.get("FTL_PROGRAM");
+  const program = file ? (/[\s&()']/.test(file) ? `"${file}"` : file) : `${deno} task ftl`;
   return text.replaceAll(
     /\bftl (?=(train|data|plan|run|serve|export|eval|compare|experiment|report|pull|models|doctor|licenses|completions|man)\b)/g,
     `${program} `,

@@ -35,7 +35,17 @@ async function main(file: string): Promise<void> {
   const qemu = run("sh", ["-c", "command -v qemu-aarch64-static || command -v qemu-aarch64"]);
   const root = Deno.makeTempDirSync();
   try {
-    run("mmdebstrap", ["--quiet", "--variant=extract", "--arch=arm64", `--include=${packages.join()}`, "stable", root]);
+    // This machine's Debian, from where its own packages come.
+    const [mirror, suite] = run("apt-get", [
+      "indextargets",
+      "--format",
+      "$(REPO_URI) $(RELEASE)",
+      "Created-By: Packages",
+    ])
+      .split("\n").find((line) => /\/debian\/? \w+$/.test(line))!.split(" ");
+    run("mmdebstrap", [
+      ...["--quiet", "--variant=extract", "--arch=arm64", `--include=${packages.join()}`, suite, root, mirror],
+    ]);
     for (const folder of ["proc", "sys", "dev", "root", "desk"]) {
       Deno.mkdirSync(`${root}/${folder}`, { recursive: true });
     }
