@@ -3,11 +3,11 @@
  * is inside. `--target linux-arm64` and the like make it for another system (ftl-linux-arm64). Built twice, of the same
  * commit by the same Deno, it is the same bytes. Weights are never inside.
  *
- * Where Deno's base executable for compiled programs is named by DENORT_BIN, that is `deno compile`. Elsewhere the
- * running Deno, the bundled program and the libraries of ONNX Runtime and Dawn are packed behind a script that unpacks
- * itself once.
+ * Deno, the bundled program and the libraries of ONNX Runtime and Dawn are packed behind a script that unpacks them once.
+ * `deno compile` would do the like, but its base executable is in no package registry: it could be neither fetched
+ * through a mirror nor tested.
  */
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { parseArgs } from "node:util";
 import manifest from "../../deno.json" with { type: "json" };
 import { type Commit, commit as commitOf } from "./commit.ts";
@@ -24,13 +24,11 @@ async function build(platform: string, target: string): Promise<void> {
   const components = await inventory(packagesIn(program));
   program.push(...describe(components, commit));
   const natives = await nativeFiles(platform);
-  if (Deno.env.get("DENORT_BIN") && platform === thisPlatform) await compile(target, [...program, ...natives]);
-  else {
-    const version = `ftl ${manifest.version}${commit ? ` (commit ${commit.id})` : ""}`;
-    const system = platform.startsWith("windows") ? "windows" : "unix";
-    writeWhole(target, oneFile([...program, ...natives], { version, system }), { mode: 0o755 });
-  }
-  const bytes = Deno.readFileSync(target), hash = sha256(bytes), bill = `${target.replace(/\.cmd$/, "")}.cdx.json`;
+  const version = `ftl ${manifest.version}${commit ? ` (commit ${commit.id})` : ""}`;
+  const system = platform.startsWith("windows") ? "windows" : "unix";
+  const bytes = oneFile([...program, ...natives], { version, system });
+  writeWhole(target, bytes, { mode: 0o755 });
+  const hash = sha256(bytes), bill = `${target.replace(/\.cmd$/, "")}.cdx.json`;
   const file = target.split(/[\\/]/).at(-1)!;
   const list = billOfMaterials(components, {
     natives: natives.filter(isNative),
@@ -84,21 +82,6 @@ function describe(components: Component[], commit: Commit | undefined): ProgramF
 }
 
 const isNative = ({ name }: ProgramFile) => /^deno(\.exe)?$|\.(node|dll|dylib|so)(\.\d+)*$/.test(name);
-
-async function compile(target: string, files: ProgramFile[]): Promise<void> {
-  const folder = Deno.makeTempDirSync({ prefix: "ftl-build-" });
-  try {
-    for (const { name, bytes } of files.filter(({ name }) => !/^deno(\.exe)?$/.test(name))) {
-      const path = join(folder, name);
-      Deno.mkdirSync(dirname(path), { recursive: true });
-      Deno.writeFileSync(path, bytes);
-    }
-    const flags = ["--allow-all", "--self-extracting", "--no-config", "--no-lock", "--node-modules-dir=manual"];
-    await runDeno(["compile", ...flags, `--include=${folder}`, `--output=${target}`, join(folder, "main.js")]);
-  } finally {
-    Deno.removeSync(folder, { recursive: true });
-  }
-}
 
 /** Beside its name and then renamed, so that no half of it is ever taken for the whole. */
 function writeWhole(path: string, bytes: Uint8Array, { mode }: { mode: number }): void {

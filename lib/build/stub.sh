@@ -52,6 +52,7 @@ unpack() {
 }
 
 set_candidates
-FTL_PROGRAM=$0 DENO_DIR=$app/deno-dir DENO_NO_UPDATE_CHECK=1 exec "$app/deno" run --quiet --allow-all --no-config --no-lock --no-remote \
-  --cached-only --node-modules-dir=manual --no-prompt --unstable-no-legacy-abort "$app/main.js" "$@"
+FTL_PROGRAM=$0 DENO_DIR=$app/deno-dir DENO_NO_UPDATE_CHECK=1
+export FTL_PROGRAM DENO_DIR DENO_NO_UPDATE_CHECK
+exec "$app/deno" run @FLAGS@ "$app/main.js" "$@"
 exit 1

@@ -15,8 +15,9 @@ export interface MachineMemory {
   limited: boolean;
 }
 
-export function machineMemory(): MachineMemory {
-  const { total, available } = Deno.systemMemoryInfo(), limit = cgroupLimit();
+export function machineMemory(memory: Deno.SystemMemoryInfo = Deno.systemMemoryInfo()): MachineMemory {
+  // On Windows Deno leaves `available` 0 and calls it `free`.
+  const { total } = memory, available = memory.available || memory.free, limit = cgroupLimit();
   if (limit === undefined || limit.bytes >= total) return { total, available, limited: false };
   return { total: limit.bytes, available: Math.min(available, Math.max(0, limit.bytes - limit.used)), limited: true };
 }

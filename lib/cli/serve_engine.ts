@@ -3,6 +3,7 @@ import { planCache } from "../serve/cache_plan.ts";
 import type { Engine } from "../serve/engine.ts";
 import { makeEngine as makeTokenEngine } from "../serve/make_engine.ts";
 import type { LoadedModel } from "./load.ts";
+import { machineMemory } from "./machine.ts";
 
 export interface EngineRequest {
   model: LoadedModel;
@@ -48,5 +49,5 @@ const working = 2 ** 29;
  * there it is 2 GiB, which a card that trains the model has too.
  */
 function cacheMemory(gpu: boolean): number {
-  return gpu ? 2 * 2 ** 30 : Math.max(2 ** 28, Deno.systemMemoryInfo().available / 4);
+  return gpu ? 2 * 2 ** 30 : Math.max(2 ** 28, machineMemory().available / 4);
 }

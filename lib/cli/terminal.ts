@@ -3,7 +3,8 @@
  * words, text side by side, and Ctrl-C. The only module that prints errors, and with hub_settings.ts the only one
  * that reads the environment.
  */
-import { join, resolve } from "node:path";
+import { join } from "node:path";
+import { startFlags } from "../build/start_flags.ts";
 import { UserError } from "../errors.ts";
 
 /** Prints an error for a person and returns the exit code. Stacks are shown only when FTL_DEBUG is set. */
@@ -28,20 +29,22 @@ export function printError(error: unknown): number {
  */
 export function asTyped(text: string): string {
   const deno = /[\\/]_npx[\\/]/.test(Deno.execPath()) ? `npx -y deno@${Deno.version.deno}` : "deno";
-  const program = Deno.env.get("FTL_PROGRAM") || `${deno} task ftl`;
+  const file = Deno.env.get("FTL_PROGRAM");
+  const program = file ? (/[\s&()']/.test(file) ? `"${file}"` : file) : `${deno} task ftl`;
   return text.replaceAll(
     /\bftl (?=(train|data|plan|run|serve|export|eval|compare|experiment|report|pull|models|doctor|licenses|completions|man)\b)/g,
     `${program} `,
   );
 }
 
-/** Program and arguments that start this program again with `args`: the one file, a compiled one, or a checkout's. */
+/**
+ * Program and arguments that start this program again with `args`. Of the one file it is what was unpacked, not the
+ * script before it: on Windows the signal that is to end a program would end the script alone.
+ */
 export function ownCommand(args: string[]): [program: string, args: string[]] {
-  const file = Deno.env.get("FTL_PROGRAM");
-  if (file) return [resolve(file), args];
-  if (Deno.build.standalone) return [Deno.execPath(), args];
-  const main = new URL("../../main.ts", import.meta.url).href;
-  return [Deno.execPath(), ["run", "--allow-all", "--quiet", main, ...args]];
+  const unpacked = import.meta.url.endsWith(".js");
+  const main = new URL(unpacked ? "./main.js" : "../../main.ts", import.meta.url).href;
+  return [Deno.execPath(), ["run", ...unpacked ? startFlags : ["--allow-all", "--quiet"], main, ...args]];
 }
 
 /** Thrown when nothing more is to be said: another process of this program has said it. */

@@ -64,7 +64,7 @@ Deno.test({
   async fn() {
     const folder = Deno.makeTempDirSync();
     try {
-      for (const shell of ["bash", "zsh", "fish"]) {
+      for (const shell of ["bash", "zsh", "fish", "busybox", "mksh", "bsdtar"]) {
         assert.notEqual((await bash(`PATH=${folder}; has_shells`)).code, 0);
         Deno.writeTextFileSync(`${folder}/${shell}`, "#!/bin/sh\n", { mode: 0o755 });
       }

@@ -52,3 +52,18 @@ Deno.test("machineMemory(), processor() and freeDisk() say something possible of
   Deno.removeSync(folder, { recursive: true });
   assert.ok(free > 0 && Math.abs(later / free - 1) < 0.5, `${free}, ${later}`);
 });
+
+Deno.test("machineMemory() takes what Windows calls free, where Deno leaves the available memory 0", () => {
+  const gigabytes = (total: number, free: number, available: number) => ({
+    total,
+    free,
+    available,
+    buffers: 0,
+    cached: 0,
+    swapTotal: 0,
+    swapFree: 0,
+  });
+  // Less than any container that tests run in would allow.
+  const windows = machineMemory(gigabytes(2 ** 26, 2 ** 25, 0)), linux = machineMemory(gigabytes(2 ** 26, 1, 2 ** 24));
+  assert.deepEqual([windows.available, linux.available], [2 ** 25, 2 ** 24]);
+});

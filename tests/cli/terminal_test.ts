@@ -1,6 +1,15 @@
 /** Sizes, times and columns as a person reads them. */
 import assert from "node:assert/strict";
-import { displayWidth, printable, showBytes, showSeconds, sideBySide, wrap } from "../../lib/cli/terminal.ts";
+import {
+  asTyped,
+  displayWidth,
+  ownCommand,
+  printable,
+  showBytes,
+  showSeconds,
+  sideBySide,
+  wrap,
+} from "../../lib/cli/terminal.ts";
 import { showCount } from "../../lib/cli/load.ts";
 import { learningRateFor, warmupFor } from "../../lib/cli/train_setup.ts";
 
@@ -49,4 +58,27 @@ Deno.test("sideBySide() puts two texts beside each other within the width", () =
 
 Deno.test("printable() leaves nothing that moves a terminal's cursor", () => {
   assert.equal(printable("a\x1b[31mb\x07\r\nc\td\x9b"), "a[31mb\nc\td");
+});
+
+Deno.test("asTyped() names the one file so that a shell takes it as one word", () => {
+  try {
+    for (
+      const [file, shown] of [["./ftl", "./ftl"], [
+        "C:\\Program Files (x86)\\ftl.cmd",
+        '"C:\\Program Files (x86)\\ftl.cmd"',
+      ]]
+    ) {
+      Deno.env.set("FTL_PROGRAM", file);
+      assert.equal(asTyped("See ftl train --help"), `See ${shown} train --help`);
+    }
+  } finally {
+    Deno.env.delete("FTL_PROGRAM");
+  }
+});
+
+Deno.test("ownCommand() starts Deno itself, not the script before the one file", () => {
+  const [program, args] = ownCommand(["pull", "a b"]);
+  assert.equal(program, Deno.execPath());
+  assert.deepEqual([args[0], ...args.slice(-2)], ["run", "pull", "a b"]);
+  assert.ok(args.at(-3)!.endsWith("/main.ts"), args.join(" "));
 });
