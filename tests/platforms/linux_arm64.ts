@@ -22,7 +22,7 @@ echo ":ftl-arm64:M::\\\\x7fELF\\\\x02\\\\x01\\\\x01\\\\x00\\\\x00\\\\x00\\\\x00\
 > /proc/sys/fs/binfmt_misc/register
 for folder in proc sys dev; do mount --rbind "/$folder" "$1/$folder"; done
 root=$1; shift 2
-exec env -i PATH=/usr/bin HOME=/root QEMU_CPU=neoverse-n1 /usr/sbin/chroot "$root" /usr/bin/sh -c 'cd /desk && exec ./ftl "$@"' sh "$@"
+exec env -i PATH=/usr/bin:/bin HOME=/root QEMU_CPU=neoverse-n1 /usr/sbin/chroot "$root" /bin/sh -c 'cd /desk && exec ./ftl "$@"' sh "$@"
 `;
 
 function run(program: string, args: string[]): string {
