@@ -35,7 +35,8 @@ export async function readParquet(source: ByteSource): Promise<Table> {
     const indices = wanted.map((column) => columns.indexOf(column));
     const compressors = await limitedCompressors();
     const scan = await guarded(name, () => parquetScan({ file, metadata, columns: wanted, compressors }));
-    for (const [group, range] of scan.ranges.entries()) {
+    for (const range of scan.ranges) {
+      const group = groupOf(range.rowStart, metadata);
       const where = `${name}:row group ${group + 1}`;
       await guarded(where, () => checkPages(group, { source, metadata, wanted, compressors }));
       const data = await guarded(
@@ -53,6 +54,12 @@ export async function readParquet(source: ByteSource): Promise<Table> {
     }
   }
   return { columns, place: name, rows };
+}
+
+/** Index of the row group that holds a row of the file. Groups without rows have no range of their own in a scan. */
+function groupOf(row: number, { row_groups: groups }: FileMetaData): number {
+  let end = 0;
+  return groups.findIndex(({ num_rows }) => (end += Number(num_rows)) > row);
 }
 
 /** The description at the end of the file: its length, u32, and "PAR1" after it. Nonsense is left to the reader. */

@@ -50,6 +50,7 @@ export function mergeIds(merges: Merge[], pieces: ReadonlyMap<string, number>): 
   };
   for (let rank = 0; rank < merges.length; rank++) {
     const [left, right] = mergePair(merges[rank]);
+    if (right === undefined) return null; // no space in it: a damaged file, which the library judges
     const found = [idOf(left), idOf(right), idOf(left + right)];
     if (found.includes(-1)) return null;
     ids.set(found, 3 * rank);

@@ -28,6 +28,15 @@ for (const { name } of Deno.readDirSync(folder)) {
   });
 }
 
+Deno.test("rows after a row group without any are said to stand in the second", async () => {
+  const name = "pyarrow_empty_group.parquet";
+  const { columns, rows } = await readParquet(bytesSource(Deno.readFileSync(new URL(name, folder)), name));
+  for await (const { place } of rows(columns)) {
+    assert.equal(place, `${name}:row 1 in group 2`);
+    break;
+  }
+});
+
 Deno.test("a list longer than what is left of the description is refused before an array is made for it", () => {
   const list = (...count: number[]) => Uint8Array.of(0x19, 0xf5, ...count, 2, 4, 6, 0);
   assert.doesNotThrow(() => checkLists(list(3)));

@@ -19,5 +19,8 @@ pq.write_table(
     table.select(["instruction", "output", "input"]), "pyarrow_delta.parquet",
     use_dictionary=False, column_encoding="DELTA_BYTE_ARRAY", data_page_version="2.0",
 )
+with pq.ParquetWriter("pyarrow_empty_group.parquet", table.schema) as writer:
+    writer.write_table(table.slice(0, 0))
+    writer.write_table(table)
 polars.from_arrow(table).write_parquet("polars.parquet", compression="snappy")
 duckdb.sql("copy (select * from \"table\") to 'duckdb.parquet' (format parquet)")
