@@ -132,10 +132,16 @@ export function readYamlMap(
     return nothing;
   }
   const lines = new LineCounter();
-  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false, logLevel: "error" });
+  const what = (message: string) => /call stack/.test(message) ? "nested too deep" : message;
+  let document: ReturnType<typeof parseDocument>;
+  try {
+    document = parseDocument(text, { lineCounter: lines, prettyErrors: false, logLevel: "error" });
+  } catch (error) {
+    problems.push(`${name}: ${what((error as Error).message)}`);
+    return nothing;
+  }
   for (const error of document.errors) {
-    const what = /call stack/.test(error.message) ? "nested too deep" : error.message;
-    problems.push(`${name}:${lines.linePos(error.pos[0]).line}: ${what}`);
+    problems.push(`${name}:${lines.linePos(error.pos[0]).line}: ${what(error.message)}`);
   }
   if (document.errors.length > 0) return nothing;
   if (document.contents !== null && !isMap(document.contents)) {

@@ -174,6 +174,7 @@ const yamlCases: Case[] = [
   ["an alias of nothing", () => "r: *none\n", /Unresolved alias .*none/],
   ["a key twice", () => "r: 1\nr: 2\n", /:2: Map keys must be unique/],
   ["lists in lists", () => `r: ${deep("[", "]")}\n`, /:1: nested too deep/],
+  ["a pair in a pair in a pair", () => `r: [${'"":'.repeat(5000)}\n`, /nested too deep/],
   ["mappings in mappings", () => `r: ${deep("{a: ", "}", 5000)}\n`, /:1: nested too deep/],
   ["a date", () => "2001-01-01", /:1: expected lines of the form name: value/],
   ["a tag of another kind of list", () => "!!omap [a: 1]", /:1: expected lines of the form name: value/],

@@ -41,6 +41,7 @@ const templates: [what: string, template: string, says: RegExp][] = [
   ],
   // Growth
   ["a text that doubles itself", doubled("'ab'", "ns.x ~ ns.x", ""), most],
+  ["a text that is filled between all its characters", doubled("'ab'", "ns.x.replace('', 'x')", ""), most],
   ["a text that is added to itself", doubled("'ab'", "ns.x + ns.x", ""), most],
   ["a list that doubles itself", doubled("[1]", "ns.x + ns.x", ""), most],
   ["a list of itself twice, as JSON", doubled("[1]", "[ns.x, ns.x]", "{{ ns.x | tojson }}"), most],
