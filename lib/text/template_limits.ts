@@ -41,7 +41,7 @@ const step = 64, element = 64, turn = 512;
 /** What there is for any template, and for each unit of the conversation. */
 const basicBudget = 1 << 24, budgetPerUnit = 256;
 /** Units in one value, beside those of the conversation; lists inside each other. */
-const largestValue = 1 << 22, mostLevels = 250;
+const largestValue = 1 << 24, mostLevels = 250;
 /**
  * Expressions inside each other, those of a macro inside its call. Before the engine's own stack ends: the interpreter
  * would take that for a variable that is not defined.
