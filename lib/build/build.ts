@@ -4,7 +4,7 @@
  * commit by the same Deno, it is the same bytes. Weights are never inside.
  *
  * Deno, the bundled program and the libraries of ONNX Runtime and Dawn are packed behind a script that unpacks them once.
- * `deno compile` would do the like, but its base executable is in no package registry: it could be neither fetched
+ * `deno compile` would do the like, but its base executable is in neither npm nor PyPI: it could be neither fetched
  * through a mirror nor tested.
  */
 import { join } from "node:path";
