@@ -2,16 +2,24 @@
  * The one error class for mistakes a user can act on. Everything else is a bug and keeps its stack.
  *
  * A message says what happened and where (file:line, tensor name, byte offset); the hint says what to do. Both may quote
- * files and servers: whatever these hold, a message stays one line of sane length that a terminal does not obey.
+ * files and servers: whatever these hold, a message stays one line of sane length that a terminal does not obey. Only a
+ * list of problems has more, a line each.
  */
 export class UserError extends Error {
   /** What to do about it, one line. */
   readonly hint?: string;
   /** 1: the work could not be done. 2: the command line or the configuration is wrong. */
   readonly exitCode: 1 | 2;
+  /** What is wrong, where that is several things; each has a line of the message. */
+  readonly problems: readonly string[];
 
-  constructor(message: string, options: { hint?: string; exitCode?: 1 | 2; cause?: unknown } = {}) {
-    super(printable(message), { cause: options.cause });
+  constructor(
+    message: string,
+    options: { hint?: string; exitCode?: 1 | 2; cause?: unknown; problems?: readonly string[] } = {},
+  ) {
+    const { problems = [] } = options;
+    super([message, ...problems].map(printable).join("\n  "), { cause: options.cause });
+    this.problems = problems;
     this.name = "UserError";
     this.hint = options.hint === undefined ? undefined : printable(options.hint);
     this.exitCode = options.exitCode ?? 1;
@@ -24,10 +32,10 @@ const unprintable = /[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]/
 /** Characters of a line, and how many of a longer one's beginning and end are shown. */
 const longestLine = 1000, shownStart = 700, shownEnd = 200;
 
-/** Text for a person to read. A list of problems keeps its lines, which are indented. */
+/** Text as one line for a person to read. */
 function printable(text: string): string {
   // Shortened before, since a line may be as long as a file, and after, since a sign in digits takes the room of six.
-  return text.split(/\n(?= {2}\S)/).map((line) => shortened(shortened(line).replace(unprintable, inDigits))).join("\n");
+  return shortened(shortened(text).replace(unprintable, inDigits));
 }
 
 function shortened(line: string): string {

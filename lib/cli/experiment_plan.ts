@@ -160,7 +160,8 @@ function planCell(
     return { name, axes: values, given, settings };
   } catch (error) {
     if (!(error instanceof UserError)) throw error;
-    throw new UserError(`Cell ${name}: ${error.message}`, { hint: "See ftl experiment --help", exitCode: 2 });
+    const { problems } = error, [what] = error.message.split("\n");
+    throw new UserError(`Cell ${name}: ${what}`, { hint: "See ftl experiment --help", exitCode: 2, problems });
   }
 }
 

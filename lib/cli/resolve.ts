@@ -65,7 +65,7 @@ export function problemsError(problems: string[], command = "train"): UserError 
   const hint = `See ftl ${command} --help`, more = problems.length - mostProblems;
   if (problems.length === 1) return new UserError(problems[0], { hint, exitCode: 2 });
   const shown = [...problems.slice(0, mostProblems), ...more > 0 ? [`and ${more} more`] : []];
-  return new UserError(`${problems.length} settings are wrong:\n  ${shown.join("\n  ")}`, { hint, exitCode: 2 });
+  return new UserError(`${problems.length} settings are wrong:`, { hint, exitCode: 2, problems: shown });
 }
 
 /** `--num-train-epochs 5` given beside a preset's max_steps is meant: the setting from the stronger source counts. */

@@ -40,8 +40,7 @@ export function filesByCard(card: string, paths: string[], { repo, config, split
   });
   const found = matching(patterns, paths);
   if (found.length > 0) return found.sort();
-  const places = patterns.slice(0, 5).join(", ").replace(/\s+/g, " ");
-  throw new UserError(`${repo} has no files at ${places}, where its README.md says they are`, {
+  throw new UserError(`${repo} has no files at ${patterns.slice(0, 5).join(", ")}, where its README.md says they are`, {
     hint: "Take another revision of it",
   });
 }
